@@ -1,0 +1,149 @@
+"""Data: sources of examples, the official preprocessing, and the Grain pipeline.
+
+    source = open_source("folder", "train", root="my_pictures", num_classes=12)
+    transform = Preprocess(mode="resize_and_crop", load_size=286, crop_size=256)
+    check(source, transform=transform)
+    for batch in batches(
+        source, batch_size=8, seed=0, shuffle=True, transform=transform
+    ):
+        ...
+
+Nothing here imports JAX or knows of devices: process numbers are arguments. Only the
+sources that TFDS builds need it, and TensorFlow, to be installed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from spade_jax.data.example import DataError, Example, Source, check
+from spade_jax.data.folder import FolderSource
+from spade_jax.data.pipeline import batches
+from spade_jax.data.transforms import (
+    MODES,
+    Geometry,
+    Preprocess,
+    apply,
+    draw_geometry,
+    edges,
+    resized,
+    to_float,
+)
+
+__all__ = [
+    "MODES",
+    "SOURCES",
+    "DataError",
+    "Example",
+    "FolderSource",
+    "Geometry",
+    "Preprocess",
+    "Source",
+    "apply",
+    "batches",
+    "check",
+    "draw_geometry",
+    "edges",
+    "open_source",
+    "resized",
+    "to_float",
+]
+
+
+def _folder(
+    split: str,
+    *,
+    root: str | os.PathLike[str] | None,
+    num_classes: int,
+    unknown_label: int | None,
+    instances: bool,
+    **_: int,
+) -> Source:
+    if not root:
+        raise DataError(
+            "Where are the pictures? Set --config.data.root=DIR to the directory that "
+            f"holds {split}_img and {split}_label. configs/scenes.py needs no data at "
+            "all: it draws its own."
+        )
+    return FolderSource(
+        root,
+        split,
+        num_classes=num_classes,
+        unknown_label=unknown_label,
+        instances=instances,
+    )
+
+
+def _scenes(
+    split: str,
+    *,
+    root: str | os.PathLike[str] | None,
+    num_classes: int,
+    unknown_label: int | None,
+    instances: bool,
+    **scenes_config: int,
+) -> Source:
+    # Imported here because TFDS takes seconds to import and may not be installed.
+    from spade_jax.data import scenes
+    from spade_jax.data.tfds_source import TfdsSource
+
+    return TfdsSource(
+        scenes.load(split, data_dir=root or None, **scenes_config),
+        num_classes=num_classes,
+        unknown_label=unknown_label,
+        instances=instances,
+    )
+
+
+# From a source's name to what opens it. An entry is called as `open_source` calls it.
+SOURCES: dict[str, Callable[..., Source]] = {"folder": _folder, "scenes": _scenes}
+
+
+def open_source(
+    name: str,
+    split: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    num_classes: int,
+    unknown_label: int | None = None,
+    instances: bool = False,
+    size: int = 128,
+    num_train: int = 2000,
+    num_val: int = 200,
+) -> Source:
+    """Opens a split of a dataset.
+
+    Args:
+      name: a key of `SOURCES`. "folder" reads pictures from `root`; "scenes" are
+        landscapes drawn here, kept below `root` (None: where TFDS keeps datasets).
+      split: "train" or "val".
+      root: the directory of the data.
+      num_classes: the number of named classes; ids are 0..num_classes - 1.
+      unknown_label: the stored id of pixels of unknown class, which becomes id
+        `num_classes`. None: there is none.
+      instances: whether to read instance maps.
+      size: height and width in pixels of scenes to draw. This and the next two mean
+        nothing to sources that have pictures of their own.
+      num_train: number of training scenes to draw.
+      num_val: number of validation scenes to draw.
+
+    Raises:
+      ValueError: there is no such source.
+      DataError: the data is missing, or plainly wrong.
+    """
+    if name not in SOURCES:
+        raise ValueError(
+            f"There is no data source {name!r}; config.data.name is one of "
+            f"{', '.join(SOURCES)}."
+        )
+    return SOURCES[name](
+        split,
+        root=root,
+        num_classes=num_classes,
+        unknown_label=unknown_label,
+        instances=instances,
+        size=size,
+        num_train=num_train,
+        num_val=num_val,
+    )

@@ -1,0 +1,73 @@
+"""The semantic layout: which class every pixel holds, and where objects end.
+
+Class ids travel as integers. A one-hot picture of 184 classes is 184 times the
+bytes of the ids it is made from, so it is built inside the layers that want it
+(`spade_jax.nets`) and nowhere else.
+
+Letters used below: B batch, H height, W width, C classes.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Layout(NamedTuple):
+    """A batch of semantic layouts; a pytree, so it passes through jit and pmap.
+
+    Attributes:
+      label: int32 `[B, H, W]`, class ids in `[0, C)`.
+      edge: bool `[B, H, W]`, true on both sides of a boundary between two
+        instances, or None for data without instance maps.
+    """
+
+    label: jax.Array
+    edge: jax.Array | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.label.shape[-2], self.label.shape[-1]
+
+    def resize(self, height: int, width: int) -> "Layout":
+        """Nearest-neighbour resize; the source row of row i is floor(i * H / height).
+
+        That is the rule of `torch.nn.functional.interpolate(mode='nearest')`, which
+        the official SPADE normalisation uses to bring the layout to each scale.
+        """
+        if self.size == (height, width):
+            return self
+        return jax.tree.map(lambda plane: _nearest(plane, height, width), self)
+
+    def planes(self, num_classes: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        """The dense picture of the layout: one-hot ids, then the edge plane.
+
+        Args:
+          num_classes: C. An id outside `[0, C)` gives a pixel of zeros; the data
+            pipeline refuses such ids long before.
+          dtype: of the result.
+
+        Returns:
+          `[B, H, W, C]`, or `[B, H, W, C + 1]` with edges, of zeros and ones.
+        """
+        one_hot = jax.nn.one_hot(self.label, num_classes, dtype=dtype)
+        if self.edge is None:
+            return one_hot
+        return jnp.concatenate([one_hot, self.edge[..., None].astype(dtype)], axis=-1)
+
+
+def num_planes(num_classes: int, *, edges: bool) -> int:
+    """Number of channels `Layout.planes` gives: the classes and one for edges."""
+    return num_classes + int(edges)
+
+
+def _nearest(plane: jax.Array, height: int, width: int) -> jax.Array:
+    in_height, in_width = plane.shape[-2:]
+    if in_height % height == 0 and in_width % width == 0:
+        # A strided slice: much cheaper than a gather, and the same pixels.
+        return plane[..., :: in_height // height, :: in_width // width]
+    rows = np.arange(height) * in_height // height
+    columns = np.arange(width) * in_width // width
+    return plane[..., rows, :][..., columns]

@@ -1,0 +1,20 @@
+"""The networks: generators, discriminator, encoder and feature networks.
+
+They import jax and flax only and take plain numbers and names, never a config.
+"""
+
+from spade_jax.nets.baselines import ConcatGenerator, Pix2PixHDGenerator
+from spade_jax.nets.discriminator import MultiscaleDiscriminator
+from spade_jax.nets.encoder import ImageEncoder
+from spade_jax.nets.generator import SPADEGenerator, start_grid
+from spade_jax.nets.vgg import VGG
+
+__all__ = [
+    "VGG",
+    "ConcatGenerator",
+    "ImageEncoder",
+    "MultiscaleDiscriminator",
+    "Pix2PixHDGenerator",
+    "SPADEGenerator",
+    "start_grid",
+]

@@ -1,0 +1,211 @@
+"""Convolutions with optional spectral norm, and the convolution over a layout.
+
+Kernels are HWIO; weights start Xavier-normal with gain 0.02 and biases at zero,
+as the official recipe does. Letters: B batch, H height, W width, I input
+features, F output features, K kernel size.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from spade_jax.layout import Layout
+from spade_jax.nets.norm import Norm, NormSpec
+
+xavier = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
+
+SPECTRAL_EPSILON = 1e-12
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: int = 1,
+    padding: int | str | Sequence[tuple[int, int]] = "SAME",
+    upsample: int = 1,
+) -> jax.Array:
+    """Convolves NHWC `x` with an HWIO `kernel` cast to the dtype of `x`.
+
+    Args:
+      x: `[B, H, W, I]`.
+      kernel: `[K, K, I, F]`.
+      strides: of the output.
+      padding: zeros on each side, or anything `lax.conv_general_dilated` takes.
+      upsample: zeros between input pixels (`upsample - 1` of them); with it this
+        is a transposed convolution.
+    """
+    if isinstance(padding, int):
+        padding = [(padding, padding)] * 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype),
+        window_strides=(strides, strides),
+        padding=padding,
+        lhs_dilation=(upsample, upsample),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+class SpectralNorm(nn.Module):
+    """Divides a kernel by its largest singular value (Miyato et al., ICLR 2018).
+
+    As `torch.nn.utils.spectral_norm`: a training forward makes one power
+    iteration and keeps the vectors in collection `spectral` (`u [F]`,
+    `v [K * K * I]`, float32); an evaluation forward makes none. Both use sigma =
+    v' W u of the kernel *as it is now*, so evaluation with averaged (EMA) weights
+    is right too, unlike with `flax.linen.SpectralNorm`, which keeps sigma itself.
+    """
+
+    @nn.compact
+    def __call__(self, kernel: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises `[..., F]`; the last axis is the output features."""
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        u = self.variable("spectral", "u", self._start, matrix.shape[1])
+        v = self.variable("spectral", "v", self._start, matrix.shape[0])
+        if train and not self.is_initializing():
+            frozen = jax.lax.stop_gradient(matrix)
+            v.value = _unit(_product(frozen, u.value))
+            u.value = _unit(_product(frozen.T, v.value))
+        sigma = jnp.vdot(_product(matrix, u.value), v.value, precision="highest")
+        return kernel / sigma
+
+    def _start(self, size: int) -> jax.Array:
+        return _unit(jax.random.normal(self.make_rng("params"), (size,)))
+
+
+class Conv(nn.Module):
+    """A square convolution, optionally spectrally normalised.
+
+    Attributes:
+      features: F.
+      kernel_size: K.
+      strides: of the output.
+      padding: see `conv`.
+      upsample: see `conv`.
+      use_bias: add a bias.
+      spectral: divide the kernel by its spectral norm.
+      dtype: compute dtype; parameters stay float32.
+    """
+
+    features: int
+    kernel_size: int = 3
+    strides: int = 1
+    padding: int | str | Sequence[tuple[int, int]] = "SAME"
+    upsample: int = 1
+    use_bias: bool = True
+    spectral: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps `[B, H, W, I]` to `[B, H', W', F]`; `train` matters to `spectral`."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", xavier, shape)
+        if self.spectral:
+            kernel = SpectralNorm(name="spectral_norm")(kernel, train=train)
+        y = conv(
+            x.astype(self.dtype),
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            upsample=self.upsample,
+        )
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + bias.astype(y.dtype)
+        return y
+
+
+class ConvNorm(nn.Module):
+    """A convolution followed by the normalisation a `NormSpec` names.
+
+    The convolution has a bias only where no normalisation follows, which would
+    remove it (official `get_nonspade_norm_layer`).
+
+    Attributes:
+      features, kernel_size, strides, padding, upsample, dtype: see `Conv`.
+      norm: kind of normalisation, and whether the convolution is spectral.
+      axis_name: see `spade_jax.nets.norm.BatchNorm`.
+    """
+
+    features: int
+    norm: NormSpec
+    kernel_size: int = 3
+    strides: int = 1
+    padding: int | str | Sequence[tuple[int, int]] = "SAME"
+    upsample: int = 1
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[B, H, W, I]` to `[B, H', W', F]`."""
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            strides=self.strides,
+            padding=self.padding,
+            upsample=self.upsample,
+            use_bias=self.norm.kind == "none",
+            spectral=self.norm.spectral,
+            dtype=self.dtype,
+            name="conv",
+        )(x, train=train)
+        return Norm(self.norm.kind, self.axis_name, affine=True, name="normalise")(
+            x, train=train
+        )
+
+
+class LayoutConv(nn.Module):
+    """A convolution over the planes of a layout: `[B, H, W] ids -> [B, H, W, F]`.
+
+    Attributes:
+      features: F.
+      num_classes: C, the number of class ids.
+      kernel_size: K, odd.
+      dtype: compute dtype; parameters stay float32.
+    """
+
+    features: int
+    num_classes: int
+    kernel_size: int = 3
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, layout: Layout) -> jax.Array:
+        """Maps a layout to features of the same height and width."""
+        planes = layout.planes(self.num_classes, self.dtype)
+        shape = (self.kernel_size, self.kernel_size, planes.shape[-1], self.features)
+        kernel = self.param("kernel", xavier, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return conv(planes, kernel) + bias.astype(self.dtype)
+
+
+def reflect_pad(x: jax.Array, width: int) -> jax.Array:
+    """Pads height and width of `[B, H, W, F]` by reflection without the border."""
+    return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), "reflect")
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """Doubles height and width of `[B, H, W, F]` by repeating pixels."""
+    b, h, w, f = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, f))
+    return x.reshape(b, 2 * h, 2 * w, f)
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """Leaky ReLU of slope 0.2, the activation everywhere outside SPADE itself."""
+    return jax.nn.leaky_relu(x, 0.2)
+
+
+def _product(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+    # Never in bfloat16, which a TPU's default precision would use: an error of
+    # sigma scales the whole layer.
+    return jnp.matmul(matrix, vector, precision="highest")
+
+
+def _unit(vector: jax.Array) -> jax.Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), SPECTRAL_EPSILON)

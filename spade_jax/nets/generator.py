@@ -1,0 +1,233 @@
+"""The SPADE generator (Park et al., CVPR 2019, section 3 and appendix A).
+
+Letters: B batch, H height, W width, C classes, N latent size.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from spade_jax.layout import Layout
+from spade_jax.nets.conv import (
+    Conv,
+    LayoutConv,
+    leaky_relu,
+    upsample_nearest,
+    xavier,
+)
+from spade_jax.nets.norm import parse_spade_norm
+from spade_jax.nets.spade import Modulation, SPADEResBlock
+
+
+class Stage(NamedTuple):
+    """One residual block of a decoder.
+
+    Attributes:
+      name: of the block, and of its parameters.
+      width: output features, as a multiple of the generator's width.
+      scale: the block works at `scale` times the start grid.
+    """
+
+    name: str
+    width: float
+    scale: int
+
+
+# The blocks before whose input the picture doubles, by the official option
+# `num_upsampling_layers`.
+_DOUBLES_BEFORE = {
+    "normal": ("middle_0", "up_0", "up_1", "up_2", "up_3"),
+    "more": ("middle_0", "middle_1", "up_0", "up_1", "up_2", "up_3"),
+    "most": ("middle_0", "middle_1", "up_0", "up_1", "up_2", "up_3", "up_4"),
+}
+_WIDTHS = {
+    "head": 16,
+    "middle_0": 16,
+    "middle_1": 16,
+    "up_0": 8,
+    "up_1": 4,
+    "up_2": 2,
+    "up_3": 1,
+    "up_4": 0.5,
+}
+
+
+def stages(upsampling: str) -> tuple[Stage, ...]:
+    """The decoder's blocks from the start grid to the full size.
+
+    Args:
+      upsampling: 'normal' (32 times the start grid), 'more' (64) or 'most' (128).
+
+    Raises:
+      ValueError: another word.
+    """
+    if upsampling not in _DOUBLES_BEFORE:
+        raise ValueError(
+            f"upsampling {upsampling!r} is not one of {', '.join(_DOUBLES_BEFORE)}."
+        )
+    doubles = _DOUBLES_BEFORE[upsampling]
+    plan, scale = [], 1
+    for name, width in _WIDTHS.items():
+        if name == "up_4" and name not in doubles:
+            continue
+        scale *= 2 if name in doubles else 1
+        plan.append(Stage(name, width, scale))
+    return tuple(plan)
+
+
+def total_scale(upsampling: str) -> int:
+    """How many times larger the picture is than the start grid: 32, 64 or 128."""
+    return stages(upsampling)[-1].scale
+
+
+def start_grid(crop_size: int, aspect_ratio: float, upsampling: str) -> tuple[int, int]:
+    """(height, width) at which the official generator starts.
+
+    The width is `crop_size // scale`; the height is that over the aspect ratio
+    (width / height), rounded half to even (official `compute_latent_vector_size`).
+    """
+    width = crop_size // total_scale(upsampling)
+    return round(width / aspect_ratio), width
+
+
+class SPADEGenerator(nn.Module):
+    """Turns a layout, and possibly a latent vector, into a picture.
+
+    Attributes:
+      num_classes: C, the number of class ids.
+      width: features of the last full-width block (official `ngf`).
+      upsampling: 'normal', 'more' or 'most'; see `stages`.
+      norm: name of the normalisation; see `spade_jax.nets.norm.parse_spade_norm`.
+      hidden: width inside SPADE.
+      latent_size: N, to start from a latent vector; None starts from the layout,
+        resized to the start grid.
+      grid: (height, width) of the start grid. None takes it from the layout, which
+        must then be a multiple of the total scale; a latent start needs it, as its
+        number of parameters depends on it.
+      axis_name: see `spade_jax.nets.norm.BatchNorm`.
+      dtype: compute dtype; parameters, statistics and the result are float32.
+      remat: recompute each block in the backward pass instead of keeping its
+        activations and modulations.
+    """
+
+    num_classes: int
+    width: int = 64
+    upsampling: str = "normal"
+    norm: str = "spectralspadesyncbatch3x3"
+    hidden: int = 128
+    latent_size: int | None = None
+    grid: tuple[int, int] | None = None
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    def setup(self):
+        spec = parse_spade_norm(self.norm)
+        features = 16 * self.width
+        if self.latent_size is None:
+            self.start = LayoutConv(features, self.num_classes, dtype=self.dtype)
+        elif self.grid is None:
+            raise ValueError("a generator that starts from a latent needs `grid`.")
+        else:
+            self.start = nn.Dense(
+                self.grid[0] * self.grid[1] * features,
+                kernel_init=xavier,
+                dtype=self.dtype,
+            )
+        for stage in stages(self.upsampling):
+            in_features, features = features, int(stage.width * self.width)
+            block = SPADEResBlock(
+                features,
+                in_features,
+                self.num_classes,
+                spec,
+                hidden=self.hidden,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+            )
+            setattr(self, stage.name, block)
+        self.to_image = Conv(3, 3, dtype=self.dtype)
+
+    def modulations(self, layout: Layout) -> dict[str, dict[str, Modulation]]:
+        """Everything the generator reads from a layout after its start.
+
+        Compute it once a layout and pass it to any number of calls with other
+        latents. Keys are the block's and the normalisation's names.
+        """
+        return {
+            stage.name: getattr(self, stage.name).modulations(scaled)
+            for stage, scaled in self._at_each_stage(layout)
+        }
+
+    def __call__(
+        self,
+        layout: Layout,
+        z: jax.Array | None = None,
+        *,
+        modulations: Mapping[str, Mapping[str, Modulation]] | None = None,
+        train: bool,
+    ) -> jax.Array:
+        """Synthesises pictures.
+
+        Args:
+          layout: of B pictures.
+          z: `[B, N]`, for a generator that starts from a latent.
+          modulations: of this layout, if they are at hand.
+          train: normalise by the batch, advance running statistics and
+            spectral-norm vectors.
+
+        Returns:
+          float32 `[B, H, W, 3]` in [-1, 1].
+
+        Raises:
+          ValueError: z is missing or superfluous, or the layout's size does not
+            suit the scale.
+        """
+        x = self._start(layout, z)
+        apply = (
+            nn.remat(_apply_block, static_argnums=(4,)) if self.remat else _apply_block
+        )
+        for stage, scaled in self._at_each_stage(layout):
+            if x.shape[1:3] != scaled.size:
+                x = upsample_nearest(x)
+            known = modulations[stage.name] if modulations is not None else None
+            x = apply(getattr(self, stage.name), x, scaled, known, train)
+        image = self.to_image(leaky_relu(x))
+        return jnp.tanh(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
+
+    def _start(self, layout: Layout, z: jax.Array | None) -> jax.Array:
+        if (z is None) != (self.latent_size is None):
+            wants = "no latent z" if self.latent_size is None else "a latent z"
+            raise ValueError(f"this generator takes {wants}.")
+        height, width = self._grid(layout)
+        if z is None:
+            return self.start(layout.resize(height, width))
+        return self.start(z).reshape(z.shape[0], height, width, 16 * self.width)
+
+    def _grid(self, layout: Layout) -> tuple[int, int]:
+        if self.grid is not None:
+            return self.grid
+        scale = total_scale(self.upsampling)
+        height, width = layout.size
+        if height % scale or width % scale:
+            raise ValueError(
+                f"layout of height {height} and width {width}: with upsampling"
+                f" {self.upsampling!r} both must be multiples of {scale}."
+            )
+        return height // scale, width // scale
+
+    def _at_each_stage(self, layout: Layout):
+        height, width = self._grid(layout)
+        for stage in stages(self.upsampling):
+            yield stage, layout.resize(height * stage.scale, width * stage.scale)
+
+
+def _apply_block(block, x, layout, modulations, train):
+    # A free function so that `nn.remat` can wrap the block and its modulations
+    # together: both are large, and both are cheap to compute again.
+    if modulations is None:
+        modulations = block.modulations(layout)
+    return block(x, modulations, train=train)

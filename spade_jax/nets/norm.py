@@ -1,0 +1,190 @@
+"""Normalisation layers, and the names by which options choose them.
+
+Statistics are taken in float32 (float64 under x64) whatever the compute dtype.
+Letters used below: B batch, H height, W width, F features.
+"""
+
+import re
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+EPSILON = 1e-5
+MOMENTUM = 0.9  # of the running average; PyTorch calls this 0.1
+
+NormKind = Literal["none", "batch", "syncbatch", "instance"]
+
+
+class NormSpec(NamedTuple):
+    """A parsed normalisation name.
+
+    Attributes:
+      kind: which statistics normalise: none, batch (of one device), syncbatch
+        (of the batch over all devices) or instance.
+      spectral: whether the convolutions carry spectral norm.
+      kernel_size: of the SPADE convolutions; None for a name without `spade`.
+    """
+
+    kind: NormKind
+    spectral: bool
+    kernel_size: int | None = None
+
+
+_SPADE = re.compile(r"(spectral)?spade(batch|sync_?batch|instance)(\d+)x(\d+)")
+_PLAIN = re.compile(r"(spectral)?(none|batch|sync_?batch|instance)?")
+
+
+def parse_spade_norm(name: str) -> NormSpec:
+    """Parses a generator norm such as `spectralspadesyncbatch3x3`.
+
+    Raises:
+      ValueError: the name is not `[spectral]spade(batch|syncbatch|instance)KxK`
+        with K odd.
+    """
+    match = _SPADE.fullmatch(name)
+    if not match or match[3] != match[4] or int(match[3]) % 2 == 0:
+        raise ValueError(
+            f"SPADE norm {name!r} is not understood. Write"
+            " [spectral]spade(batch|syncbatch|instance)KxK with K odd, for example"
+            " 'spectralspadesyncbatch3x3'."
+        )
+    return NormSpec(match[2].replace("_", ""), bool(match[1]), int(match[3]))
+
+
+def parse_norm(name: str) -> NormSpec:
+    """Parses a norm without SPADE such as `spectralinstance` or `batch`.
+
+    Raises:
+      ValueError: the name is not `[spectral](none|batch|syncbatch|instance)`.
+    """
+    match = _PLAIN.fullmatch(name)
+    if not match:
+        raise ValueError(
+            f"norm {name!r} is not understood. Write"
+            " [spectral](none|batch|syncbatch|instance), for example"
+            " 'spectralinstance'."
+        )
+    return NormSpec((match[2] or "none").replace("_", ""), bool(match[1]))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over (B, H, W), as `torch.nn.BatchNorm2d` computes it.
+
+    The normalisation uses the biased variance, the running average the unbiased
+    one. Collection `batch_stats` holds `mean` and `var` (float32 `[F]`) and
+    `count` (int32, the training forwards seen, PyTorch's `num_batches_tracked`).
+
+    Attributes:
+      axis_name: mesh or pmap axis over which running statistics are averaged, or
+        None for a single device.
+      synchronised: take the statistics themselves over `axis_name` too. Without
+        it each device normalises by its own batch, and the running statistics
+        are the mean over devices (the official DataParallel keeps device 0's).
+      affine: learn a scale and a bias per feature.
+    """
+
+    axis_name: str | None = None
+    synchronised: bool = True
+    affine: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises `[B, H, W, F]`; same shape and dtype back."""
+        features = x.shape[-1]
+        mean_var = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        var_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        count_var = self.variable("batch_stats", "count", jnp.zeros, (), jnp.int32)
+        scale = bias = None
+        if self.affine:
+            scale = self.param("scale", _normal_around_one, (features,))
+            bias = self.param("bias", nn.initializers.zeros, (features,))
+
+        if not train:
+            return _normalise(x, mean_var.value, var_var.value, scale, bias)
+
+        axis_name = None if self.is_initializing() else self.axis_name
+        sync_axis = axis_name if self.synchronised else None
+        stats_input = _at_least_float32(x)
+        # Two passes: the variance of mean-free values does not cancel in float32.
+        mean = _pmean(stats_input.mean((0, 1, 2)), sync_axis)
+        var = _pmean(jnp.square(stats_input - mean).mean((0, 1, 2)), sync_axis)
+
+        if not self.is_initializing():
+            count = x.size // features
+            if sync_axis is not None:
+                count *= jax.lax.axis_size(sync_axis)
+            if count == 1:
+                raise ValueError(
+                    "batch norm in training needs more than one value per feature,"
+                    f" but the input is {x.shape}: use a larger batch or image."
+                )
+            running = (mean, var * (count / (count - 1)))
+            if axis_name is not None and not self.synchronised:
+                running = jax.lax.pmean(running, axis_name)
+            for variable, value in zip((mean_var, var_var), running, strict=True):
+                value = jax.lax.stop_gradient(value).astype(variable.value.dtype)
+                variable.value = MOMENTUM * variable.value + (1 - MOMENTUM) * value
+            count_var.value += 1
+        return _normalise(x, mean, var, scale, bias)
+
+
+def instance_norm(x: jax.Array) -> jax.Array:
+    """Normalises each feature of each example of `[B, H, W, F]` over (H, W)."""
+    stats_input = _at_least_float32(x)
+    mean = stats_input.mean((1, 2), keepdims=True)
+    var = jnp.square(stats_input - mean).mean((1, 2), keepdims=True)
+    return _normalise(x, mean, var)
+
+
+class Norm(nn.Module):
+    """The normalisation a `NormSpec` names, without SPADE's modulation.
+
+    Attributes:
+      kind: see `NormSpec`.
+      axis_name: see `BatchNorm`.
+      affine: for the batch kinds only; instance norm has no parameters here, as
+        in the official code.
+    """
+
+    kind: NormKind
+    axis_name: str | None = None
+    affine: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises `[B, H, W, F]`; same shape and dtype back."""
+        if self.kind == "none":
+            return x
+        if self.kind == "instance":
+            return instance_norm(x)
+        return BatchNorm(
+            axis_name=self.axis_name,
+            synchronised=self.kind == "syncbatch",
+            affine=self.affine,
+            name="batch",
+        )(x, train=train)
+
+
+def _at_least_float32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _pmean(x: jax.Array, axis_name: str | None) -> jax.Array:
+    return x if axis_name is None else jax.lax.pmean(x, axis_name)
+
+
+def _normalise(x, mean, var, scale=None, bias=None):
+    factor = jax.lax.rsqrt(var + EPSILON)
+    if scale is not None:
+        factor = factor * scale
+    y = (_at_least_float32(x) - mean) * factor
+    if bias is not None:
+        y = y + bias
+    return y.astype(x.dtype)
+
+
+def _normal_around_one(key, shape):
+    # The official initialisation of an affine batch norm's scale: N(1, 0.02).
+    return 1.0 + 0.02 * jax.random.normal(key, shape)
