@@ -10,7 +10,6 @@ def get_config() -> ConfigDict:
     """The paper's settings, for data of the `folder` kind."""
     return ConfigDict(
         {
-            "name": "default",  # of the recipe; also of the default work dir
             "seed": 0,
             "batch_size": 32,  # pictures, over all devices of all processes
             "num_epochs": 100,  # at the full learning rate [niter]
@@ -24,6 +23,8 @@ def get_config() -> ConfigDict:
                 # Directory of the data; for "scenes" where the drawn set is kept
                 # (empty: TFDS's own directory).
                 "root": "",
+                "train_split": "train",
+                "val_split": "val",  # for pictures and evaluation
                 "num_classes": 2,  # named classes: ids 0 .. num_classes - 1 [label_nc]
                 # Id that stands for "no label" in the files; it becomes one class
                 # more. None: the files have no such id. [contain_dontcare_label]
@@ -32,11 +33,16 @@ def get_config() -> ConfigDict:
                 "classes": (),  # names of the classes, for people
                 "palette": (),  # their colours, (red, green, blue) in 0..255
                 # How a picture becomes a training example. [preprocess_mode]
-                "preprocess": "resize_and_crop",
+                "preprocess_mode": "resize_and_crop",
                 "load_size": 286,  # pixels, before the crop [load_size]
                 "crop_size": 256,  # pixels, the width that the network sees [crop_size]
                 "aspect_ratio": 1.0,  # width / height [aspect_ratio]
                 "flip": True,  # mirror every other training picture [not no_flip]
+                "scenes": {  # of source "scenes"
+                    "size": 128,  # pixels, height and width as drawn
+                    "num_train": 2000,
+                    "num_val": 200,
+                },
                 "workers": 0,  # processes that read; 0: threads of this one [nThreads]
             },
             "generator": {

@@ -1,4 +1,4 @@
-"""What training changes, and how a config makes the first of it.
+"""What training changes, and the first of it.
 
 `NetState` is one network: parameters, statistics, optimiser state. `TrainState` is
 all of them and the iteration. Everything is a pytree of arrays, so jit, donation,
@@ -12,10 +12,8 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
-from spade_jax import nets
 from spade_jax.layout import Layout
 
 Params = Any
@@ -58,7 +56,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-    """The modules a config describes; pure descriptions, without arrays."""
+    """The modules of a model; pure descriptions, without arrays."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -74,114 +72,6 @@ class Optimizers:
     discriminator: optax.GradientTransformation
     generator_learning_rate: optax.Schedule
     discriminator_learning_rate: optax.Schedule
-
-
-def num_class_ids(config: ml_collections.ConfigDict) -> int:
-    """Class ids a layout may hold: the named classes, and one for "unknown"."""
-    return config.data.num_classes + (config.data.unknown_label is not None)
-
-
-def create_networks(
-    config: ml_collections.ConfigDict, *, axis_name: str | None = None
-) -> Networks:
-    """The networks of a config.
-
-    Args:
-      config: see `configs/default.py`.
-      axis_name: over which the networks synchronise; None for one device.
-
-    Raises:
-      ValueError: a field names something that does not exist.
-    """
-    shared = {
-        "num_classes": num_class_ids(config),
-        "axis_name": axis_name,
-        "dtype": jnp.dtype(config.dtype),
-    }
-    g, d, e = config.generator, config.discriminator, config.encoder
-    _check_choice("generator.latent", g.latent, ("none", "vae", "noise"))
-    _check_choice("generator.name", g.name, ("spade", "pix2pixhd", "concat"))
-    latent_size = None if g.latent == "none" else g.latent_size
-    if latent_size is not None and g.name != "spade":
-        raise ValueError(
-            f"config.generator.latent={g.latent!r} needs config.generator.name="
-            f"'spade'; {g.name!r} starts from the layout ('none')."
-        )
-    if g.name == "spade":
-        generator = nets.SPADEGenerator(
-            width=g.width,
-            upsampling=g.upsampling,
-            norm=g.norm,
-            hidden=g.hidden,
-            latent_size=latent_size,
-            grid=nets.start_grid(
-                config.data.crop_size, config.data.aspect_ratio, g.upsampling
-            ),
-            remat=config.remat,
-            **shared,
-        )
-    elif g.name == "pix2pixhd":
-        generator = nets.Pix2PixHDGenerator(
-            width=g.width,
-            norm=g.norm,
-            downsamplings=g.downsamplings,
-            blocks=g.blocks,
-            **shared,
-        )
-    else:
-        generator = nets.ConcatGenerator(
-            width=g.width, upsampling=g.upsampling, norm=g.norm, **shared
-        )
-    discriminator = nets.MultiscaleDiscriminator(
-        num_scales=d.num_scales,
-        num_layers=d.num_layers,
-        width=d.width,
-        norm=d.norm,
-        **shared,
-    )
-    encoder = None
-    if g.latent == "vae":
-        encoder = nets.ImageEncoder(
-            width=e.width,
-            latent_size=g.latent_size,
-            image_size=e.image_size,
-            norm=e.norm,
-            axis_name=axis_name,
-            dtype=shared["dtype"],
-        )
-    return Networks(
-        generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
-        latent_size=latent_size,
-    )
-
-
-def create_optimizers(
-    config: ml_collections.ConfigDict, *, steps_per_epoch: int
-) -> Optimizers:
-    """Adam for each network, with the official learning rates.
-
-    With TTUR (Heusel et al., 2017) the generator learns at half the rate of the
-    config and the discriminator at twice it.
-    """
-    o = config.optimizer
-    adam = optax.scale_by_adam(b1=o.beta1, b2=o.beta2, eps=o.epsilon)
-
-    def rate(factor):
-        return linear_decay(
-            o.learning_rate * factor,
-            epochs=config.num_epochs,
-            decay_epochs=config.decay_epochs,
-            steps_per_epoch=steps_per_epoch,
-        )
-
-    return Optimizers(
-        generator=adam,
-        discriminator=adam,
-        generator_learning_rate=rate(0.5 if o.ttur else 1.0),
-        discriminator_learning_rate=rate(2.0 if o.ttur else 1.0),
-    )
 
 
 def linear_decay(
@@ -250,10 +140,3 @@ def create_state(
         # A copy: a donated state must not hold one buffer twice.
         ema=jax.tree.map(jnp.copy, generator.params) if ema else None,
     )
-
-
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"config.{field}={value!r} is not one of {', '.join(choices)}."
-        )

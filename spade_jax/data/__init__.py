@@ -134,7 +134,7 @@ def open_source(
     """
     if name not in SOURCES:
         raise ValueError(
-            f"There is no data source {name!r}; config.data.name is one of "
+            f"There is no data source {name!r}; config.data.source is one of "
             f"{', '.join(SOURCES)}."
         )
     return SOURCES[name](

@@ -52,7 +52,8 @@ class FolderSource:
         unknown_label: int | None = None,
         instances: bool = False,
     ):
-        self._root = os.fspath(root)
+        # A shell leaves the ~ of --config.data.root=~/pictures as it is.
+        self._root = os.path.expanduser(root)
         self._split = split
         self._num_classes = num_classes
         self._unknown_label = unknown_label

@@ -15,12 +15,17 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from spade_jax.data.example import DataError, Example, Source
 from spade_jax.data.transforms import edges, to_float
 
 # A thread makes a whole batch, so this bounds the batches in memory too.
 _MAX_THREADS = 8
+
+# Examples that count as endless: nine years at a million a second. Grain's own endless
+# `repeat()` is sys.maxsize long, a length that its `batch` cannot always divide.
+_ENDLESS = 2**48
 
 
 def batches(
@@ -92,7 +97,8 @@ def batches(
         ds = ds.shuffle()
     # `repeat` comes after the random transformations: it counts positions on, and
     # they derive each epoch's order and draws from the position.
-    ds = ds.random_map(functools.partial(_load, transform=transform)).repeat()
+    ds = ds.random_map(functools.partial(_load, transform=transform))
+    ds = ds.repeat(-(-_ENDLESS // len(source)))
     if num_epochs is not None:
         real = num_epochs * len(source)
         ds = ds.map_with_index(functools.partial(_mark, real=real))
@@ -106,6 +112,10 @@ def batches(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     )
     if workers:
+        if not flags.FLAGS.is_parsed():
+            # Grain reads its flags to start workers. Where no program has parsed any,
+            # as in a notebook, that would fail; this makes it read the defaults.
+            flags.FLAGS.mark_as_parsed()
         ds = ds.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(ds)
 

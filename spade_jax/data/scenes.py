@@ -11,23 +11,25 @@ import concurrent.futures
 import dataclasses
 import functools
 import io
+import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from PIL import Image
 
 from spade_jax.data.landscape import CLASSES, PALETTE, draw
 
+_log = logging.getLogger(__name__)
+
 # Scene numbers of `val` begin here, so that the splits share no scene at any size.
 _FIRST_VAL_SEED = 1_000_000
-# Starting processes takes as long as drawing some hundred scenes does.
-_MIN_SCENES_FOR_PROCESSES = 256
+# Fewer scenes than these are drawn sooner than another process has started.
+_SCENES_PER_PROCESS = 32
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -66,7 +68,10 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     # To be raised whenever `draw` draws a scene differently: scenes on disk are found
     # by this number.
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [ScenesConfig()]
+    BUILDER_CONFIGS: ClassVar = [ScenesConfig()]
+    # Nothing is downloaded, so there are no checksums for TFDS to look for beside this
+    # file. (Where it looks, TFDS 4.9.10 imports a package that it does not require.)
+    url_infos = None
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -109,16 +114,19 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         yield from enumerate(_map(encode, seeds))
 
 
-def _map(function: Any, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _map(
+    function: Callable[[int], dict[str, Any]], seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
     """`map(function, seeds)`, by several processes if there is enough to do."""
-    if len(seeds) < _MIN_SCENES_FOR_PROCESSES or (os.cpu_count() or 1) < 2:
+    processes = min(os.cpu_count() or 1, len(seeds) // _SCENES_PER_PROCESS)
+    if processes < 2:
         yield from map(function, seeds)
         return
     # Spawned, not forked: the threads of JAX and TensorFlow do not survive a fork.
     with concurrent.futures.ProcessPoolExecutor(
-        mp_context=multiprocessing.get_context("spawn")
+        processes, mp_context=multiprocessing.get_context("spawn")
     ) as pool:
-        yield from pool.map(function, seeds, chunksize=16)
+        yield from pool.map(function, seeds, chunksize=8)
 
 
 def _encode(seed: int, *, size: int) -> dict[str, Any]:
@@ -150,7 +158,8 @@ def load(
 
     Scenes are drawn into a temporary directory that is renamed once it is complete, so
     an interrupted build leaves nothing behind, and processes that build at the same
-    time do not disturb one another.
+    time do not disturb one another. Many scenes are drawn by spawned processes, which
+    import the main module: a script that calls this needs `if __name__ == "__main__"`.
 
     Args:
       split: "train" or "val".
@@ -185,7 +194,7 @@ def _builder(config: ScenesConfig, data_dir: str | os.PathLike[str] | None) -> S
 
 
 def _build(builder: Scenes, config: ScenesConfig) -> None:
-    logging.info(
+    _log.info(
         "Drawing %d + %d scenes of %dx%d pixels into %s (this happens once) ...",
         config.num_train,
         config.num_val,
@@ -201,4 +210,4 @@ def _build(builder: Scenes, config: ScenesConfig) -> None:
         # then in the way of ours.
         if not builder.is_prepared():
             raise
-    logging.info("Drew the scenes in %.0f s.", time.monotonic() - start)
+    _log.info("Drew the scenes in %.0f s.", time.monotonic() - start)

@@ -48,9 +48,12 @@ class TfdsSource:
         instance_key: str = "instance",
         name_key: str | None = "name",
     ):
-        if not len(data_source):
-            raise DataError(f"Empty split: {data_source!r} holds no examples.")
         self._data_source = data_source
+        self._title = type(data_source).__name__
+        if hasattr(data_source, "dataset_info"):
+            self._title = f"{data_source.dataset_info.full_name}:{data_source.split}"
+        if not len(data_source):
+            raise DataError(f"Empty split: {self._title} holds no examples.")
         self._num_classes = num_classes
         self._unknown_label = unknown_label
         self._instances = instances
@@ -72,7 +75,7 @@ class TfdsSource:
             name = stored.decode() if isinstance(stored, bytes) else str(stored)
 
         def where(field: str) -> str:
-            return f"{field} of {name} (number {index} of {self._data_source!r})"
+            return f"{field} of {name} (number {index} of {self._title})"
 
         def read(field: str, decode: Callable[..., np.ndarray]) -> np.ndarray:
             value = self._value(record, field)
@@ -93,7 +96,7 @@ class TfdsSource:
 
     def __repr__(self) -> str:
         return (
-            f"TfdsSource({self._data_source!r}, num_classes={self._num_classes}, "
+            f"TfdsSource({self._title}, num_classes={self._num_classes}, "
             f"unknown_label={self._unknown_label}, instances={self._instances})"
         )
 
@@ -101,7 +104,7 @@ class TfdsSource:
         key = self._keys[field]
         if key not in record:
             raise DataError(
-                f"{self._data_source!r} has no {key!r}, which was named as the "
+                f"{self._title} has no {key!r}, which was named as the "
                 f"{field}; it has {', '.join(sorted(record))}."
             )
         return record[key]

@@ -215,7 +215,8 @@ class Preprocess:
         """Draws a geometry from `rng` and applies it to image, label and instance.
 
         Raises:
-          DataError: the crop is larger than the picture, and `pad_crop` is off.
+          DataError: the crop is larger than the picture, and `pad_crop` is off; or
+            the picture is too small for the mode to leave a pixel of it.
         """
         height, width = example.label.shape
         geometry = draw_geometry(
@@ -227,6 +228,12 @@ class Preprocess:
             aspect_ratio=self.aspect_ratio,
             flip=self.flip,
         )
+        if geometry.resize is not None and 0 in geometry.resize:
+            raise DataError(
+                f"{example.name}: config.data.preprocess_mode = {self.mode!r} leaves "
+                f"nothing of a picture of {width}x{height} (width x height). Remove "
+                "the picture, or choose another mode."
+            )
         if geometry.crop is not None and not self.pad_crop:
             self._check_crop(example.name, (width, height), geometry)
         instance = example.instance
@@ -249,7 +256,7 @@ class Preprocess:
                 f"config.data.crop_size = {self.crop_size}. Lower crop_size, raise "
                 "load_size, or choose resize_and_crop as config.data.preprocess_mode. "
                 "(The official code fills such crops with zeros: "
-                "config.data.pad_crop = True.)"
+                "Preprocess(pad_crop=True).)"
             )
 
 

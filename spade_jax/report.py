@@ -1,0 +1,105 @@
+"""Where a run's numbers and pictures go.
+
+Always to the console and to `metrics.jsonl` in the work dir; to TensorBoard, through
+clu's metric writers, where TensorFlow is installed.
+"""
+
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+_log = logging.getLogger(__name__)
+
+
+class Report:
+    """Writes scalars and pictures of a run; a context manager.
+
+    Args:
+      workdir: where to; created where missing.
+      enabled: whether to write at all: only one process of a run should.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], *, enabled: bool = True):
+        self._lines = self._tensorboard = None
+        if not enabled:
+            return
+        workdir = pathlib.Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        self._lines = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
+        self._tensorboard = _tensorboard_writer(workdir)
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._tensorboard:
+            self._tensorboard.close()
+        if self._lines:
+            self._lines.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes numbers by name."""
+        if self._lines:
+            self._lines.write(json.dumps({"step": step, **values}) + "\n")
+            self._lines.flush()
+        if self._tensorboard:
+            self._tensorboard.write_scalars(step, values)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes one uint8 `[H, W, 3]` picture, to TensorBoard only."""
+        if self._tensorboard:
+            self._tensorboard.write_images(step, {name: image[None]})
+            self._tensorboard.flush()
+
+
+def progress_line(
+    *,
+    step: int,
+    num_steps: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    steps_per_second: float,
+    losses: Mapping[str, float],
+) -> str:
+    """One line for the console: where training is, how fast, and every loss.
+
+    Args:
+      step: iterations done.
+      num_steps: iterations in all.
+      steps_per_epoch: iterations in an epoch.
+      batch_size: pictures an iteration.
+      steps_per_second: of late; 0 where it is not known yet.
+      losses: by name.
+    """
+    terms = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+    left = "?"
+    if steps_per_second:
+        left = clock((num_steps - step) / steps_per_second)
+    return (
+        f"step {step}/{num_steps} | epoch {step / steps_per_epoch:.2f}"
+        f" | {steps_per_second * batch_size:.1f} images/s | {terms} | {left} left"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Formats a duration as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _tensorboard_writer(workdir: pathlib.Path):
+    try:
+        import tensorflow as tf
+        from clu import metric_writers
+    except ImportError as error:
+        _log.info("No TensorBoard (%s): metrics go to metrics.jsonl only.", error)
+        return None
+    # TensorFlow would take the accelerator's memory for itself.
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    return metric_writers.SummaryWriter(str(workdir))

@@ -1,0 +1,354 @@
+"""Training, in one reading: data, networks, state, step, loop."""
+
+import logging
+import os
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from spade_jax import build, checkpoint, data, mesh, perceptual, pictures
+from spade_jax.report import Report, progress_line
+from spade_jax.state import Networks, Optimizers, TrainState, create_state
+from spade_jax.step import (
+    LossWeights,
+    example_noise,
+    layout_of,
+    make_sample,
+    make_train_step,
+)
+
+_log = logging.getLogger(__name__)
+
+PendingLosses = list[tuple[int, Mapping[str, jax.Array]]]
+"""Losses still on the devices, each with the iterations done by then."""
+
+
+class DivergedError(RuntimeError):
+    """A loss or a parameter became NaN or infinite."""
+
+
+def train(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+) -> TrainState:
+    """Trains until the config's last iteration, from the work dir's last checkpoint.
+
+    Leaves in `workdir`: `checkpoints/`, `metrics.jsonl`, TensorBoard events where
+    TensorFlow is installed, and `samples.png` (layout | synthesised | real).
+
+    Args:
+      config: see `configs/default.py`.
+      workdir: created where missing.
+
+    Returns:
+      The last state. After SIGINT or SIGTERM that is the state then, which is saved.
+
+    Raises:
+      DataError: the data is missing or wrong.
+      CheckpointError: the work dir's checkpoint is of other networks.
+      ValueError: fields of the config do not fit together.
+      DivergedError: training diverged; the last good checkpoint is kept.
+    """
+    workdir = pathlib.Path(workdir)
+
+    # ---- What can be known to be wrong before any work ------------------------------
+    if checkpoint.has_checkpoint(workdir):
+        with checkpoint.Checkpoints(workdir, keep=config.keep_checkpoints) as saved:
+            checkpoint.check_architecture(saved.config(), config, workdir=workdir)
+    devices = mesh.make_mesh()
+    mesh.check_batch_size(config.batch_size, devices.size)
+
+    # ---- Data -----------------------------------------------------------------------
+    source = build.source(config, config.data.train_split)
+    transform = build.preprocess(config, training=True)
+    data.check(source, transform=transform)
+    examples = _example_batch(config)
+    steps_per_epoch = max(1, len(source) // config.batch_size)
+    num_steps = config.num_steps
+    if num_steps is None:
+        num_steps = (config.num_epochs + config.decay_epochs) * steps_per_epoch
+
+    # ---- Networks, optimisers, functions --------------------------------------------
+    networks = build.networks(config, axis_name=mesh.DATA_AXIS)
+    optimizers = build.optimizers(config, steps_per_epoch=steps_per_epoch)
+    features = build.perceptual(config)
+    train_step = mesh.parallel_train_step(
+        _train_step(config, networks, optimizers, features), devices
+    )
+    sample = jax.jit(
+        make_sample(
+            generator=networks.generator,
+            encoder=networks.encoder,
+            latent_size=networks.latent_size,
+            seed=config.seed,
+        )
+    )
+
+    # ---- State ----------------------------------------------------------------------
+    def init() -> TrainState:
+        one_layout = jax.tree.map(lambda plane: plane[:1], layout_of(examples))
+        return create_state(
+            jax.random.key(config.seed),
+            networks=networks,
+            optimizers=optimizers,
+            layout=one_layout,
+            ema=config.ema_decay > 0,
+        )
+
+    replicated = mesh.replicated(devices)
+    abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
+    _check_picture_size(jax.eval_shape(sample, abstract_state, examples), examples)
+    feature_params = None
+    if features is not None:
+        feature_params = jax.device_put(features.params, replicated)
+
+    # ---- Loop -----------------------------------------------------------------------
+    is_main_process = jax.process_index() == 0
+    with (
+        checkpoint.Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints,
+        Report(workdir, enabled=is_main_process) as report,
+        StopRequest() as stop,
+    ):
+        if checkpoints.latest_step is None:
+            state = jax.jit(init, out_shardings=replicated)()
+        else:
+            state = checkpoints.restore(abstract_state)
+            _log.info("Going on from step %d of %s.", int(state.step), workdir)
+        first_step = int(state.step)
+        _log.info("Networks: %s. Data: %r.", _sizes(state), source)
+        batches = data.batches(
+            source,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            shuffle=True,
+            transform=transform,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=config.data.workers,
+            start_batch=first_step,
+        )
+        pending: PendingLosses = []
+        window_step, window_start = first_step, time.monotonic()
+        for step in range(first_step + 1, num_steps + 1):
+            state, losses = train_step(
+                state,
+                mesh.shard_batch(next(batches), devices),
+                feature_params,
+                update_generator=(step - 1) % config.discriminator_steps == 0,
+            )
+            pending.append((step, losses))
+            # The host prepares one batch ahead of the devices and no more: batches
+            # waiting on the devices take their memory.
+            if len(pending) > 1:
+                jax.block_until_ready(pending[-2])
+            if step == first_step + 1:
+                jax.block_until_ready(losses)
+                seconds = time.monotonic() - window_start
+                _log.info("Step %d, compilation included: %.0f s.", step, seconds)
+                window_step, window_start = step, time.monotonic()
+
+            last = step == num_steps or stop.requested
+            if last or step % config.log_every == 0:
+                means = _mean_losses(pending, checkpoints)
+                pending.clear()
+                now = time.monotonic()
+                steps_per_second = (step - window_step) / (now - window_start)
+                window_step, window_start = step, now
+                rate = float(optimizers.generator_learning_rate(step - 1))
+                report.scalars(
+                    step,
+                    {f"loss/{name}": value for name, value in means.items()}
+                    | {
+                        "learning_rate/generator": rate,
+                        "images_per_second": steps_per_second * config.batch_size,
+                    },
+                )
+                if is_main_process:
+                    line = progress_line(
+                        step=step,
+                        num_steps=num_steps,
+                        steps_per_epoch=steps_per_epoch,
+                        batch_size=config.batch_size,
+                        steps_per_second=steps_per_second,
+                        losses=means,
+                    )
+                    print(line, flush=True)
+            if last or step % config.checkpoint_every == 0:
+                _check_finite(state, checkpoints)
+                checkpoints.save(state, config=config)
+            if last or step % config.sample_every == 0:
+                sheet = _contact_sheet(config, sample(state, examples), examples)
+                if is_main_process:
+                    pictures.save_png(workdir / "samples.png", sheet)
+                    report.picture(step, "layout | synthesised | real", sheet)
+            if last:
+                break
+        batches.close()
+        checkpoints.wait()
+        _log.info("Step %d is saved in %s.", int(state.step), workdir)
+    return state
+
+
+class StopRequest:
+    """While it is entered, the first SIGINT or SIGTERM only sets `requested`.
+
+    So an iteration, or a save, is never cut in two. A second signal acts as usual.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._usual: dict[int, signal.Handlers | Callable | int | None] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._usual[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, _) -> None:
+        self.requested = True
+        signal.signal(number, self._usual[number])
+        _log.warning(
+            "%s: saving after this iteration; a second one leaves at once.",
+            signal.Signals(number).name,
+        )
+
+
+def _train_step(
+    config: ml_collections.ConfigDict,
+    networks: Networks,
+    optimizers: Optimizers,
+    features: perceptual.Perceptual | None,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    noise = None
+    if networks.latent_size is not None:
+        noise = example_noise(
+            seed=config.seed,
+            latent_size=networks.latent_size,
+            axis_name=mesh.DATA_AXIS,
+        )
+    return make_train_step(
+        generator=networks.generator,
+        discriminator=networks.discriminator,
+        encoder=networks.encoder,
+        perceptual=perceptual.module(features, dtype=jnp.dtype(config.dtype)),
+        generator_optimizer=optimizers.generator,
+        discriminator_optimizer=optimizers.discriminator,
+        generator_learning_rate=optimizers.generator_learning_rate,
+        discriminator_learning_rate=optimizers.discriminator_learning_rate,
+        gan_loss=config.loss.gan,
+        weights=LossWeights(
+            feature_matching=config.loss.feature_matching,
+            perceptual=config.loss.perceptual,
+            kld=config.loss.kld,
+        ),
+        noise=noise,
+        reuse_fake=config.reuse_fake,
+        ema_decay=config.ema_decay,
+        axis_name=mesh.DATA_AXIS,
+    )
+
+
+def _example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+    """The validation examples that the pictures of progress show, evenly spaced."""
+    source = build.source(config, config.data.val_split)
+    count = min(config.num_samples, len(source))
+    chosen = np.linspace(0, len(source) - 1, count, dtype=int)
+    batch = next(
+        data.batches(
+            [source[int(i)] for i in chosen],
+            batch_size=count,
+            seed=config.seed,
+            shuffle=False,
+            transform=build.preprocess(config, training=False),
+        )
+    )
+    return dict(batch)
+
+
+def _check_picture_size(
+    synthesised: jax.ShapeDtypeStruct, examples: Mapping[str, np.ndarray]
+) -> None:
+    height, width = examples["image"].shape[1:3]
+    if synthesised.shape[1:3] != (height, width):
+        raise ValueError(
+            f"The preprocessing gives pictures {width} wide and {height} high, but the"
+            f" generator makes them {synthesised.shape[2]} wide and"
+            f" {synthesised.shape[1]} high. Choose config.data.crop_size (and"
+            " aspect_ratio) so that both are multiples of 32, or of 64 and 128 with"
+            " config.generator.upsampling 'more' and 'most'."
+        )
+
+
+def _mean_losses(
+    pending: PendingLosses, checkpoints: checkpoint.Checkpoints
+) -> dict[str, float]:
+    """Mean of each term over the iterations in which it was computed."""
+    values: dict[str, list[float]] = {}
+    for step, losses in jax.device_get(pending):
+        for name, value in losses.items():
+            if not np.isfinite(value):
+                raise DivergedError(
+                    f"Loss term {name!r} is {value} at step {step}."
+                    + _last_good(checkpoints)
+                )
+            values.setdefault(name, []).append(float(value))
+    return {name: float(np.mean(v)) for name, v in values.items()}
+
+
+@jax.jit
+def _all_finite(tree) -> jax.Array:
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
+
+
+def _check_finite(state: TrainState, checkpoints: checkpoint.Checkpoints) -> None:
+    # The losses of a step are those before its update, so they cannot show what the
+    # update did.
+    for name in ("generator", "discriminator", "encoder"):
+        net = getattr(state, name)
+        if net is not None and not _all_finite((net.params, net.stats)):
+            raise DivergedError(
+                f"Parameters of the {name} are not finite after step"
+                f" {int(state.step)}." + _last_good(checkpoints)
+            )
+
+
+def _last_good(checkpoints: checkpoint.Checkpoints) -> str:
+    checkpoints.wait()
+    step = checkpoints.latest_step
+    kept = "No checkpoint had been saved" if step is None else f"Step {step} is saved"
+    return (
+        f" {kept}; nothing later was. A lower config.optimizer.learning_rate, or"
+        " config.dtype='float32' if it is bfloat16, may help."
+    )
+
+
+def _contact_sheet(
+    config: ml_collections.ConfigDict,
+    synthesised: jax.Array,
+    examples: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    palette = pictures.full_palette(config.data.palette, build.num_class_ids(config))
+    return pictures.grid(
+        [
+            pictures.paint(examples["label"], palette),
+            pictures.to_uint8(jax.device_get(synthesised)),
+            pictures.to_uint8(examples["image"]),
+        ]
+    )
+
+
+def _sizes(state: TrainState) -> str:
+    def millions(net):
+        return sum(x.size for x in jax.tree.leaves(net.params)) / 1e6
+
+    named = {"G": state.generator, "D": state.discriminator, "E": state.encoder}
+    return ", ".join(f"{k} {millions(v):.2f} M" for k, v in named.items() if v)
