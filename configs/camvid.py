@@ -1,10 +1,21 @@
 """CamVid: street scenes from a car, 12 classes, 480x360 (Brostow et al., 2009).
 
-Small enough to watch SPADE learn photographs on one GPU. Data: `{train,val}_img/` and
-`{train,val}_label/` with ids 0..11 (11 is "unlabelled").
+Small enough to see SPADE learn photographs on one GPU: 367 training and 101 validation
+pictures. It is not in the paper, so there is no published score for it.
+
+Data: `{train,val}_img/` and `{train,val}_label/` (ids 0..11) below one directory.
 
     python -m spade_jax.main --config=configs/camvid.py --config.data.root=DIR
+
+On a CPU, a narrow network at 64 pixels shows structure after some hundred iterations:
+
+    python -m spade_jax.main --config=configs/camvid.py --config.data.root=DIR \
+        --config.generator.width=16 --config.generator.hidden=32 \
+        --config.discriminator.width=32 --config.loss.perceptual=0 \
+        --config.data.load_size=72 --config.data.crop_size=64 --config.num_steps=600
 """
+
+from ml_collections import ConfigDict
 
 from configs import default
 
@@ -24,14 +35,11 @@ CLASSES = {
 }
 
 
-def get_config():
+def get_config() -> ConfigDict:
+    """See the module."""
     config = default.get_config()
+    config.batch_size = 8
     config.data.num_classes = len(CLASSES)
     config.data.classes = tuple(CLASSES)
     config.data.palette = tuple(CLASSES.values())
-    config.data.load_size = 286
-    config.data.crop_size = 256
-    config.batch_size = 8
-    config.num_epochs = 100
-    config.decay_epochs = 100
     return config

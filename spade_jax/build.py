@@ -12,6 +12,7 @@ import optax
 
 from spade_jax import data, nets
 from spade_jax import perceptual as perceptual_weights
+from spade_jax.layout import Layout
 from spade_jax.state import Networks, Optimizers, linear_decay
 
 
@@ -94,6 +95,15 @@ def networks(
         encoder=encoder,
         latent_size=latent_size,
     )
+
+
+def example_layout(config: ml_collections.ConfigDict) -> Layout:
+    """A layout of one picture of the config's size, for the shapes of things."""
+    width = config.data.crop_size
+    height = round(width / config.data.aspect_ratio)
+    label = jnp.zeros((1, height, width), jnp.int32)
+    edge = jnp.zeros((1, height, width), bool) if config.data.instances else None
+    return Layout(label, edge)
 
 
 def optimizers(

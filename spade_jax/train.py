@@ -18,7 +18,6 @@ from spade_jax.state import Networks, Optimizers, TrainState, create_state
 from spade_jax.step import (
     LossWeights,
     example_noise,
-    layout_of,
     make_sample,
     make_train_step,
 )
@@ -91,12 +90,11 @@ def train(
 
     # ---- State ----------------------------------------------------------------------
     def init() -> TrainState:
-        one_layout = jax.tree.map(lambda plane: plane[:1], layout_of(examples))
         return create_state(
             jax.random.key(config.seed),
             networks=networks,
             optimizers=optimizers,
-            layout=one_layout,
+            layout=build.example_layout(config),
             ema=config.ema_decay > 0,
         )
 

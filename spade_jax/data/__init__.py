@@ -17,8 +17,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from spade_jax.data.example import DataError, Example, Source, check
-from spade_jax.data.folder import FolderSource
+from spade_jax.data.example import (
+    DataError,
+    Example,
+    Source,
+    check,
+    decode_image,
+)
+from spade_jax.data.folder import FolderSource, LayoutSource
 from spade_jax.data.pipeline import batches
 from spade_jax.data.transforms import (
     MODES,
@@ -38,11 +44,13 @@ __all__ = [
     "Example",
     "FolderSource",
     "Geometry",
+    "LayoutSource",
     "Preprocess",
     "Source",
     "apply",
     "batches",
     "check",
+    "decode_image",
     "draw_geometry",
     "edges",
     "open_source",

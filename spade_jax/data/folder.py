@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+import numpy as np
+
 from spade_jax.data.example import (
     DataError,
     Example,
@@ -60,7 +62,13 @@ class FolderSource:
         self._instances = instances
         fields = ("image", "label", "instance") if instances else ("image", "label")
         self._check_folders(fields)
-        files = {field: self._list(field) for field in fields}
+        files = {
+            field: _list_pictures(
+                self._folder(field),
+                IMAGE_EXTENSIONS if field == "image" else MAP_EXTENSIONS,
+            )
+            for field in fields
+        }
         for field in fields[1:]:
             self._check_pairs(field, files["image"], files[field])
         self._names = sorted(files["image"])
@@ -124,28 +132,6 @@ class FolderSource:
                 "own."
             )
 
-    def _list(self, field: str) -> dict[str, str]:
-        """The pictures in a field's folder: file names by stem."""
-        folder = self._folder(field)
-        extensions = IMAGE_EXTENSIONS if field == "image" else MAP_EXTENSIONS
-        files: dict[str, str] = {}
-        for file in sorted(os.listdir(folder)):
-            stem, extension = os.path.splitext(file)
-            if file.startswith(".") or extension.lower() not in extensions:
-                continue
-            if stem in files:
-                raise DataError(
-                    f"{folder} holds both {files[stem]} and {file}. Pictures are "
-                    f"paired by the name before the extension, so keep one of the two."
-                )
-            files[stem] = file
-        if not files:
-            raise DataError(
-                f"Empty split {self._split!r}: {folder} holds no picture with one of "
-                f"the extensions {' '.join(sorted(extensions))}."
-            )
-        return files
-
     def _check_pairs(
         self, field: str, images: dict[str, str], maps: dict[str, str]
     ) -> None:
@@ -160,6 +146,99 @@ class FolderSource:
                 "Pairs have the same name before the extension: rename, add or "
                 "remove files until they do."
             )
+
+
+class LayoutSource:
+    """Layouts without photographs, for prediction: folders of label maps.
+
+    Its examples hold a black image. Files are paired by stem and sorted by it.
+
+    Args:
+      labels: directory of label pictures, as for `FolderSource`.
+      instances: directory of instance maps of the same names, or None.
+      num_classes, unknown_label: see `FolderSource`.
+
+    Raises:
+      DataError: as `FolderSource`.
+    """
+
+    def __init__(
+        self,
+        labels: str | os.PathLike[str],
+        instances: str | os.PathLike[str] | None = None,
+        *,
+        num_classes: int,
+        unknown_label: int | None = None,
+    ):
+        self._folders = {"label": os.path.expanduser(labels)}
+        if instances is not None:
+            self._folders["instance"] = os.path.expanduser(instances)
+        self._num_classes = num_classes
+        self._unknown_label = unknown_label
+        for field, folder in self._folders.items():
+            if not os.path.isdir(folder):
+                raise DataError(f"--{field}s={folder}: there is no such directory.")
+        files = {
+            field: _list_pictures(folder, MAP_EXTENSIONS)
+            for field, folder in self._folders.items()
+        }
+        self._names = sorted(files["label"])
+        if "instance" in files:
+            alone = sorted(files["label"].keys() - files["instance"].keys())
+            if alone:
+                raise DataError(
+                    f"{len(alone)} label pictures of {self._folders['label']} have no"
+                    f" instance map in {self._folders['instance']}{_some(alone)}."
+                )
+        self._files = {
+            field: [named[name] for name in self._names]
+            for field, named in files.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Example:
+        def path(field: str) -> str:
+            return os.path.join(self._folders[field], self._files[field][index])
+
+        label = decode_map(path("label"), where=path("label"))
+        instance = None
+        if "instance" in self._folders:
+            instance = decode_map(path("instance"), where=path("instance"))
+        return make_example(
+            image=np.zeros((*label.shape, 3), np.uint8),
+            label=label,
+            instance=instance,
+            name=self._names[index],
+            num_classes=self._num_classes,
+            unknown_label=self._unknown_label,
+            where=lambda field: path("label" if field == "image" else field),
+        )
+
+    def __repr__(self) -> str:
+        return f"LayoutSource({self._folders})"
+
+
+def _list_pictures(folder: str, extensions: frozenset[str]) -> dict[str, str]:
+    """The pictures in a folder: file names by stem."""
+    files: dict[str, str] = {}
+    for file in sorted(os.listdir(folder)):
+        stem, extension = os.path.splitext(file)
+        if file.startswith(".") or extension.lower() not in extensions:
+            continue
+        if stem in files:
+            raise DataError(
+                f"{folder} holds both {files[stem]} and {file}. Pictures are paired by "
+                "the name before the extension, so keep one of the two."
+            )
+        files[stem] = file
+    if not files:
+        raise DataError(
+            f"Empty split: {folder} holds no picture with one of the extensions "
+            f"{' '.join(sorted(extensions))}."
+        )
+    return files
 
 
 def _some(stems: list[str]) -> str:

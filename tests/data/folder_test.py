@@ -111,7 +111,7 @@ def test_missing_folder_is_named(make_folder):
 def test_empty_split(make_folder):
     root = make_folder(0)
     (root / "train_img" / "readme.txt").touch()
-    message = r"Empty split 'train': .*train_img holds no picture .*\.jpg"
+    message = r"Empty split: .*train_img holds no picture .*\.jpg"
     with pytest.raises(DataError, match=message):
         FolderSource(root, "train", num_classes=4)
 

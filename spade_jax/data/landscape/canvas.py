@@ -12,7 +12,10 @@ import numpy as np
 
 from spade_jax.data.landscape.classes import SKY
 
-SUPERSAMPLE = 2
+# The four samples of a pixel lie at these places of the canvas.
+_SAMPLES = [(slice(i, None, 2), slice(j, None, 2)) for i in (0, 1) for j in (0, 1)]
+
+Window = tuple[slice, slice]
 
 
 class Camera(NamedTuple):
@@ -32,16 +35,16 @@ class Camera(NamedTuple):
 
 
 class Canvas:
-    """Colour, label, instance and depth of each sample, painted far to near.
+    """Colour, label, instance and depth of each sample.
 
-    rgb is linear light, float32 [h, w, 3]; depth is in metres, infinite for the sky.
+    rgb is linear light, float32 [3, h, w]; depth is in metres, infinite for the sky.
     """
 
     def __init__(self, height: int, width: int):
-        h, w = SUPERSAMPLE * height, SUPERSAMPLE * width
+        h, w = 2 * height, 2 * width
         self.x = ((np.arange(w) + 0.5) / h - 0.5 * w / h).astype(np.float32)
         self.y = ((np.arange(h) + 0.5) / h).astype(np.float32)
-        self.rgb = np.zeros((h, w, 3), np.float32)
+        self.rgb = np.zeros((3, h, w), np.float32)
         self.label = np.full((h, w), SKY, np.uint8)
         self.instance = np.zeros((h, w), np.int32)
         self.depth = np.full((h, w), np.inf, np.float32)
@@ -49,7 +52,7 @@ class Canvas:
 
     @property
     def half_width(self) -> float:
-        """x of the right edge."""
+        """The x of the right edge."""
         return 0.5 * self.x.size / self.y.size
 
     def new_instance(self) -> int:
@@ -57,7 +60,7 @@ class Canvas:
         self.instances += 1
         return self.instances
 
-    def window(self, left: float, top: float, right: float, bottom: float):
+    def window(self, left: float, top: float, right: float, bottom: float) -> Window:
         """Slices (rows, columns) of the samples within a box, cut to the canvas."""
         h, w = self.label.shape
         row0, row1 = np.clip([np.floor(top * h), np.ceil(bottom * h)], 0, h)
@@ -66,27 +69,39 @@ class Canvas:
         )
         return slice(int(row0), int(row1)), slice(int(column0), int(column1))
 
-    def paint(self, window, mask, rgb, depth: float, label: int, instance: int) -> None:
-        """Paint `rgb` where `mask` holds and nothing nearer than `depth` stands."""
-        visible = mask & (self.depth[window] > depth)
-        np.copyto(self.rgb[window], rgb, where=visible[..., None])
-        np.copyto(self.label[window], np.uint8(label), where=visible)
-        np.copyto(self.instance[window], np.int32(instance), where=visible)
-        np.copyto(self.depth[window], np.float32(depth), where=visible)
+    def visible(self, window: Window, mask: np.ndarray, depth: float) -> np.ndarray:
+        """The part of `mask` before which nothing nearer than `depth` stands."""
+        return mask & (self.depth[window] >= depth)
+
+    def paint(
+        self,
+        window: Window,
+        where: np.ndarray | tuple[np.ndarray, np.ndarray],
+        rgb: np.ndarray,
+        depth: float,
+        label: int,
+        instance: int,
+    ) -> None:
+        """Set the samples `where`: a bool mask of the window, or their indices.
+
+        rgb is [3, n], or [3, 1] for one flat colour.
+        """
+        for channel, value in zip(self.rgb, rgb, strict=True):
+            channel[window][where] = value
+        self.label[window][where] = label
+        self.instance[window][where] = instance
+        self.depth[window][where] = depth
 
     def resolve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Picture-sized linear rgb, label and instance.
+        """Picture-sized linear rgb [3, H, W], label and instance [H, W].
 
         Colours are averaged over the four samples of a pixel.  Labels must not mix,
         so the pixel takes label and instance of the sample that most of the four
         agree with; a tie goes to the upper left.
         """
-        rgb = sum(self.rgb[i::2, j::2] for i in (0, 1) for j in (0, 1)) * 0.25
-        label = [self.label[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-        instance = [self.instance[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-        same = [
-            [(a == b) & (p == q) for b, q in zip(label, instance)]
-            for a, p in zip(label, instance)
-        ]
-        winner = np.argmax([np.sum(row, axis=0) for row in same], axis=0)
-        return rgb, np.choose(winner, label), np.choose(winner, instance)
+        rgb = 0.25 * sum(self.rgb[:, *sample] for sample in _SAMPLES)
+        labels = np.stack([self.label[sample] for sample in _SAMPLES])
+        instances = np.stack([self.instance[sample] for sample in _SAMPLES])
+        agree = (labels[:, None] == labels) & (instances[:, None] == instances)
+        winner = np.argmax(agree.sum(axis=1, dtype=np.uint8), axis=0)
+        return rgb, np.choose(winner, labels), np.choose(winner, instances)

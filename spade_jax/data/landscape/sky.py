@@ -1,5 +1,7 @@
 """The sky: gradient, stars, the sun (or moon) and clouds lit from the sun's side."""
 
+import math
+
 import numpy as np
 
 from spade_jax.data.landscape import noise
@@ -19,33 +21,37 @@ def sun_position(plan: Plan, light: Light) -> tuple[float, float]:
 
 
 def paint_sky(canvas: Canvas, plan: Plan, light: Light) -> np.ndarray:
-    """Fill the canvas with sky; return the colour of the air, float32 [w, 3]."""
+    """Fill the canvas with sky; return the colour of the air, [3, 1, w].
+
+    Air is the sky at the horizon: what is far enough away takes its colour.
+    """
     height = np.clip(1.0 - canvas.y / plan.camera.horizon, 0.0, 1.0)[:, None]
-    t = (height**0.7)[..., None]
-    rgb = light.horizon * (1.0 - t) + light.zenith * t
+    gradient = light.horizon + (light.zenith - light.horizon) * height[:, 0] ** 0.7
     sx, sy = sun_position(plan, light)
     dx, dy = canvas.x - np.float32(sx), canvas.y[:, None] - np.float32(sy)
-    near = np.exp(-np.sqrt(dx * dx + 1.6 * dy * dy) / 0.28)[..., None]
-    rgb = rgb + (light.glow - rgb) * near * (0.75 if plan.sun else 0.5)
+    near = np.exp(-np.sqrt(dx * dx + 1.6 * dy * dy) / 0.2)
+    near *= 0.75 if plan.sun else 0.5
+    rgb = gradient[..., None] * (1.0 - near) + light.glow[..., None] * near
+    horizon = min(int(plan.camera.horizon * len(canvas.y)), len(canvas.y) - 1)
+    air = rgb[:, horizon, None].copy()
     if light.overcast > 0.0:
         v = 0.5 / (height + 0.25)
         veil = noise.lookup(noise.smooth(), canvas.x * v * 0.7 + plan.offsets[11], v)
-        rgb *= (1.0 + 0.28 * light.overcast * veil)[..., None]
+        rgb *= 1.0 + 0.28 * light.overcast * veil
     if light.hour == "night":
         _add_stars(rgb, light, height)
     canvas.rgb[:] = rgb
-    horizon = min(int(plan.camera.horizon * len(canvas.y)), len(canvas.y) - 1)
-    return rgb[horizon]
+    return air
 
 
-def _add_stars(rgb, light: Light, height) -> None:
+def _add_stars(rgb: np.ndarray, light: Light, height: np.ndarray) -> None:
     rng = np.random.default_rng(light.spark)
     at = rng.random((90, 2))
     shine = rng.random(90) ** 3 * (1.0 - light.overcast) * 0.9
-    h, w = rgb.shape[:2]
+    _, h, w = rgb.shape
     row, column = (at[:, 0] ** 1.5 * h).astype(int), (at[:, 1] * w).astype(int)
     shine = shine * height[row, 0]
-    rgb[row, column] += shine[:, None].astype(np.float32)
+    rgb[:, row, column] += shine.astype(np.float32)
 
 
 def paint_sun(canvas: Canvas, plan: Plan, light: Light) -> None:
@@ -57,54 +63,53 @@ def paint_sun(canvas: Canvas, plan: Plan, light: Light) -> None:
     window = canvas.window(sun.x - r, sun.y - r, sun.x + r, sun.y + r)
     dx = canvas.x[window[1]] - sun.x
     dy = canvas.y[window[0], None] - sun.y
+    inside = dx * dx + dy * dy < r * r
     rgb = np.maximum(light.sun * 2.2, light.horizon * 1.25) + 0.15
     if light.hour == "night":
         seas = noise.lookup(noise.smooth(), dx / r * 0.12, dy / r * 0.12)
-        rgb = (0.75 + 0.25 * seas)[..., None] * np.float32([1.0, 0.97, 0.88])
-    inside = dx * dx + dy * dy < r * r
+        rgb = (0.75 + 0.25 * seas[inside]) * np.float32([[1.0], [0.97], [0.88]])
     canvas.paint(window, inside, rgb, np.inf, SUN, canvas.new_instance())
 
 
 def paint_clouds(canvas: Canvas, plan: Plan, light: Light) -> None:
     """Far clouds first; a cloud is soft in colour and crisp in label."""
-    sx, sy = sun_position(plan, light)
+    sun = sun_position(plan, light)
     for cloud in plan.clouds:
-        _paint_cloud(canvas, cloud, light, sx, sy)
+        _paint_cloud(canvas, cloud, light, sun)
 
 
-def _density(cloud: Cloud, x, y) -> np.ndarray:
-    """Positive inside the cloud: a flat-based dome ragged by billows."""
+def _density(cloud: Cloud, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Positive inside the cloud: a flat-based dome frayed by billows."""
     u = (x - cloud.x) / cloud.rx
     v = (cloud.y - y) / cloud.ry
     dome = 1.0 - u * u - np.where(v > 0.0, v * v, 9.0 * v * v)
     scale = 0.11 / cloud.ry
     at = x * scale * 0.7 + cloud.offset, y * scale + 2.0 * cloud.offset
-    return dome + cloud.ragged * (
-        0.8 * noise.lookup(noise.billow(), *at) + 0.9 * noise.lookup(noise.smooth(), *at)
-    )
+    billows = noise.lookup(noise.billow(), *at)
+    wisps = noise.lookup(noise.smooth(), *at)
+    return dome + cloud.ragged * (0.8 * billows + 0.9 * wisps)
 
 
-def _paint_cloud(canvas: Canvas, cloud: Cloud, light: Light, sx, sy) -> None:
+def _paint_cloud(
+    canvas: Canvas, cloud: Cloud, light: Light, sun: tuple[float, float]
+) -> None:
     rx, ry = 1.4 * cloud.rx, 1.4 * cloud.ry
-    window = canvas.window(
-        cloud.x - rx, cloud.y - ry, cloud.x + rx, cloud.y + 0.5 * ry
-    )
+    window = canvas.window(cloud.x - rx, cloud.y - ry, cloud.x + rx, cloud.y + 0.5 * ry)
     x, y = canvas.x[window[1]], canvas.y[window[0], None]
     if x.size == 0 or y.size == 0:
         return
     density = _density(cloud, x, y)
-    step = 0.16 * cloud.ry
-    away = np.hypot(sx - cloud.x, sy - cloud.y) + 1e-6
-    toward = _density(
-        cloud, x + step * (sx - cloud.x) / away, y + step * (sy - cloud.y) / away
-    )
-    lit = np.clip(0.5 + 0.8 * (density - toward), 0.0, 1.0)
+    # A spot is lit if the cloud grows thinner from there toward the sun.
+    dx, dy = sun[0] - cloud.x, sun[1] - cloud.y
+    step = 0.16 * cloud.ry / (math.hypot(dx, dy) + 1e-6)
+    lit = density - _density(cloud, x + step * dx, y + step * dy)
+    lit = np.clip(0.5 + 0.8 * lit, 0.0, 1.0)
     top = smoothstep(-0.3, 0.8, (cloud.y - y) / cloud.ry)
     lit = (0.25 + 0.75 * lit) * (0.45 + 0.55 * top) * 1.25
     shade = light.ambient * 1.5 + 0.25 * light.horizon
-    rgb = shade + lit[..., None] * light.sun * 0.62
-    alpha = smoothstep(0.15, 0.75, density)[..., None]
-    rgb = canvas.rgb[window] * (1.0 - alpha) + rgb * alpha
-    np.copyto(canvas.rgb[window], rgb)
+    behind = canvas.rgb[:, *window]
+    alpha = smoothstep(0.15, 0.75, density)
+    behind += (shade[..., None] + 0.62 * light.sun[..., None] * lit - behind) * alpha
     inside = density > 0.4
-    canvas.paint(window, inside, rgb, np.inf, CLOUD, canvas.new_instance())
+    instance = canvas.new_instance()
+    canvas.paint(window, inside, behind[:, inside], np.inf, CLOUD, instance)

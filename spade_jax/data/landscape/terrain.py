@@ -7,12 +7,13 @@ columns), the nearest depth that rises above a sample is counted off, and the gr
 between two depths is interpolated.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from spade_jax.data.landscape import noise
-from spade_jax.data.landscape.canvas import Canvas
+from spade_jax.data.landscape.canvas import Camera, Canvas
 from spade_jax.data.landscape.classes import (
     GRASS,
     HILL,
@@ -26,8 +27,8 @@ from spade_jax.data.landscape.classes import (
 from spade_jax.data.landscape.layout import Coast, Curve, Lake, Plan
 from spade_jax.data.landscape.noise import smoothstep
 
-DEPTHS = 256
-FARTHEST = 12000.0
+DEPTHS = 256  # N
+FARTHEST = 7000.0  # metres
 WATER_LEVEL = -0.5
 CANOPY = 9.0  # height of woods in metres
 
@@ -71,34 +72,44 @@ def relief(plan: Plan, X: np.ndarray, Z: np.ndarray) -> Relief:
     return Relief(height, hill * inland, mountain * inland, canopy * inland, shore)
 
 
-def _mountains(plan: Plan, X, Z, bearing) -> np.ndarray:
+def _mountains(
+    plan: Plan, X: np.ndarray, Z: np.ndarray, bearing: np.ndarray
+) -> np.ndarray:
+    """Ridges, or tables with steps, that rise at `mountain_start`."""
     if plan.mountains == 0.0:
         return np.zeros_like(bearing)
     o, s = plan.offsets, plan.mountain_scale
-    c, d = np.cos(plan.turn) / s, np.sin(plan.turn) / s
+    c, d = math.cos(plan.turn) / s, math.sin(plan.turn) / s
     u, v = X * c + Z * d + o[4], Z * c - X * d + o[5]
     rise = smoothstep(plan.mountain_start, 3.0 * plan.mountain_start, Z)
     gap = np.exp(-(((bearing - plan.valley) / 0.16) ** 2))
     rise = rise * (1.0 - plan.valley_depth * gap)
     crest = noise.lookup(noise.ridge(), u, v)
     if plan.country.mesa:
-        steps = smoothstep(0.36, 0.42, crest) * 0.6 + smoothstep(0.56, 0.61, crest) * 0.4
-        return plan.mountains * rise * (0.85 * steps + 0.25 * crest)
+        steps = 0.5 * smoothstep(0.36, 0.42, crest) + 0.34 * smoothstep(
+            0.56, 0.61, crest
+        )
+        return plan.mountains * rise * (steps + 0.25 * crest)
     return plan.mountains * rise * (0.15 + 0.95 * crest)
 
 
-def _canopy(plan: Plan, X, Z, hill, mountain) -> np.ndarray:
+def _canopy(
+    plan: Plan, X: np.ndarray, Z: np.ndarray, hill: np.ndarray, mountain: np.ndarray
+) -> np.ndarray:
     """Tree tops of the woods on the slopes, bumpy and closed."""
     o = plan.offsets
     patches = noise.lookup(noise.smooth(), X / 900 + o[6], Z / 1800 + o[7])
     slope = smoothstep(2.0, 5.0, hill + 0.2 * mountain)
-    timberline = smoothstep(0.5, 0.3, mountain / (plan.mountains + 1.0))
+    timberline = smoothstep(0.3, 0.18, mountain / (plan.mountains + 1.0))
     cover = smoothstep(plan.woods, plan.woods + 0.06, patches) * slope * timberline
     crowns = noise.nearest(noise.grain(), X / 500 + o[8], Z / 500)
     return CANOPY * cover * (0.8 + 0.35 * crowns)
 
 
-def _shore(plan: Plan, X, Z, bearing, swell) -> np.ndarray:
+def _shore(
+    plan: Plan, X: np.ndarray, Z: np.ndarray, bearing: np.ndarray, swell: np.ndarray
+) -> np.ndarray:
+    """Distance to the waterline in metres, roughly; negative in the water."""
     water = plan.water
     if isinstance(water, Lake):
         r = np.sqrt(((X - water.x) / water.rx) ** 2 + ((Z - water.z) / water.rz) ** 2)
@@ -107,11 +118,13 @@ def _shore(plan: Plan, X, Z, bearing, swell) -> np.ndarray:
         aside = np.abs(X - water.centre(Z))
         return aside - water.width * (0.5 + 0.12 * swell)
     if isinstance(water, Coast):
-        beyond = water.z * (1.0 + 0.12 * swell) + water.slant * X - Z
+        beyond = water.z * (1.0 + 0.08 * swell) + water.slant * X - Z
         if water.side == 0:
             return beyond
         headland = (bearing * water.side - water.reach) * Z + 60.0 * swell
-        return np.maximum(beyond, headland * smoothstep(1.0, 4.0, Z / water.z))
+        # Before the far side of the bay there is no headland.
+        headland -= 200.0 * smoothstep(3.0, 1.0, Z / water.z)
+        return np.maximum(beyond, headland)
     return np.full_like(bearing, 1e4)
 
 
@@ -122,21 +135,25 @@ class Survey(NamedTuple):
     X: np.ndarray
     Z: np.ndarray
     relief: Relief
-    normal: np.ndarray  # [h, w, 3] unit vectors
+    normal: np.ndarray  # [3, h, w], unit vectors
+    shadow: np.ndarray  # 0..1, cast by other ground
     ground: np.ndarray  # False where the sky shows
 
 
-def survey(plan: Plan, canvas: Canvas) -> Survey:
-    """Cast the height field onto the canvas."""
+def survey(plan: Plan, canvas: Canvas, toward_sun: np.ndarray) -> Survey:
+    """Cast the height field onto the canvas; the light only decides `shadow`."""
     camera, x, y = plan.camera, canvas.x, canvas.y
     nearest = 0.6 * camera.depth_at(1.0)
-    Z = np.geomspace(nearest, FARTHEST, DEPTHS).astype(np.float32)[:, None]
+    # Denser with distance than even steps in log depth: mountains have the relief.
+    steps = np.linspace(0.0, 1.0, DEPTHS)[:, None] ** 0.8
+    Z = (nearest * (FARTHEST / nearest) ** steps).astype(np.float32)
     X = x * Z / np.float32(camera.focal)
     land = relief(plan, X, Z)
     level = np.maximum(land.height, np.float32(WATER_LEVEL))
     rise = camera.horizon + camera.focal * (camera.eye - level) / Z
 
-    # How many depths lie wholly below a sample: rows are counted per column.
+    # hidden[row, column] counts the depths at which the land has not yet risen to the
+    # sample: the highest rise so far falls into one row per depth and column.
     h, w = y.size, x.size
     skyline = np.minimum.accumulate(rise, axis=0)
     row = np.clip(np.ceil(skyline * h - 0.5), 0, h).astype(np.int32)
@@ -148,25 +165,58 @@ def survey(plan: Plan, canvas: Canvas) -> Survey:
 
     after = np.clip(hidden, 1, DEPTHS - 1) * w + np.arange(w)
     before = after - w
-    grid = np.stack([np.broadcast_to(Z, X.shape), *land, *_slopes(x, Z, X, level, camera)])
-    grid = np.moveaxis(grid, 0, -1).reshape(DEPTHS * w, -1)
     below, above = rise.ravel()[before], rise.ravel()[after]
-    t = np.clip((below - y[top:, None]) / (below - above + 1e-9), 0.0, 1.0)[..., None]
-    seen = grid[before]
-    seen += (grid[after] - seen) * t
-    seen = np.moveaxis(seen, -1, 0)
-    depth = seen[0]
-    normal = np.stack([-seen[6], np.ones_like(depth), -seen[7]], -1)
-    normal /= np.sqrt(np.sum(normal * normal, axis=-1, keepdims=True))
-    shown = Relief(*seen[1:6])
-    return Survey(top, x * depth / camera.focal, depth, shown, normal, ground)
+    t = np.clip((below - y[top:, None]) / (below - above + 1e-9), 0.0, 1.0)
+
+    def at_samples(grid: np.ndarray) -> np.ndarray:
+        flat = grid.ravel()
+        start = flat[before]
+        return start + (flat[after] - start) * t
+
+    depth = at_samples(np.broadcast_to(Z, X.shape))
+    across, along = map(at_samples, _slopes(x, Z, level, camera))
+    length = np.sqrt(1.0 + across * across + along * along)
+    return Survey(
+        top=top,
+        X=x * depth / camera.focal,
+        Z=depth,
+        relief=Relief(*map(at_samples, land)),
+        normal=np.stack([-across, np.ones_like(depth), -along]) / length,
+        shadow=at_samples(_shadows(X, Z, level, toward_sun)),
+        ground=ground,
+    )
 
 
-def _slopes(x, Z, X, height, camera) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(
+    x: np.ndarray, Z: np.ndarray, height: np.ndarray, camera: Camera
+) -> tuple[np.ndarray, np.ndarray]:
     """dY/dX and dY/dZ on the frustum grid, whose columns fan out."""
-    across = np.gradient(height, axis=1) / (Z * (x[1] - x[0]) / camera.focal)
-    along = np.gradient(height, axis=0) / np.gradient(Z, axis=0)
+    across = np.empty_like(height)
+    across[:, 1:-1] = height[:, 2:] - height[:, :-2]
+    across[:, 0], across[:, -1] = across[:, 1], across[:, -2]
+    across *= camera.focal / (2.0 * Z * (x[1] - x[0]))
+    along = np.empty_like(height)
+    along[1:-1] = (height[2:] - height[:-2]) / (Z[2:] - Z[:-2])
+    along[0], along[-1] = along[1], along[-2]
     return across, along - across * x / camera.focal
+
+
+def _shadows(
+    X: np.ndarray, Z: np.ndarray, height: np.ndarray, toward_sun: np.ndarray
+) -> np.ndarray:
+    """How deep each spot lies in the shadow of ground beside it, 0..1.
+
+    Only the sideways part of the light is followed, along the rows of the grid:
+    then one running maximum finds whatever stands between a spot and the sun.
+    """
+    side, up = float(toward_sun[0]), float(toward_sun[1])
+    slope = up / max(abs(side), 0.05)
+    line = height - X * np.float32(np.sign(side) * slope)
+    if side > 0.0:
+        above = np.maximum.accumulate(line[:, ::-1], axis=1)[:, ::-1] - line
+    else:
+        above = np.maximum.accumulate(line, axis=1) - line
+    return np.clip(above / (0.02 * Z + 2.0), 0.0, 1.0)
 
 
 def classify(plan: Plan, seen: Survey) -> np.ndarray:
@@ -181,11 +231,16 @@ def classify(plan: Plan, seen: Survey) -> np.ndarray:
     label[bare] = MOUNTAIN
     if plan.mountains > 0.0:
         altitude = land.mountain / plan.mountains + 0.12 * rough
-        steep = seen.normal[..., 1] < 0.42 - 0.1 * rough
+        steep = seen.normal[1] < 0.42 - 0.1 * rough
         label[bare & (altitude > plan.snowline) & ~steep] = SNOW
-    label[(land.canopy > 3.0)] = TREE
+    label[land.canopy > 3.0] = TREE
     flat = land.mountain < 3.0
-    label[(land.shore < plan.beach * (1.0 + 0.5 * rough)) & flat] = SAND
+    if isinstance(plan.water, Coast):
+        cliff = (seen.normal[1] < 0.6 - 0.1 * rough) & (land.hill > 3.0)
+        cliff &= land.canopy < 0.5
+        label[cliff] = MOUNTAIN
+        flat &= ~cliff
+    label[(land.shore < plan.beach * (0.7 + 1.2 * rough)) & flat] = SAND
     if plan.road is not None:
         aside = np.abs(X - plan.road.centre(Z)) * 2.0 / plan.road.width
         label[(aside < 1.0 + 0.06 * rough) & flat & (Z < 900.0)] = ROAD
@@ -194,7 +249,7 @@ def classify(plan: Plan, seen: Survey) -> np.ndarray:
 
 
 def wood_instances(plan: Plan, canvas: Canvas, seen: Survey, woods: np.ndarray) -> None:
-    """Number the woods by their nearest site; `woods` is bool [h, w] below seen.top."""
+    """Number the woods by their nearest site; `woods` is a mask of the survey."""
     if not woods.any():
         return
     at = np.stack([seen.X[woods] / seen.Z[woods], 0.5 * np.log(seen.Z[woods])], -1)

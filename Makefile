@@ -1,0 +1,32 @@
+# `make demo` and `make test` need only Python >= 3.11, make and a package index.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed  ## draw landscapes, train on them, show runs/scenes/samples.png
+	$(BIN)/python -m spade_jax.main --config=configs/scenes.py
+	@echo "Look at runs/scenes/samples.png (layout | synthesised | real)."
+	@echo "Loss curves: $(BIN)/tensorboard --logdir=runs/scenes"
+
+test: $(VENV)/.dev-installed  ## the whole suite, on two cores
+	$(BIN)/python -m pytest -n 2 --dist=loadfile
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/.dev-installed: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+clean:  ## what the above made, but not runs/
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,254 @@
+"""Layouts in, pictures out: a folder of label maps, synthesised by a checkpoint.
+
+Letters: B batch, H height, W width, N latent size.
+"""
+
+import html
+import logging
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from spade_jax import build, data, pictures
+from spade_jax.nets.encoder import sample_latent
+from spade_jax.restore import Model, load_model
+from spade_jax.step import layout_of
+
+_log = logging.getLogger(__name__)
+
+# Layouts at a time; more would only take memory.
+_BATCH = 4
+# The contact sheet shows this many layouts at most; the gallery shows all.
+_SHEET_ROWS = 16
+
+
+def predict(
+    workdir: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    instances: str | os.PathLike[str] | None = None,
+    style: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    num_samples: int = 1,
+) -> list[pathlib.Path]:
+    """Synthesises a picture for each label map in a folder.
+
+    Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
+    their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
+    `OUT/index.html`.
+
+    Args:
+      workdir: of the model; see `spade_jax.restore.load_model`.
+      labels: directory of label pictures, every pixel a class id.
+      out: created where missing.
+      instances: directory of instance maps of the same names; needed by a model that
+        was trained with them, refused by one that was not.
+      style: a photograph whose style a VAE model takes: the mean of the encoder, or,
+        with several samples, draws from its distribution. Without one a VAE model
+        draws its style from the prior.
+      seed: of the latent draws, which also depend on the example's and the sample's
+        number and on nothing else.
+      num_samples: pictures a layout, for a model with a latent.
+
+    Returns:
+      The pictures' paths.
+
+    Raises:
+      CheckpointError: there is no model.
+      DataError: a label map is missing or wrong.
+      ValueError: options that do not suit the model.
+    """
+    model = load_model(workdir)
+    _check_options(model, instances=instances, style=style, num_samples=num_samples)
+    source = data.LayoutSource(
+        labels,
+        instances,
+        num_classes=model.config.data.num_classes,
+        unknown_label=model.config.data.unknown_label,
+    )
+    transform = build.preprocess(model.config, training=False)
+    data.check(source, transform=transform)
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    latents = _Latents(model, style=style, seed=seed, num_samples=num_samples)
+    generate = jax.jit(
+        lambda layout, *z: model.networks.generator.apply(
+            model.generator, layout, *z, train=False
+        )
+    )
+    palette = pictures.full_palette(
+        model.config.data.palette, build.num_class_ids(model.config)
+    )
+    _log.info("Synthesising %d layouts at step %d.", len(source), model.step)
+
+    rows, sheet, first = [], [], 0
+    for batch in data.batches(
+        source,
+        batch_size=min(_BATCH, len(source)),
+        seed=seed,
+        shuffle=False,
+        transform=transform,
+        num_epochs=1,
+        names=True,
+    ):
+        layout = layout_of(batch)
+        columns = [pictures.paint(batch["label"], palette)]
+        for sample in range(num_samples):
+            z = latents.draw(first, len(batch["label"]), sample)
+            columns.append(pictures.to_uint8(jax.device_get(generate(layout, *z))))
+        for i in np.flatnonzero(batch["mask"]):
+            name = str(batch["name"][i])
+            files = _file_names(name, num_samples)
+            for column, file in zip(columns[1:], files, strict=True):
+                pictures.save_png(out / file, column[i])
+            pictures.save_png(out / "layouts" / f"{name}.png", columns[0][i])
+            rows.append((name, files))
+            if len(sheet) < _SHEET_ROWS:
+                sheet.append([column[i] for column in columns])
+        first += len(batch["label"])
+    pictures.save_png(
+        out / "contact_sheet.png",
+        pictures.grid([np.stack(column) for column in zip(*sheet, strict=True)]),
+    )
+    (out / "index.html").write_text(_gallery(rows, model), encoding="utf-8")
+    _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
+    return [out / file for _, files in rows for file in files]
+
+
+def read_photo(path: str | os.PathLike[str], transform: data.Preprocess) -> np.ndarray:
+    """Reads a photograph as the training data was: float32 `[1, H, W, 3]`.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    image = data.decode_image(path, where=os.fspath(path))
+    blank = np.zeros(image.shape[:2], np.int32)
+    example = data.Example(image=image, label=blank, instance=None, name=str(path))
+    return data.to_float(transform(example, np.random.default_rng(0)).image)[None]
+
+
+class _Latents:
+    """Draws what a model with a latent starts from; nothing for one without."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        style: str | os.PathLike[str] | None,
+        seed: int,
+        num_samples: int,
+    ):
+        self._size = model.networks.latent_size
+        self._key = jax.random.key(seed)
+        self._posterior = None
+        # One picture in a style is that of the mean, as it is without chance.
+        self._mean_only = num_samples == 1
+        if style is not None:
+            photo = read_photo(style, build.preprocess(model.config, training=False))
+            self._posterior = model.networks.encoder.apply(
+                model.encoder, photo, train=False
+            )
+
+    def draw(self, first: int, count: int, sample: int) -> tuple[jax.Array, ...]:
+        """Latents `[count, N]` of examples `first ..`, in a tuple, or an empty one."""
+        if self._size is None:
+            return ()
+
+        def noise(example):
+            key = jax.random.fold_in(jax.random.fold_in(self._key, example), sample)
+            return jax.random.normal(key, (self._size,))
+
+        draws = jax.vmap(noise)(first + np.arange(count))
+        if self._posterior is None:
+            return (draws,)
+        mean, logvar = self._posterior
+        if self._mean_only:
+            return (mean.repeat(count, axis=0),)
+        return (sample_latent(mean, logvar, draws),)
+
+
+def _check_options(
+    model: Model,
+    *,
+    instances: str | os.PathLike[str] | None,
+    style: str | os.PathLike[str] | None,
+    num_samples: int,
+) -> None:
+    wants_instances = model.config.data.instances
+    if wants_instances and instances is None:
+        raise ValueError(
+            "This model was trained with instance maps: give their directory with"
+            " --instances=DIR."
+        )
+    if instances is not None and not wants_instances:
+        raise ValueError(
+            "This model was trained without instance maps: leave --instances out."
+        )
+    if style is not None and model.encoder is None:
+        raise ValueError(
+            "--style needs a model with an encoder"
+            " (config.generator.latent='vae'); this one has none."
+        )
+    if num_samples < 1:
+        raise ValueError(f"--num_samples={num_samples} must be at least 1.")
+    if num_samples > 1 and model.networks.latent_size is None:
+        raise ValueError(
+            f"--num_samples={num_samples}: this model starts from the layout alone"
+            " (config.generator.latent='none'), so all its samples are the same."
+        )
+
+
+def _file_names(name: str, num_samples: int) -> list[str]:
+    if num_samples == 1:
+        return [f"{name}.png"]
+    return [f"{name}_{sample}.png" for sample in range(num_samples)]
+
+
+def _gallery(rows: list[tuple[str, list[str]]], model: Model) -> str:
+    """An HTML page of layouts and pictures, with the classes' names."""
+
+    def figure(file: str, caption: str) -> str:
+        file, caption = html.escape(file, quote=True), html.escape(caption)
+        return (
+            f'<figure><img src="{file}" alt="{caption}" loading="lazy">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+
+    body = "\n".join(
+        "<section>"
+        + figure(f"layouts/{name}.png", name)
+        + "".join(figure(file, file) for file in files)
+        + "</section>"
+        for name, files in rows
+    )
+    names = model.config.data.classes
+    colours = pictures.full_palette(model.config.data.palette, len(names))
+    legend = "".join(
+        f'<li style="border-color: rgb{colour}">{html.escape(name)}</li>'
+        for name, colour in zip(names, colours, strict=False)
+    )
+    return _PAGE.format(body=body, legend=legend, step=model.step)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>spade_jax</title>
+<style>
+body {{ font: 14px sans-serif; margin: 1rem; background: #fff; color: #222 }}
+section {{ display: flex; flex-wrap: wrap; gap: .5rem }}
+figure {{ margin: 0 0 1rem }}
+figcaption {{ color: #666 }}
+ul {{ list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1rem }}
+li {{ border-left: 1rem solid; padding-left: .3rem }}
+</style>
+<h1>Synthesised from layouts</h1>
+<p>spade_jax, model of step {step}.</p>
+<ul>{legend}</ul>
+{body}
+</html>
+"""
