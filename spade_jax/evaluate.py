@@ -14,7 +14,7 @@ import numpy as np
 
 from spade_jax import build, data, losses, perceptual
 from spade_jax.restore import load_model
-from spade_jax.step import Batch, layout_of
+from spade_jax.step import Batch, make_sample
 
 
 def evaluate(
@@ -43,23 +43,15 @@ def evaluate(
     features = build.perceptual(config)
     feature_network = perceptual.module(features, dtype=jnp.float32)
 
-    def synthesise(batch: Batch, key: jax.Array) -> jax.Array:
-        z = ()
-        if model.encoder is not None:
-            mean, _ = model.networks.encoder.apply(
-                model.encoder, batch["image"], train=False
-            )
-            z = (mean,)
-        elif model.networks.latent_size is not None:
-            shape = (batch["label"].shape[0], model.networks.latent_size)
-            z = (jax.random.normal(key, shape),)
-        return model.networks.generator.apply(
-            model.generator, layout_of(batch), *z, train=False
-        )
+    sample = make_sample(
+        generator=model.networks.generator,
+        encoder=model.networks.encoder,
+        latent_size=model.networks.latent_size,
+    )
 
     @jax.jit
     def measure(batch: Batch, feature_params, key: jax.Array) -> dict[str, jax.Array]:
-        fake = synthesise(batch, key)
+        fake = sample(model.generator, model.encoder, batch, key)
 
         def of_one(fake, real):
             values = {"l1": jnp.abs(fake - real).mean()}

@@ -47,6 +47,8 @@ def main(argv: Sequence[str]) -> None:
     # Orbax and TFDS tell of every file they touch at level INFO.
     logging.set_verbosity(logging.WARNING)
     std_logging.getLogger("spade_jax").setLevel(std_logging.INFO)
+    # TensorFlow, where it is imported at all, only writes TensorBoard's files.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _use_compilation_cache()
     try:
         _run(_MODE.value)

@@ -43,15 +43,11 @@ def load_model(workdir: str | os.PathLike[str], *, step: int | None = None) -> M
             ),
             step=step,
         )
-    params = state.generator.params if state.ema is None else state.ema
-    encoder = None
-    if state.encoder is not None:
-        encoder = {"params": state.encoder.params, **state.encoder.stats}
     return Model(
         config=config,
         networks=networks,
-        generator={"params": params, **state.generator.stats},
-        encoder=encoder,
+        generator=state.generator_variables,
+        encoder=state.encoder_variables,
         step=int(state.step),
     )
 

@@ -34,6 +34,11 @@ class NetState(flax.struct.PyTreeNode):
     stats: dict[str, Any]
     opt_state: optax.OptState
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `linen.Module.apply` takes."""
+        return {"params": self.params, **self.stats}
+
 
 class TrainState(flax.struct.PyTreeNode):
     """Everything that a run carries from one iteration to the next.
@@ -52,6 +57,17 @@ class TrainState(flax.struct.PyTreeNode):
     discriminator: NetState
     encoder: NetState | None = None
     ema: Params | None = None
+
+    @property
+    def generator_variables(self) -> dict[str, Any]:
+        """The generator to evaluate: with the averaged weights where they are kept."""
+        params = self.generator.params if self.ema is None else self.ema
+        return {"params": params, **self.generator.stats}
+
+    @property
+    def encoder_variables(self) -> dict[str, Any] | None:
+        """The encoder to evaluate, or None without one."""
+        return None if self.encoder is None else self.encoder.variables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

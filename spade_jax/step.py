@@ -126,7 +126,15 @@ def make_train_step(
       giving the new state and the terms of the objective, weighted as they are
       summed (float32 scalars). Without `update_generator` only (b) is done, as
       official `D_steps_per_G` asks for in some iterations.
+
+    Raises:
+      ValueError: `gan_loss` is not known.
     """
+    if gan_loss not in losses.GAN_LOSSES:
+        raise ValueError(
+            f"config.loss.gan={gan_loss!r} is not one of"
+            f" {', '.join(losses.GAN_LOSSES)}."
+        )
     gan = losses.GAN_LOSSES[gan_loss]
 
     def synthesise(state: TrainState, params, batch: Batch, purpose: str):
@@ -256,36 +264,32 @@ def make_sample(
     generator: nn.Module,
     encoder: nn.Module | None = None,
     latent_size: int | None = None,
-    seed: int = 0,
-) -> Callable[[TrainState, Batch], jax.Array]:
-    """Builds the synthesis of a batch, for pictures of the training's progress.
+) -> Callable[..., jax.Array]:
+    """Builds the synthesis of a batch in evaluation mode.
 
     Args:
       generator: called with (layout[, z]).
-      encoder: the style is the mean it reads from the batch's own photographs.
-      latent_size: of z; without an encoder it is noise of `seed`.
-      seed: of that noise.
+      encoder: the style is the mean that it reads from the batch's own photographs.
+      latent_size: of z; without an encoder z is drawn.
 
     Returns:
-      `sample(state, batch)`: float32 `[B, H, W, 3]` in [-1, 1], in evaluation mode
-      and with the averaged weights where the state holds them.
+      `sample(generator_variables, encoder_variables, batch, key)`: float32
+      `[B, H, W, 3]` in [-1, 1]. The key only matters where z is drawn.
     """
 
-    def sample(state: TrainState, batch: Batch) -> jax.Array:
-        inputs = ()
+    def sample(
+        generator_variables, encoder_variables, batch: Batch, key: jax.Array
+    ) -> jax.Array:
+        latent = ()
         if encoder is not None:
-            mean, _ = encoder.apply(
-                {"params": state.encoder.params, **state.encoder.stats},
-                batch["image"],
-                train=False,
-            )
-            inputs = (mean,)
+            mean, _ = encoder.apply(encoder_variables, batch["image"], train=False)
+            latent = (mean,)
         elif latent_size is not None:
             shape = (batch["label"].shape[0], latent_size)
-            inputs = (jax.random.normal(jax.random.key(seed), shape),)
-        params = state.generator.params if state.ema is None else state.ema
-        variables = {"params": params, **state.generator.stats}
-        return generator.apply(variables, layout_of(batch), *inputs, train=False)
+            latent = (jax.random.normal(key, shape),)
+        return generator.apply(
+            generator_variables, layout_of(batch), *latent, train=False
+        )
 
     return sample
 

@@ -84,7 +84,6 @@ def train(
             generator=networks.generator,
             encoder=networks.encoder,
             latent_size=networks.latent_size,
-            seed=config.seed,
         )
     )
 
@@ -100,7 +99,16 @@ def train(
 
     replicated = mesh.replicated(devices)
     abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
-    _check_picture_size(jax.eval_shape(sample, abstract_state, examples), examples)
+
+    def synthesise_examples(state: TrainState) -> jax.Array:
+        return sample(
+            state.generator_variables,
+            state.encoder_variables,
+            examples,
+            jax.random.key(config.seed),
+        )
+
+    _check_picture_size(jax.eval_shape(synthesise_examples, abstract_state), examples)
     feature_params = None
     if features is not None:
         feature_params = jax.device_put(features.params, replicated)
@@ -180,7 +188,7 @@ def train(
                 _check_finite(state, checkpoints)
                 checkpoints.save(state, config=config)
             if last or step % config.sample_every == 0:
-                sheet = _contact_sheet(config, sample(state, examples), examples)
+                sheet = _contact_sheet(config, synthesise_examples(state), examples)
                 if is_main_process:
                     pictures.save_png(workdir / "samples.png", sheet)
                     report.picture(step, "layout | synthesised | real", sheet)

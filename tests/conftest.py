@@ -1,0 +1,148 @@
+"""What the tests share: eight virtual devices, quick compilation, tiny networks.
+
+Everything below `os.environ` has to happen before anything imports JAX.
+"""
+
+import os
+import pathlib
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        # The tests spend their time compiling, not computing: without LLVM's
+        # optimisations a train step compiles four times as fast. The HLO, and so the
+        # numerics, are the same.
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+    ]
+)
+# Kept between runs, and shared with the processes that tests start.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# `configs` lies beside the package, not in it.
+sys.path.insert(0, str(REPOSITORY))
+
+import importlib
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+
+@pytest.fixture(scope="session")
+def repository() -> pathlib.Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The directory of goldens and samples beside the repository."""
+    path = REPOSITORY.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"{path} is not here")
+    return path
+
+
+@pytest.fixture
+def default_config() -> ml_collections.ConfigDict:
+    """`configs/default.py`, a copy of one's own."""
+    return importlib.import_module("configs.default").get_config()
+
+
+@pytest.fixture(scope="session")
+def fill():
+    """`fill(abstract, seed)`: random variables of the shapes of a module's.
+
+    Drawn by NumPy, because compiling a module's own initialisation takes longer than
+    most tests. Unlike that one (gain 0.02) it keeps signals at their size, so that
+    every term of a computation shows in its result. `abstract` is a nested dict, as
+    `jax.eval_shape` of `module.init` gives.
+    """
+
+    def draw(name, shape, random):
+        normal = random.standard_normal(shape)
+        match name:
+            case "kernel":
+                return normal / np.sqrt(np.prod(shape[:-1]))
+            case "bias" | "mean":
+                return 0.1 * normal
+            case "scale" | "var":
+                return np.exp(0.1 * normal)
+            case "u" | "v":
+                return normal / np.linalg.norm(normal)
+            case "count":
+                return np.zeros(shape)
+        raise ValueError(f"no rule for {name}")
+
+    def make(abstract, seed=0):
+        random = np.random.default_rng(seed)
+        flat = {
+            path: draw(path[-1], leaf.shape, random).astype(leaf.dtype)
+            for path, leaf in flatten_dict(abstract).items()
+        }
+        return unflatten_dict(flat)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_batch():
+    """`make_batch(B, H, W, classes)`: a random batch, layouts in 4x4 patches."""
+
+    def make(batch_size, height, width, num_classes, *, edges=True, seed=0):
+        random = np.random.default_rng(seed)
+        patches = random.integers(0, num_classes, (batch_size, height // 4, width // 4))
+        batch = {
+            "image": np.tanh(random.standard_normal((batch_size, height, width, 3))),
+            "label": patches.repeat(4, axis=1).repeat(4, axis=2).astype(np.int32),
+        }
+        batch["image"] = batch["image"].astype(np.float32)
+        if edges:
+            batch["edge"] = random.random((batch_size, height, width)) < 0.2
+        return batch
+
+    return make
+
+
+def _relative_error(ours, theirs) -> float:
+    """Largest difference in a tree, relative to the largest value in the tree."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    pairs = [
+        (np.asarray(x, np.float64), np.asarray(y, np.float64))
+        for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    ]
+    assert all(x.shape == y.shape for x, y in pairs)
+    assert all(np.isfinite(x).all() for pair in pairs for x in pair)
+    difference = max(np.abs(x - y).max() for x, y in pairs)
+    return float(difference / max(np.abs(y).max() for _, y in pairs))
+
+
+@pytest.fixture(scope="session")
+def relative_error():
+    """`relative_error(ours, theirs)` of two trees of arrays."""
+    return _relative_error
+
+
+@pytest.fixture(scope="session")
+def assert_same_tree():
+    """`assert_same_tree(a, b)`: equal structure, dtypes and bits."""
+
+    def check(a, b):
+        assert jax.tree.structure(a) == jax.tree.structure(b)
+        for (path, x), y in zip(
+            jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True
+        ):
+            assert x.dtype == y.dtype, jax.tree_util.keystr(path)
+            np.testing.assert_array_equal(x, y, jax.tree_util.keystr(path))
+
+    return check
