@@ -49,20 +49,36 @@ def paint(label: np.ndarray, palette: Palette) -> np.ndarray:
     return np.asarray(palette, np.uint8)[np.asarray(label)]
 
 
-def grid(columns: Sequence[np.ndarray], *, gap: int = 2) -> np.ndarray:
-    """Lays batches out side by side: one row an example, one column a batch.
+def grid(
+    columns: Sequence[np.ndarray], *, gap: int = 2, per_row: int = 1, at_least: int = 0
+) -> np.ndarray:
+    """Lays batches out side by side: an example's pictures stand next to each other.
 
     Args:
       columns: uint8 `[B, H, W, 3]` each.
       gap: white pixels between the pictures.
+      per_row: examples in a row; the last row may be short.
+      at_least: pixels of height that pictures are enlarged to, by whole factors.
 
     Returns:
-      uint8 `[B * (H + gap) + gap, columns * (W + gap) + gap, 3]`.
+      uint8 `[rows * (H + gap) + gap, per_row * columns * (W + gap) + gap, 3]`, with H
+      and W as enlarged.
     """
+    factor = -(-at_least // columns[0].shape[1]) or 1
     pad = [(0, 0), (gap, 0), (gap, 0), (0, 0)]
-    padded = [np.pad(column, pad, constant_values=255) for column in columns]
-    rows = np.concatenate(padded, axis=2)
-    sheet = rows.reshape(-1, *rows.shape[2:])
+    padded = [
+        np.pad(
+            column.repeat(factor, axis=1).repeat(factor, axis=2),
+            pad,
+            constant_values=255,
+        )
+        for column in columns
+    ]
+    strips = np.concatenate(padded, axis=2)
+    missing = -len(strips) % per_row
+    strips = np.pad(strips, [(0, missing), *[(0, 0)] * 3], constant_values=255)
+    rows = strips.reshape(-1, per_row, *strips.shape[1:])
+    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
     return np.pad(sheet, [(0, gap), (0, gap), (0, 0)], constant_values=255)
 
 

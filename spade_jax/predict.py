@@ -111,7 +111,9 @@ def predict(
         first += len(batch["label"])
     pictures.save_png(
         out / "contact_sheet.png",
-        pictures.grid([np.stack(column) for column in zip(*sheet, strict=True)]),
+        pictures.grid(
+            [np.stack(column) for column in zip(*sheet, strict=True)], at_least=128
+        ),
     )
     (out / "index.html").write_text(_gallery(rows, model), encoding="utf-8")
     _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)

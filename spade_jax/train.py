@@ -348,7 +348,9 @@ def _contact_sheet(
             pictures.paint(examples["label"], palette),
             pictures.to_uint8(jax.device_get(synthesised)),
             pictures.to_uint8(examples["image"]),
-        ]
+        ],
+        per_row=2,
+        at_least=128,
     )
 
 

@@ -8,6 +8,7 @@ import argparse
 import os
 import pathlib
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -83,6 +84,20 @@ _REQUIRED = (
     "crop_size",
     "aspect_ratio",
 )
+# Types of what is not copied to a field, which would check them.
+_TYPES = {
+    "label_nc": int,
+    "lambda_kld": float,
+    **dict.fromkeys(
+        (
+            "contain_dontcare_label",
+            "use_vae",
+            *_NEGATED_FIELDS,
+            *(switch for switch, _ in _WEIGHTS.values()),
+        ),
+        bool,
+    ),
+}
 _REQUIRED_FOR_SPADE = ("num_upsampling_layers",)
 _REQUIRED_FOR_VAE = ("z_dim", "norm_E")
 _REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
@@ -289,6 +304,11 @@ def config_from_options(
                 f"{name}: {option}={options[option]!r} is not supported, only"
                 f" {value!r}."
             )
+    for option, kind in _TYPES.items():
+        if option in options and type(options[option]) is not kind:
+            raise OptionsError(
+                f"{name}: {_text(options, (option,))} is not of type {kind.__name__}."
+            )
 
     config = ml_collections.ConfigDict(default_config.to_dict())
 
@@ -312,8 +332,9 @@ def config_from_options(
             assign(field, 0.0 if off else options[option], option)
     if "lambda_kld" in options and "batchSize" in options:
         # The official KLD is a sum over the pictures of one GPU; ours is a mean.
-        gpus = [i for i in str(options.get("gpu_ids", "-1")).split(",") if int(i) >= 0]
-        pictures = options["batchSize"] / max(len(gpus), 1)
+        ids = re.findall(r"-?\d+", str(options.get("gpu_ids")))
+        gpus = sum(int(i) >= 0 for i in ids)  # -1 is the CPU
+        pictures = options["batchSize"] / max(gpus, 1)
         assign("loss.kld", options["lambda_kld"] * pictures, "lambda_kld", "batchSize")
 
     num_classes, has_unknown = options["label_nc"], options["contain_dontcare_label"]
@@ -326,7 +347,12 @@ def config_from_options(
     config.generator.latent = "vae" if options["use_vae"] else "none"
     assign("encoder.width", options["ngf"], "ngf")
     config.encoder.image_size = _ENCODER_SIZE
+    grid = ("crop_size", "aspect_ratio", "num_upsampling_layers")
     try:
+        if options["netG"] == "spade" and 0 in nets.start_grid(
+            *(options[option] for option in grid)
+        ):
+            raise ValueError(f"{_text(options, grid)} leave no start grid.")
         build.networks(config)
         parse = parse_spade_norm if options["netG"] == "spade" else parse_norm
         parse(config.generator.norm)

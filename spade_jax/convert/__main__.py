@@ -1,0 +1,215 @@
+"""Converts official checkpoints, and VGG weights, on the command line.
+
+python -m spade_jax.convert nvlabs CHECKPOINT_DIR --out=WORKDIR
+python -m spade_jax.convert nvlabs WORKDIR --to=nvlabs --out=CHECKPOINT_DIR
+python -m spade_jax.convert vgg19 vgg19-dcbb9e9d.pth --out=vgg19.npz
+
+Everything is read and checked before anything is written.
+"""
+
+import argparse
+import pathlib
+import runpy
+import sys
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+import spade_jax
+from spade_jax import build, checkpoint, mesh, nets, perceptual, restore
+from spade_jax.convert import mapping, nvlabs, torch_file
+from spade_jax.state import NetState, TrainState, create_state
+
+_DEFAULT_CONFIG = pathlib.Path(spade_jax.__file__).parents[1] / "configs" / "default.py"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one conversion; errors of the user's making end in one clear message."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+
+
+def from_nvlabs(
+    directory: pathlib.Path,
+    workdir: pathlib.Path,
+    *,
+    which_epoch: str = "latest",
+    default_config: ml_collections.ConfigDict,
+) -> None:
+    """Writes a work dir with an official checkpoint as its only one.
+
+    The optimisers start anew at iteration 0, as the official files do not hold them,
+    and so does a discriminator whose file is not there.
+
+    Raises:
+      ValueError: the work dir holds a checkpoint; or see `nvlabs.read_checkpoint`.
+      ImportError: PyTorch is not installed.
+    """
+    if checkpoint.has_checkpoint(workdir):
+        raise ValueError(
+            f"{workdir} already holds a checkpoint. Give another directory to --out."
+        )
+    config, variables = nvlabs.read_checkpoint(
+        directory, which_epoch=which_epoch, default_config=default_config
+    )
+    state = _fresh_state(config, variables)
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state, config=config)
+        checkpoints.wait()
+    _tell(variables, workdir)
+    if variables["discriminator"] is None:
+        print("  discriminator: no file; a new one, for training on")
+
+
+def to_nvlabs(
+    workdir: pathlib.Path, directory: pathlib.Path, *, which_epoch: str = "latest"
+) -> None:
+    """Writes the newest checkpoint of a work dir for the official code.
+
+    The generator gets its averaged weights where there are any, as in prediction.
+
+    Raises:
+      ValueError: the directory holds a checkpoint already; there is none in the work
+        dir; or see `nvlabs.write_checkpoint`.
+      ImportError: PyTorch is not installed.
+    """
+    if (directory / "opt.txt").exists():
+        raise ValueError(
+            f"{directory} already holds an opt.txt. Give another directory to --out."
+        )
+    with checkpoint.open_existing(workdir) as checkpoints:
+        config = checkpoints.config()
+        abstract = restore.abstract_state(config, build.networks(config))
+        sharding = mesh.replicated(mesh.make_mesh())
+        state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
+    variables = {
+        name: None if net is None else {"params": net.params, **net.stats}
+        for name, net in (
+            ("generator", state.generator),
+            ("discriminator", state.discriminator),
+            ("encoder", state.encoder),
+        )
+    }
+    if state.ema is not None:
+        variables["generator"]["params"] = state.ema
+    nvlabs.write_checkpoint(
+        directory, config=config, variables=variables, which_epoch=which_epoch
+    )
+    _tell(variables, directory)
+
+
+def from_vgg19(file: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes torchvision's VGG19 weights for the perceptual loss.
+
+    Raises:
+      ValueError: the file is damaged, refused, or of another network.
+      ImportError: PyTorch is not installed.
+    """
+    module = nets.VGG("vgg19")
+    variables = mapping.from_official(
+        module,
+        mapping.abstract_variables(module),
+        torch_file.read(file),
+        name=str(file),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    perceptual.save_vgg19(out, variables["params"])
+    print(f"Wrote {out}. Use it with --config.loss.vgg_file={out}")
+
+
+def _fresh_state(
+    config: ml_collections.ConfigDict, variables: nvlabs.Networks
+) -> TrainState:
+    networks = build.networks(config)
+    optimizers = build.optimizers(config, steps_per_epoch=1)
+
+    def net(
+        variables: mapping.Variables, optimizer: optax.GradientTransformation
+    ) -> NetState:
+        stats = jax.tree.map(jnp.asarray, variables)
+        params = stats.pop("params")
+        return NetState(params, stats, optimizer.init(params))
+
+    @jax.jit
+    def new_discriminator():
+        return create_state(
+            jax.random.key(config.seed),
+            networks=networks,
+            optimizers=optimizers,
+            layout=build.example_layout(config),
+        ).discriminator
+
+    encoder = variables["encoder"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        generator=net(variables["generator"], optimizers.generator),
+        discriminator=new_discriminator()
+        if variables["discriminator"] is None
+        else net(variables["discriminator"], optimizers.discriminator),
+        encoder=None if encoder is None else net(encoder, optimizers.generator),
+    )
+
+
+def _tell(variables: nvlabs.Networks, where: pathlib.Path) -> None:
+    print(f"Wrote {where}:")
+    for name, content in variables.items():
+        if content is not None:
+            print(f"  {name}: {mapping.num_parameters(content):,} parameters")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m spade_jax.convert", description=__doc__.splitlines()[0]
+    )
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("nvlabs", help="checkpoints of NVlabs/SPADE")
+    command.add_argument(
+        "source",
+        type=pathlib.Path,
+        help="official checkpoint directory; with --to=nvlabs a work dir",
+    )
+    command.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
+    command.add_argument("--to", choices=["spade_jax", "nvlabs"], default="spade_jax")
+    command.add_argument("--which_epoch", default="latest", metavar="EPOCH")
+    command.add_argument(
+        "--default_config",
+        type=pathlib.Path,
+        default=_DEFAULT_CONFIG,
+        metavar="FILE",
+        help="where fields come from that the options do not say (%(default)s)",
+    )
+    command.set_defaults(run=_nvlabs)
+
+    command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
+    command.add_argument("source", type=pathlib.Path, metavar="FILE")
+    command.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
+    command.set_defaults(run=lambda o: from_vgg19(o.source, o.out))
+    return parser
+
+
+def _nvlabs(options: argparse.Namespace) -> None:
+    if options.to == "nvlabs":
+        to_nvlabs(options.source, options.out, which_epoch=options.which_epoch)
+        return
+    if not options.default_config.is_file():
+        raise ValueError(
+            f"--default_config={options.default_config} does not exist; it is"
+            " configs/default.py of the repository."
+        )
+    from_nvlabs(
+        options.source,
+        options.out,
+        which_epoch=options.which_epoch,
+        default_config=runpy.run_path(str(options.default_config))["get_config"](),
+    )
+
+
+if __name__ == "__main__":
+    main()
