@@ -77,7 +77,7 @@ def train(
     optimizers = build.optimizers(config, steps_per_epoch=steps_per_epoch)
     features = build.perceptual(config)
     train_step = mesh.parallel_train_step(
-        _train_step(config, networks, optimizers, features), devices
+        make_step(config, networks, optimizers, features), devices
     )
     sample = jax.jit(
         make_sample(
@@ -228,12 +228,20 @@ class StopRequest:
         )
 
 
-def _train_step(
+def make_step(
     config: ml_collections.ConfigDict,
     networks: Networks,
     optimizers: Optimizers,
     features: perceptual.Perceptual | None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The train step of a config, before it is compiled for a mesh.
+
+    Args:
+      config: see `configs/default.py`.
+      networks: of the config, with `mesh.DATA_AXIS`.
+      optimizers: of the config.
+      features: network of the perceptual loss, or None.
+    """
     noise = None
     if networks.latent_size is not None:
         noise = example_noise(

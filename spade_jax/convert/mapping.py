@@ -208,7 +208,7 @@ def from_official(
       MappingError: a key is missing, left over, or has another shape.
     """
     wanted = entries(module, variables)
-    check_shapes(module, variables, state_dict, name=name)
+    _check_shapes(module, wanted, state_dict, name=name)
     found = {}
     for entry in wanted:
         array = entry.rearrangement.to_ours(np.asarray(state_dict[entry.key]))
@@ -218,11 +218,10 @@ def from_official(
     return unflatten_dict(found)
 
 
-def check_shapes(
-    module: nn.Module, variables: Variables, state_dict: StateDict, *, name: str
+def _check_shapes(
+    module: nn.Module, entries: list[Entry], state_dict: StateDict, *, name: str
 ) -> None:
-    """Refuses a state dict that is not the network's; see `from_official`."""
-    wanted = official_shapes(module, variables)
+    wanted = {entry.key: entry.rearrangement.theirs for entry in entries}
     found = {key: tuple(value.shape) for key, value in state_dict.items()}
     if isinstance(module, nets.VGG):
         last = max(int(key.split(".")[1]) for key in wanted)

@@ -1,0 +1,146 @@
+"""Seconds and memory of a train step, as configured and with its options.
+
+    python benchmarks/train_step.py --config=configs/coco.py --config.batch_size=1
+
+The variants run in one process, in turn, so that their ratios hold where the machine's
+speed drifts. The batch is random; no data is read, and TensorFlow is not needed.
+"""
+
+import json
+import pathlib
+import platform
+import resource
+import statistics
+import sys
+import time
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from spade_jax import build, mesh, state, train
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
+_STEPS = flags.DEFINE_integer("steps", 5, "Counted steps of each variant.")
+_VARIANTS = flags.DEFINE_list(
+    "variants", ["as configured", "reuse_fake", "remat"], "Which to time."
+)
+_OUT = flags.DEFINE_string("out", None, "JSON file to write the table to.")
+
+_OVERRIDES = {
+    "as configured": {},
+    "reuse_fake": {"reuse_fake": True},
+    "remat": {"remat": True},
+    "bfloat16": {"dtype": "bfloat16"},
+}
+
+
+class Variant:
+    """A compiled train step and its state."""
+
+    def __init__(self, config, overrides):
+        config = config.copy_and_resolve_references()
+        config.update(overrides)
+        devices = mesh.make_mesh()
+        networks = build.networks(config, axis_name=mesh.DATA_AXIS)
+        optimizers = build.optimizers(config, steps_per_epoch=1)
+        layout = build.example_layout(config)
+        init = jax.jit(
+            lambda: state.create_state(
+                jax.random.key(0),
+                networks=networks,
+                optimizers=optimizers,
+                layout=layout,
+            ),
+            out_shardings=mesh.replicated(devices),
+        )
+        self._state = init()
+        height, width = layout.size
+        self._batch = mesh.shard_batch(
+            _random_batch(config, height=height, width=width), devices
+        )
+        features = build.perceptual(config)
+        self._features = None
+        if features is not None:
+            self._features = jax.device_put(features.params, mesh.replicated(devices))
+        step = mesh.parallel_train_step(
+            train.make_step(config, networks, optimizers, features), devices
+        )
+        start = time.perf_counter()
+        lowered = step.lower(self._state, self._batch, self._features)
+        self._step = lowered.compile()
+        self.compile_seconds = time.perf_counter() - start
+        self.temporary_bytes = self._step.memory_analysis().temp_size_in_bytes
+        self.seconds = []
+
+    def run(self, *, counted: bool) -> None:
+        """Makes one step and keeps its time."""
+        start = time.perf_counter()
+        self._state, losses = self._step(self._state, self._batch, self._features)
+        jax.block_until_ready((self._state, losses))
+        if counted:
+            self.seconds.append(time.perf_counter() - start)
+
+
+def _random_batch(config, *, height, width):
+    random = np.random.default_rng(0)
+    shape = (config.batch_size, height, width)
+    # Patches of one class, as real layouts have them.
+    patches = random.integers(
+        0, build.num_class_ids(config), (shape[0], height // 16, width // 16)
+    )
+    batch = {
+        "image": random.uniform(-1, 1, (*shape, 3)).astype(np.float32),
+        "label": patches.repeat(16, 1).repeat(16, 2).astype(np.int32),
+    }
+    if config.data.instances:
+        batch["edge"] = random.random(shape) < 0.05
+    return batch
+
+
+def main(_):
+    config = _CONFIG.value
+    variants = {name: Variant(config, _OVERRIDES[name]) for name in _VARIANTS.value}
+    for number in range(_STEPS.value + 1):
+        for variant in variants.values():
+            variant.run(counted=number > 0)
+    rows = [
+        {
+            "variant": name,
+            "seconds": statistics.median(v.seconds),
+            "fastest": min(v.seconds),
+            "images_per_second": config.batch_size / statistics.median(v.seconds),
+            "compile_seconds": v.compile_seconds,
+            "temporary_mib": v.temporary_bytes / 2**20,
+        }
+        for name, v in variants.items()
+    ]
+    base = rows[0]["seconds"]
+    for row in rows:
+        print(
+            f"{row['variant']:<14} {row['seconds']:8.3f} s"
+            f"  {base / row['seconds']:5.2f}x  {row['images_per_second']:6.2f} images/s"
+            f"  {row['temporary_mib']:7.0f} MiB temporary"
+            f"  compiled in {row['compile_seconds']:.0f} s"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"Peak memory of the process: {peak:.0f} MiB.")
+    if _OUT.value:
+        report = {
+            "config": config_flags.get_config_filename(flags.FLAGS["config"]),
+            "batch_size": config.batch_size,
+            "device": jax.devices()[0].device_kind,
+            "num_devices": jax.device_count(),
+            "machine": platform.machine(),
+            "versions": {"jax": jax.__version__, "python": platform.python_version()},
+            "peak_rss_mib": peak,
+            "rows": rows,
+        }
+        pathlib.Path(_OUT.value).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
