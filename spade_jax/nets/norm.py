@@ -129,7 +129,8 @@ class BatchNorm(nn.Module):
                 variable.value = MOMENTUM * variable.value + (1 - MOMENTUM) * value
             if not self.synchronised:
                 # The official synchronised batch norm never counts.
-                count_var.value += 1
+                # Not +=, which would write into a caller's NumPy array.
+                count_var.value = count_var.value + 1
         return _normalise(x, mean, var, scale, bias)
 
 

@@ -1,0 +1,218 @@
+import runpy
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from spade_jax import checkpoint, convert, nets, perceptual, restore
+from spade_jax.convert import __main__ as main
+from spade_jax.convert import nvlabs, torch_file
+
+pytest.importorskip("torch")
+
+# The least that describes a model with a VAE and edges.
+OPTIONS = {
+    "aspect_ratio": 1.0,
+    "batchSize": 2,
+    "contain_dontcare_label": True,
+    "crop_size": 64,
+    "dataset_mode": "coco",
+    "label_nc": 3,
+    "lambda_kld": 0.05,
+    "load_size": 64,
+    "n_layers_D": 3,
+    "ndf": 4,
+    "netG": "spade",
+    "ngf": 1,
+    "no_instance": False,
+    "norm_D": "spectralinstance",
+    "norm_E": "spectralinstance",
+    "norm_G": "spectralspadebatch3x3",
+    "num_D": 1,
+    "num_upsampling_layers": "normal",
+    "preprocess_mode": "resize_and_crop",
+    "use_vae": True,
+    "z_dim": 256,
+}
+MODULES = {
+    "G": nets.SPADEGenerator(
+        4, width=1, norm="spectralspadebatch3x3", latent_size=256, grid=(2, 2)
+    ),
+    "D": nets.MultiscaleDiscriminator(4, num_scales=1, num_layers=3, width=4),
+    "E": nets.ImageEncoder(width=1),
+}
+
+
+@pytest.fixture
+def official(tmp_path):
+    """An official checkpoint: its directory and its state dicts."""
+    directory = tmp_path / "official"
+    directory.mkdir()
+    lines = [f"{k:>25}: {v!s:<30}\n" for k, v in OPTIONS.items()]
+    (directory / "opt.txt").write_text("".join(lines))
+    random = np.random.default_rng(0)
+    state_dicts = {}
+    for letter, module in MODULES.items():
+        abstract = convert.abstract_variables(module, edges=True)
+        state_dicts[letter] = {
+            key: np.array(5, np.int64)
+            if key.endswith("num_batches_tracked")
+            else random.standard_normal(shape, np.float32)
+            for key, shape in convert.official_shapes(module, abstract).items()
+        }
+        torch_file.write(directory / f"latest_net_{letter}.pth", state_dicts[letter])
+    return directory, state_dicts
+
+
+def assert_same(directory, state_dicts):
+    for letter, state_dict in state_dicts.items():
+        found = torch_file.read(directory / f"latest_net_{letter}.pth")
+        assert list(found) == list(state_dict)
+        for key, value in state_dict.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
+            assert found[key].dtype == value.dtype
+
+
+def test_there_and_back(official, tmp_path):
+    directory, state_dicts = official
+    workdir, back = tmp_path / "workdir", tmp_path / "back"
+    main.main(["nvlabs", str(directory), f"--out={workdir}"])
+    model = restore.load_model(workdir)
+    assert model.step == 0
+    assert model.config.data.instances
+    assert model.config.loss.kld == pytest.approx(0.1)
+    kernel = model.generator["params"]["to_image"]["kernel"]
+    weight = state_dicts["G"]["conv_img.weight"]
+    np.testing.assert_array_equal(kernel, weight.transpose(2, 3, 1, 0))
+
+    main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
+    assert_same(back, state_dicts)
+
+
+def test_another_epoch(official, tmp_path):
+    directory, state_dicts = official
+    for letter in MODULES:
+        file = directory / f"latest_net_{letter}.pth"
+        file.rename(directory / f"20_net_{letter}.pth")
+    workdir, back = tmp_path / "workdir", tmp_path / "back"
+    main.main(["nvlabs", str(directory), f"--out={workdir}", "--which_epoch=20"])
+    main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
+    assert_same(back, state_dicts)
+
+
+def test_without_a_discriminator_a_new_one_is_made(official, tmp_path, capsys):
+    directory, state_dicts = official
+    (directory / "latest_net_D.pth").unlink()
+    workdir, back = tmp_path / "workdir", tmp_path / "back"
+    main.main(["nvlabs", str(directory), f"--out={workdir}"])
+    assert "discriminator: no file; a new one" in capsys.readouterr().out
+    main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
+    theirs = state_dicts.pop("D")
+    assert torch_file.read(back / "latest_net_D.pth").keys() == theirs.keys()
+    assert_same(back, state_dicts)
+
+
+def test_averaged_weights_are_what_is_exported(official, tmp_path):
+    directory, _ = official
+    config, variables = nvlabs.read_checkpoint(
+        directory, default_config=runpy.run_path(main._DEFAULT_CONFIG)["get_config"]()
+    )
+    config.ema_decay = 0.5
+    state = main._fresh_state(config, variables)
+    averaged = jax.tree.map(lambda x: x + 1, state.generator.params)
+    workdir, back = tmp_path / "workdir", tmp_path / "back"
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state.replace(ema=averaged), config=config)
+    main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
+    bias = torch_file.read(back / "latest_net_G.pth")["conv_img.bias"]
+    np.testing.assert_array_equal(bias, averaged["to_image"]["bias"])
+
+
+def damage(directory, how):
+    file = directory / "latest_net_G.pth"
+    match how:
+        case "truncated":
+            file.write_bytes(file.read_bytes()[:-100])
+        case "no options":
+            (directory / "opt.txt").unlink()
+        case "missing key":
+            state_dict = torch_file.read(file)
+            del state_dict["conv_img.bias"]
+            torch_file.write(file, state_dict)
+        case "contradiction":
+            text = (directory / "opt.txt").read_text()
+            (directory / "opt.txt").write_text(text.replace("ngf: 1", "ngf: 2"))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", r"FileError: .*latest_net_G\.pth is truncated"),
+        ("no options", r"OptionsError: .*opt\.txt does not exist"),
+        ("missing key", r"MappingError: .*(?s:.*)missing \(1\):\n +conv_img\.bias"),
+        ("contradiction", r"OptionsError: .*(?s:.*)ngf=2: head_0\.conv_0\.bias"),
+    ],
+)
+def test_bad_input_writes_nothing(how, message, official, tmp_path):
+    directory, _ = official
+    damage(directory, how)
+    workdir = tmp_path / "workdir"
+    with pytest.raises(SystemExit, match=message) as raised:
+        main.main(["nvlabs", str(directory), f"--out={workdir}"])
+    assert str(raised.value).endswith("Nothing was written.")
+    assert not workdir.exists()
+
+
+def test_nothing_is_overwritten(official, tmp_path):
+    directory, state_dicts = official
+    workdir = tmp_path / "workdir"
+    main.main(["nvlabs", str(directory), f"--out={workdir}"])
+    with pytest.raises(SystemExit, match="already holds a checkpoint"):
+        main.main(["nvlabs", str(directory), f"--out={workdir}"])
+    with pytest.raises(SystemExit, match=r"already holds an opt\.txt"):
+        main.main(["nvlabs", str(workdir), f"--out={directory}", "--to=nvlabs"])
+    assert_same(directory, state_dicts)
+
+
+def test_an_empty_work_dir_cannot_be_exported(tmp_path):
+    with pytest.raises(SystemExit, match="holds no checkpoint"):
+        main.main(["nvlabs", str(tmp_path), f"--out={tmp_path / 'x'}", "--to=nvlabs"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_the_default_config(official, tmp_path):
+    arguments = ["nvlabs", str(official[0]), f"--out={tmp_path / 'w'}"]
+    with pytest.raises(SystemExit, match=r"--default_config=.*none\.py does not exist"):
+        main.main([*arguments, f"--default_config={tmp_path / 'none.py'}"])
+
+
+def test_vgg19(tmp_path):
+    module = nets.VGG("vgg19")
+    shapes = convert.official_shapes(module, convert.abstract_variables(module))
+    state_dict = {
+        key: np.full(shape, i, np.float32)
+        for i, (key, shape) in enumerate(shapes.items())
+    }
+    state_dict["classifier.0.weight"] = np.zeros((2, 2), np.float32)
+    file, out = tmp_path / "vgg19.pth", tmp_path / "weights" / "vgg19.npz"
+    torch_file.write(file, state_dict)
+    main.main(["vgg19", str(file), f"--out={out}"])
+    params = perceptual.load_vgg19(out)
+    assert params.keys() == {path.split("/")[0] for path in np.load(out).files}
+    assert (params["conv5_1"]["bias"] == len(shapes) - 1).all()
+
+
+def test_vgg19_of_another_network(tmp_path):
+    file, out = tmp_path / "vgg19.pth", tmp_path / "vgg19.npz"
+    torch_file.write(file, {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
+    with pytest.raises(SystemExit, match=r"vgg19\.pth does not hold the weights"):
+        main.main(["vgg19", str(file), f"--out={out}"])
+    assert not out.exists()
+
+
+def test_without_torch(official, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit, match=r"pip install 'spade-jax\[convert\]'"):
+        main.main(["nvlabs", str(official[0]), f"--out={tmp_path / 'w'}"])
+    assert not (tmp_path / "w").exists()

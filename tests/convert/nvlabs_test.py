@@ -1,0 +1,468 @@
+import argparse
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from spade_jax import build, convert
+from spade_jax.convert import nvlabs, torch_file
+
+pytest.importorskip("torch")
+
+LETTERS = {"G": "generator", "D": "discriminator", "E": "encoder"}
+
+OPTIONS = """
+----------------- Options ---------------
+              D_steps_per_G: 2
+               aspect_ratio: 1.0
+                  batchSize: 8                             \t[default: 1]
+                      beta1: 0.5                           \t[default: 0.0]
+                      beta2: 0.999                         \t[default: 0.9]
+     contain_dontcare_label: True
+                  crop_size: 128                           \t[default: 256]
+               dataset_mode: coco
+                   gan_mode: ls
+                    gpu_ids: 0,1,2,3                       \t[default: 0]
+                   label_nc: 5                             \t[default: 182]
+                lambda_feat: 7.0
+                 lambda_kld: 0.05
+                 lambda_vgg: 10.0
+                  load_size: 150                           \t[default: 286]
+                         lr: 0.0001
+                 n_layers_D: 3
+                       name: tiny
+                        ndf: 4
+                       netD: multiscale
+                       netG: spade
+                        ngf: 2
+                      niter: 30
+                niter_decay: 10
+                    no_TTUR: True                          \t[default: False]
+                    no_flip: True
+            no_ganFeat_loss: False
+                no_instance: False
+                no_vgg_loss: True                          \t[default: False]
+                     norm_D: spectralinstance
+                     norm_E: spectralinstance
+                     norm_G: spectralspadesyncbatch3x3
+                      num_D: 1
+      num_upsampling_layers: normal
+            preprocess_mode: resize_and_crop
+                    use_vae: True
+                      z_dim: 256
+----------------- End -------------------
+"""
+
+
+def random_state_dict(module, edges):
+    shapes = convert.official_shapes(
+        module, convert.abstract_variables(module, edges=edges)
+    )
+    random = np.random.default_rng(0)
+    return {
+        key: np.array(0, np.int64)
+        if key.endswith("num_batches_tracked")
+        else random.standard_normal(shape, np.float32)
+        for key, shape in shapes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory, default_config):
+    """An official checkpoint of a small VAE model: its directory and state dicts."""
+    directory = tmp_path_factory.mktemp("original")
+    (directory / "opt.txt").write_text(OPTIONS)
+    options = nvlabs.parse_options(directory / "opt.txt")
+    config = nvlabs.config_from_options(options, default_config, name="opt.txt")
+    networks = build.networks(config)
+    state_dicts = {}
+    for letter, name in LETTERS.items():
+        module = getattr(networks, name)
+        state_dicts[letter] = random_state_dict(module, config.data.instances)
+        torch_file.write(directory / f"latest_net_{letter}.pth", state_dicts[letter])
+    return directory, state_dicts
+
+
+@pytest.fixture
+def official(original, tmp_path):
+    """A copy of `original` to change."""
+    directory, state_dicts = original
+    return shutil.copytree(directory, tmp_path / "official"), state_dicts
+
+
+def set_option(directory, name, value):
+    file = directory / "opt.txt"
+    lines = [
+        f"{name}: {value}" if line.split(":")[0].strip() == name else line
+        for line in file.read_text().splitlines()
+    ]
+    assert f"{name}: {value}" in lines
+    file.write_text("\n".join(lines))
+
+
+def change_weights(directory, letter, change):
+    file = directory / f"latest_net_{letter}.pth"
+    state_dict = torch_file.read(file)
+    change(state_dict)
+    torch_file.write(file, state_dict)
+
+
+def read(directory, default_config):
+    return nvlabs.read_checkpoint(directory, default_config=default_config)
+
+
+def test_options_file(official):
+    options = nvlabs.parse_options(official[0] / "opt.txt")
+    assert options["label_nc"] == 5
+    assert options["lr"] == 1e-4
+    assert options["use_vae"] is True
+    assert options["gpu_ids"] == "0,1,2,3"
+    assert options["norm_G"] == "spectralspadesyncbatch3x3"
+    assert len(options) == len(OPTIONS.strip().splitlines()) - 2
+
+
+def test_options_file_of_the_end_to_end_case(goldens, default_config):
+    options = nvlabs.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
+    config = nvlabs.config_from_options(options, default_config, name="opt.txt")
+    assert build.num_class_ids(config) == 183
+    assert config.data.instances
+    assert config.generator.width == 16
+    assert config.batch_size == 4
+    assert config.loss.kld == pytest.approx(0.05 * 4)  # gpu_ids -1: one device
+    assert config.loss.perceptual == 0
+
+
+def test_config(official, default_config):
+    before = default_config.to_json()
+    config, variables = read(official[0], default_config)
+    assert default_config.to_json() == before
+    assert config.batch_size == 8
+    assert (config.num_epochs, config.decay_epochs) == (30, 10)
+    assert config.discriminator_steps == 2
+    assert config.data.num_classes == 5
+    assert config.data.unknown_label == 255
+    assert config.data.instances is True
+    assert config.data.flip is False
+    assert (config.data.load_size, config.data.crop_size) == (150, 128)
+    assert config.data.preprocess_mode == "resize_and_crop"
+    assert config.generator.latent == "vae"
+    assert (config.generator.width, config.encoder.width) == (2, 2)
+    assert (config.discriminator.num_scales, config.discriminator.num_layers) == (1, 3)
+    assert config.loss.gan == "ls"
+    assert config.loss.feature_matching == 7.0
+    assert config.loss.perceptual == 0.0
+    # Two pictures a GPU.
+    assert config.loss.kld == pytest.approx(0.1)
+    assert config.optimizer.ttur is False
+    assert (config.optimizer.beta1, config.optimizer.beta2) == (0.5, 0.999)
+    assert config.optimizer.learning_rate == 1e-4
+    assert all(variables.values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "dont_care", "num_classes", "unknown"),
+    [
+        ("coco", True, 150, 255),
+        ("coco", False, 150, None),
+        ("custom", True, 150, 255),
+        # Official ADE20K models see the ids as they are in the files: 0 is unknown.
+        ("ade20k", True, 151, None),
+        ("ade20k", False, 150, None),
+    ],
+)
+def test_class_ids(mode, dont_care, num_classes, unknown, official, default_config):
+    options = nvlabs.parse_options(official[0] / "opt.txt") | {
+        "dataset_mode": mode,
+        "contain_dontcare_label": dont_care,
+        "label_nc": 150,
+    }
+    config = nvlabs.config_from_options(options, default_config, name="opt.txt")
+    assert config.data.num_classes == num_classes
+    assert config.data.unknown_label == unknown
+    assert build.num_class_ids(config) == 150 + dont_care
+
+
+def test_there_and_back(official, default_config, tmp_path):
+    directory, state_dicts = official
+    config, variables = read(directory, default_config)
+    back = tmp_path / "new" / "back"
+    nvlabs.write_checkpoint(back, config=config, variables=variables)
+    assert {file.name for file in back.iterdir()} == {
+        *(f"latest_net_{letter}.pth" for letter in "GDE"),
+        "opt.txt",
+        "opt.pkl",
+    }
+    for letter, state_dict in state_dicts.items():
+        tensors = torch_file.read(back / f"latest_net_{letter}.pth")
+        assert list(tensors) == list(state_dict)
+        for key, value in state_dict.items():
+            np.testing.assert_array_equal(tensors[key], value, err_msg=key)
+    again, _ = read(back, default_config)
+    assert again.to_json_best_effort() == config.to_json_best_effort()
+
+
+def test_written_options(official, default_config, tmp_path):
+    config, variables = read(official[0], default_config)
+    config.discriminator.norm = "spectralsyncbatch"
+    variables = variables | {"discriminator": None}
+    nvlabs.write_checkpoint(tmp_path / "out", config=config, variables=variables)
+    theirs = nvlabs.parse_options(official[0] / "opt.txt")
+    ours = nvlabs.parse_options(tmp_path / "out" / "opt.txt")
+    changed = {name for name, value in theirs.items() if ours[name] != value}
+    assert changed == {"name", "dataset_mode", "gpu_ids", "lambda_kld", "norm_D"}
+    assert ours["norm_D"] == "spectralsync_batch"
+    assert ours["lambda_kld"] * ours["batchSize"] == pytest.approx(config.loss.kld)
+    with (tmp_path / "out" / "opt.pkl").open("rb") as file:
+        namespace = pickle.load(file)
+    assert isinstance(namespace, argparse.Namespace)
+    assert {k: v for k, v in vars(namespace).items() if k != "gpu_ids"} == {
+        k: v for k, v in ours.items() if k != "gpu_ids"
+    }
+
+
+def test_written_options_have_all_that_the_official_program_has(
+    official, default_config, goldens, tmp_path
+):
+    config, variables = read(official[0], default_config)
+    nvlabs.write_checkpoint(tmp_path / "out", config=config, variables=variables)
+    ours = nvlabs.parse_options(tmp_path / "out" / "opt.txt")
+    theirs = nvlabs.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
+    assert theirs.keys() - ours.keys() == {
+        "coco_no_portraits",  # of its COCO data only
+        "which_epoch",  # of the program's call
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator.hidden": 64}, r"generator\.hidden=64: it has 128"),
+        ({"generator.latent": "noise"}, r"generator\.latent='noise'"),
+        ({"generator.name": "concat", "generator.latent": "none"}, "'concat'"),
+        ({"encoder.width": 4}, r"encoder\.width=4: it has the generator's, 2"),
+        ({"encoder.image_size": 64}, r"encoder\.image_size=64: it has 256"),
+        ({"generator.latent_size": 8}, r"latent_size=8: it has 256 with an encoder"),
+        ({"discriminator.norm": "instance"}, "needs the prefix 'spectral'"),
+    ],
+)
+def test_not_official(changes, message, official, default_config, tmp_path):
+    config, variables = read(official[0], default_config)
+    config.update_from_flattened_dict(changes)
+    out = tmp_path / "out"
+    with pytest.raises(nvlabs.OptionsError, match=message):
+        nvlabs.write_checkpoint(out, config=config, variables=variables)
+    assert not out.exists()
+
+
+def test_only_the_generator(official, default_config):
+    directory, _ = official
+    (directory / "latest_net_D.pth").unlink()
+    _, variables = read(directory, default_config)
+    assert variables["discriminator"] is None
+    assert variables["generator"] is not None
+
+
+def test_another_epoch(official, default_config):
+    directory, _ = official
+    for letter in "GDE":
+        file = directory / f"latest_net_{letter}.pth"
+        file.rename(directory / f"30_net_{letter}.pth")
+    nvlabs.read_checkpoint(directory, which_epoch="30", default_config=default_config)
+    (directory / "30_net_G.pth").unlink()
+    with pytest.raises(torch_file.FileError, match=r"30_net_G\.pth does not exist"):
+        nvlabs.read_checkpoint(
+            directory, which_epoch="30", default_config=default_config
+        )
+
+
+# --- Bad input ----------------------------------------------------------------------
+
+
+def test_missing_options_file(official, default_config):
+    (official[0] / "opt.txt").unlink()
+    with pytest.raises(nvlabs.OptionsError, match=r"opt\.txt does not exist"):
+        read(official[0], default_config)
+
+
+def test_options_file_of_something_else(official, default_config):
+    (official[0] / "opt.txt").write_text("hello\n")
+    with pytest.raises(nvlabs.OptionsError, match="line 1: 'hello' is not"):
+        read(official[0], default_config)
+    (official[0] / "opt.txt").write_bytes(b"\x80\x04\xff")
+    with pytest.raises(nvlabs.OptionsError, match="not a text file"):
+        read(official[0], default_config)
+
+
+def test_options_that_are_not_there(official, default_config):
+    file = official[0] / "opt.txt"
+    lines = file.read_text().splitlines()
+    gone = ("ngf:", "z_dim:")
+    kept = [line for line in lines if not line.strip().startswith(gone)]
+    file.write_text("\n".join(kept))
+    with pytest.raises(nvlabs.OptionsError, match="does not say ngf, z_dim"):
+        read(official[0], default_config)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("ngf", "wide", r"ngf='wide' cannot be config\.generator\.width"),
+        ("netG", "unet", "generator.name='unet' is not one of"),
+        ("norm_G", "spade3x3", "'spade3x3' is not understood"),
+        ("num_upsampling_layers", "few", "'few' is not one of normal, more, most"),
+        ("crop_size", "16", "crop_size=16, aspect_ratio=1.0.* no start grid"),
+        ("label_nc", "many", "label_nc='many' is not of type int"),
+        ("use_vae", "yes", "use_vae='yes' is not of type bool"),
+        ("netD", "n_layers", "netD='n_layers' is not supported, only 'multiscale'"),
+    ],
+)
+def test_options_that_are_not_supported(
+    option, value, message, official, default_config
+):
+    set_option(official[0], option, value)
+    with pytest.raises(nvlabs.OptionsError, match=message):
+        read(official[0], default_config)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "ngf",
+            "4",
+            r"ngf=4: head_0.conv_0.bias should be \(64,\), the file has \(32,\)",
+        ),
+        (
+            "label_nc",
+            "9",
+            r"label_nc=9, contain_dontcare_label=True, no_instance=False:"
+            r" head_0.norm_0.mlp_shared.0.weight should be \(128, 11, 3, 3\),"
+            r" the file has \(128, 7, 3, 3\)",
+        ),
+        (
+            "contain_dontcare_label",
+            "False",
+            r"contain_dontcare_label=False.*\(128, 6, 3, 3\), the file has \(128, 7",
+        ),
+        ("no_instance", "True", r"no_instance=True: head_0.*\(128, 6, 3, 3\)"),
+        (
+            "norm_G",
+            "spectralspadesyncbatch5x5",
+            r"norm_G='spectralspadesyncbatch5x5'.*\(128, 7, 5, 5\), the file has",
+        ),
+        (
+            "norm_G",
+            "spadesyncbatch3x3",
+            r"norm_G.*head_0.conv_0.weight_orig should not exist, the file has \(32,",
+        ),
+        (
+            "norm_G",
+            "spectralspadeinstance3x3",
+            "norm_G.*running_mean should not exist, the file has",
+        ),
+        (
+            "num_upsampling_layers",
+            "most",
+            r"num_upsampling_layers='most': up_4.conv_0.bias should be \(1,\), the file"
+            " has none",
+        ),
+        ("z_dim", "100", r"z_dim=100: fc.weight should be \(512, 100\), the file has"),
+        (
+            "crop_size",
+            "256",
+            r"crop_size=256, aspect_ratio=1.0, num_upsampling_layers='normal', ngf=2:"
+            r" fc.weight should be \(2048, 256\), the file has \(512, 256\)",
+        ),
+        ("netG", "pix2pixhd", "needs config.generator.name='spade'"),
+        ("ndf", "8", r"ndf=8: discriminator_0.model0.0.weight should be \(8, 10"),
+        ("num_D", "2", "num_D=2: discriminator_1.model0.0.weight should be"),
+        ("n_layers_D", "4", "n_layers_D=4: discriminator_0.model4.0.weight should be"),
+        (
+            "norm_D",
+            "spectral",
+            "norm_D='spectral': discriminator_0.model1.0.0.weight_orig should not",
+        ),
+        ("norm_E", "spectralbatch", "norm_E='spectralbatch': layer1.1.running_mean"),
+    ],
+)
+def test_options_contradict_the_weights(
+    option, value, message, official, default_config
+):
+    set_option(official[0], option, value)
+    with pytest.raises(nvlabs.OptionsError, match=message) as raised:
+        read(official[0], default_config)
+    assert str(official[0] / "opt.txt") in str(raised.value)
+
+
+def test_use_vae_of_weights_without(official, default_config):
+    directory, _ = official
+
+    def from_layout(state_dict):
+        state_dict["fc.weight"] = np.zeros((32, 7, 3, 3), np.float32)
+        state_dict["fc.bias"] = np.zeros(32, np.float32)
+
+    change_weights(directory, "G", from_layout)
+    message = (
+        r"use_vae=True: fc.weight should be \(512, 256\), the file has \(32, 7, 3, 3\)"
+    )
+    with pytest.raises(nvlabs.OptionsError, match=message):
+        read(directory, default_config)
+
+
+@pytest.mark.parametrize("use_vae", [True, False])
+def test_use_vae_and_the_encoder_s_file(use_vae, official, default_config):
+    if use_vae:
+        (official[0] / "latest_net_E.pth").unlink()
+    set_option(official[0], "use_vae", str(use_vae))
+    message = f"use_vae={use_vae}, but .*latest_net_E.pth " + (
+        "does not exist" if use_vae else "exists"
+    )
+    with pytest.raises(nvlabs.OptionsError, match=message):
+        read(official[0], default_config)
+
+
+@pytest.mark.parametrize("letter", ["G", "D", "E"])
+def test_missing_and_left_over_keys(letter, official, default_config):
+    directory, _ = official
+    key = {
+        "G": "up_1.norm_0.mlp_beta.bias",
+        "D": "discriminator_0.model2.0.0.weight_v",
+        "E": "layer5.0.weight_u",
+    }[letter]
+
+    def rename(state_dict):
+        state_dict[f"{key}_x"] = state_dict.pop(key)
+
+    change_weights(directory, letter, rename)
+    with pytest.raises(convert.MappingError) as raised:
+        read(directory, default_config)
+    assert raised.value.missing.keys() == {key}
+    assert raised.value.left_over.keys() == {f"{key}_x"}
+    assert str(directory / f"latest_net_{letter}.pth") in str(raised.value)
+
+
+def test_another_network_s_file(official, default_config):
+    directory, _ = official
+    (directory / "latest_net_E.pth").replace(directory / "latest_net_D.pth")
+    set_option(directory, "use_vae", "False")
+    with pytest.raises(nvlabs.OptionsError, match="contradicts"):
+        read(directory, default_config)
+
+
+def test_truncated_weights(official, default_config):
+    file = official[0] / "latest_net_G.pth"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(torch_file.FileError, match=r"latest_net_G\.pth is truncated"):
+        read(official[0], default_config)
+
+
+def test_the_module_runs_without_torch():
+    """Only reading and writing files needs PyTorch."""
+    code = (
+        "import sys; sys.modules['torch'] = None;"
+        " import spade_jax.convert.nvlabs, spade_jax.convert.torch_file"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

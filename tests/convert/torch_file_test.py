@@ -1,0 +1,136 @@
+import builtins
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from spade_jax.convert import torch_file
+
+torch = pytest.importorskip("torch")
+
+STATE_DICT = {
+    "weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+    "num_batches_tracked": np.array(7, np.int64),
+    "float64": np.array([1e-300]),
+}
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.system, ("exit 1",)
+
+
+def test_round_trip(tmp_path):
+    file = tmp_path / "net.pth"
+    read_only = {key: np.broadcast_to(v, v.shape) for key, v in STATE_DICT.items()}
+    torch_file.write(file, read_only)
+    back = torch_file.read(file)
+    assert list(back) == list(STATE_DICT)
+    for key, value in STATE_DICT.items():
+        np.testing.assert_array_equal(back[key], value)
+        assert back[key].dtype == value.dtype
+
+
+def test_torch_reads_what_is_written(tmp_path):
+    file = tmp_path / "net.pth"
+    torch_file.write(file, STATE_DICT)
+    tensors = torch.load(file, weights_only=True)
+    assert tensors["weight"].is_contiguous()
+    assert tensors["num_batches_tracked"].dtype == torch.int64
+    assert tensors["num_batches_tracked"].shape == ()
+
+
+def test_reads_the_format_of_2019(tmp_path):
+    file = tmp_path / "old.pth"
+    tensors = {key: torch.from_numpy(value) for key, value in STATE_DICT.items()}
+    torch.save(tensors, file, _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(torch_file.read(file)["weight"], STATE_DICT["weight"])
+
+
+def test_half_precision_becomes_float32(tmp_path):
+    file = tmp_path / "half.pth"
+    torch.save({"x": torch.ones(2).bfloat16(), "y": torch.ones(2).half()}, file)
+    assert {v.dtype for v in torch_file.read(file).values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("part", [0, 0.02, 0.5, 0.99])
+def test_truncated_file(part, new_format, tmp_path):
+    file = tmp_path / "net.pth"
+    torch.save({"x": torch.ones(1000)}, file, _use_new_zipfile_serialization=new_format)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(torch_file.FileError, match=r"net\.pth is truncated or is"):
+        torch_file.read(file)
+
+
+def test_text_file(tmp_path):
+    file = tmp_path / "page.pth"
+    file.write_text("<html>404</html>")
+    with pytest.raises(torch_file.FileError, match=r"page\.pth (is truncated|was ref)"):
+        torch_file.read(file)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        torch.save,
+        lambda x, f: torch.save(x, f, _use_new_zipfile_serialization=False),
+        lambda x, f: f.write_bytes(pickle.dumps(x)),
+        lambda x, f: f.write_bytes(pickle.dumps(x, protocol=2)),
+    ],
+    ids=["zip", "legacy", "pickle", "pickle2"],
+)
+def test_malicious_pickle_is_refused(save, tmp_path, monkeypatch):
+    def run(_):
+        raise AssertionError("the file ran code")
+
+    file = tmp_path / "evil.pth"
+    save({"weight": Malicious()}, file)
+    monkeypatch.setattr(os, "system", run)
+    with pytest.raises(
+        torch_file.FileError, match=r"evil\.pth was refused.*Nothing of it was run"
+    ):
+        torch_file.read(file)
+
+
+def test_the_refusal_names_what_the_file_asks_for(tmp_path):
+    file = tmp_path / "evil.pth"
+    torch.save({"weight": Malicious()}, file)
+    with pytest.raises(torch_file.FileError, match=r"asks for posix\.system"):
+        torch_file.read(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (torch.ones(3), "holds a Tensor"),
+        ({}, "holds a dict"),
+        ({"state_dict": {"x": torch.ones(3)}}, "entry 'state_dict' is a dict"),
+        ({1: torch.ones(3)}, "entry 1 is a Tensor"),
+    ],
+)
+def test_something_else_than_a_state_dict(content, message, tmp_path):
+    file = tmp_path / "other.pth"
+    torch.save(content, file)
+    with pytest.raises(torch_file.FileError, match=message):
+        torch_file.read(file)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(torch_file.FileError, match="does not exist"):
+        torch_file.read(tmp_path / "latest_net_G.pth")
+
+
+def test_without_torch(tmp_path, monkeypatch):
+    real_import = builtins.__import__
+
+    def no_torch(name, *args, **kwargs):
+        if name == "torch":
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_torch)
+    with pytest.raises(ImportError, match=r"pip install 'spade-jax\[convert\]'"):
+        torch_file.read(tmp_path / "net.pth")

@@ -1,0 +1,33 @@
+"""Learning rates against the official trainer's, epoch by epoch."""
+
+import json
+
+import pytest
+
+from spade_jax import build
+
+STEPS_PER_EPOCH = 7
+
+
+@pytest.mark.parametrize("ttur", [True, False])
+@pytest.mark.parametrize("epochs", [(3, 4), (2, 3)])
+def test_learning_rates(ttur, epochs, golden_files, default_config):
+    key = f"TTUR={ttur} niter={epochs[0]} niter_decay={epochs[1]}"
+    config = default_config.copy_and_resolve_references()
+    config.optimizer.ttur = ttur
+    config.num_epochs, config.decay_epochs = epochs
+    optimizers = build.optimizers(config, steps_per_epoch=STEPS_PER_EPOCH)
+    schedules = json.loads((golden_files / "lr_schedule.json").read_text())
+    rows = schedules[key]["rows_epoch_lrG_lrD_in_effect_during_epoch"]
+    for epoch, generator, discriminator in rows:
+        if epoch == "after_last":
+            epoch = sum(epochs) + 1
+        first = (epoch - 1) * STEPS_PER_EPOCH
+        for step in (first, first + STEPS_PER_EPOCH - 1):
+            ours = (
+                float(optimizers.generator_learning_rate(step)),
+                float(optimizers.discriminator_learning_rate(step)),
+            )
+            assert ours == pytest.approx(
+                (generator, discriminator), rel=1e-6, abs=1e-12
+            )
