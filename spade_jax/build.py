@@ -154,12 +154,18 @@ def source(config: ml_collections.ConfigDict, split: str) -> data.Source:
     )
 
 
-def preprocess(config: ml_collections.ConfigDict, *, training: bool) -> data.Preprocess:
-    """The config's preprocessing; outside training nothing is mirrored."""
+def preprocess(
+    config: ml_collections.ConfigDict, *, training: bool
+) -> data.Preprocess:
+    """The config's preprocessing.
+
+    Outside training nothing is mirrored, and pictures are loaded at the size of the
+    crop, so that all of a picture is seen (the official test options).
+    """
     d = config.data
     return data.Preprocess(
         mode=d.preprocess_mode,
-        load_size=d.load_size,
+        load_size=d.load_size if training else d.crop_size,
         crop_size=d.crop_size,
         aspect_ratio=d.aspect_ratio,
         flip=d.flip and training,

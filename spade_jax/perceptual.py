@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import pickle
+import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +116,15 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return unflatten_dict({k: arrays[k] for k in arrays.files}, sep="/")
-    except (OSError, ValueError, AttributeError) as error:
+    except (
+        # Not there, empty or cut short; text, pickled or a single array.
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise ValueError(
             f"config.loss.vgg_file={os.fspath(path)!r} cannot be read ({error}). It"
             " must be a file that `python -m spade_jax.convert vgg19` wrote."

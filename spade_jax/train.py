@@ -308,12 +308,16 @@ def _mean_losses(
     """Mean of each term over the iterations in which it was computed."""
     values: dict[str, list[float]] = {}
     for step, losses in jax.device_get(pending):
+        # The generator's terms first: those of the discriminator, which are computed
+        # after its update, follow them.
+        names = sorted(losses, key=lambda name: (name.startswith("d_"), name))
+        bad = [f"{n} is {losses[n]}" for n in names if not np.isfinite(losses[n])]
+        if bad:
+            raise DivergedError(
+                f"Loss terms are not finite at step {step}: {', '.join(bad)}."
+                + _last_good(checkpoints)
+            )
         for name, value in losses.items():
-            if not np.isfinite(value):
-                raise DivergedError(
-                    f"Loss term {name!r} is {value} at step {step}."
-                    + _last_good(checkpoints)
-                )
             values.setdefault(name, []).append(float(value))
     return {name: float(np.mean(v)) for name, v in values.items()}
 

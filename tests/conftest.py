@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """What the tests share: eight virtual devices, quick compilation, tiny networks.
 
 Everything below `os.environ` has to happen before anything imports JAX.

@@ -20,7 +20,6 @@ from jax.sharding import PartitionSpec
 
 from spade_jax import build, losses, mesh
 from spade_jax import state as states
-from spade_jax.layout import Layout
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator, SPADEGenerator
 from spade_jax.nets.conv import LayoutConv
 from spade_jax.nets.encoder import sample_latent
@@ -483,7 +482,9 @@ def test_parameters_move_against_the_gradient_at_their_own_rate(
         ("discriminator", 3 * RATE_D),
     ):
         net, old = getattr(after, name), getattr(before, name)
-        expected = jax.tree.map(lambda p, g, r=rate: p - r * g, old.params, net.opt_state)
+        expected = jax.tree.map(
+            lambda p, g, r=rate: p - r * g, old.params, net.opt_state
+        )
         assert relative_error(net.params, expected) < 1e-6, name
         assert relative_error(net.params, old.params) > 1e-4, name
 
@@ -533,7 +534,9 @@ def _put(tree, path, value):
 def test_discriminator_alone(small, relative_error, assert_same_tree):
     """`update_generator=False` is part (b): the makers only advance, once."""
     networks, before, batch = small
-    step = jax.jit(make_step(networks, ema_decay=0.75), static_argnames="update_generator")
+    step = jax.jit(
+        make_step(networks, ema_decay=0.75), static_argnames="update_generator"
+    )
     after, terms = jax.device_get(step(before, batch, update_generator=False))
     assert set(terms) == {"d_fake", "d_real"}
     assert after.step == 3
@@ -588,7 +591,14 @@ def test_reuse_fake(small, small_update, feature_params, relative_error):
         ({"encoder": None}, {"kld"}),
         ({"update_generator": False}, {"gan", "feature_matching", "perceptual", "kld"}),
     ],
-    ids=lambda x: str(x) if isinstance(x, set) else None,
+    ids=[
+        "all",
+        "no feature matching",
+        "no perceptual weight",
+        "no perceptual network",
+        "no encoder",
+        "discriminator alone",
+    ],
 )
 def test_terms_are_those_with_a_weight(small, feature_params, changes, absent):
     networks, state, batch = small
@@ -634,7 +644,7 @@ COUNTERS = (jax.tree_util.GetAttrKey("step"), jax.tree_util.DictKey("count"))
 
 
 def test_rematerialisation_changes_no_gradient(fill, make_batch, relative_error):
-    batch = make_batch(2, 32, 32, CLASSES)
+    batch = make_batch(4, 64, 32, CLASSES)
 
     def gradients(remat):
         module = SPADEGenerator(num_classes=CLASSES, width=2, hidden=4, remat=remat)
@@ -664,29 +674,34 @@ def test_rematerialisation_changes_no_gradient(fill, make_batch, relative_error)
     assert relative_error(found_stats, plain_stats) < 1e-6
 
 
-def test_sample_is_the_generator_in_evaluation(small, relative_error):
-    """Averaged weights if there are any, and the encoder's mean as the style."""
-    networks, state, batch = small
-    layout = layout_of(batch)
+def test_sample_is_the_generator_in_evaluation(small, small_update, relative_error):
+    """Averaged weights if there are any; the style is the encoder's mean, or drawn."""
+    networks, _, batch = small
+    state, _ = small_update
+    key = jax.random.key(7)
 
-    def expected(params, z):
-        variables = {"params": params, **state.generator.stats}
+    @jax.jit
+    def expected(variables, z):
+        layout = layout_of(batch)
         return networks.generator.apply(variables, layout, z, train=False)
 
     sample = make_sample(generator=networks.generator, encoder=networks.encoder)
-    encoder = state.encoder
+    sample = jax.jit(sample)
     mean, _ = networks.encoder.apply(
-        {"params": encoder.params, **encoder.stats}, batch["image"], train=False
+        state.encoder_variables, batch["image"], train=False
     )
-    found = jax.jit(sample)(state, batch)
-    assert found.shape == (2, 8, 8, 3)
-    assert relative_error(found, expected(state.ema, mean)) < 1e-5
-    plain = state.replace(ema=None)
-    found = jax.jit(sample)(plain, batch)
-    assert relative_error(found, expected(state.generator.params, mean)) < 1e-5
+    for state_, params in (
+        (state, state.ema),
+        (state.replace(ema=None), state.generator.params),
+    ):
+        variables = {"params": params, **state.generator.stats}
+        found = sample(state_.generator_variables, state_.encoder_variables, batch, key)
+        assert found.shape == (2, 8, 8, 3)
+        assert found.dtype == jnp.float32
+        assert relative_error(found, expected(variables, mean)) < 1e-5
 
-    of_noise = make_sample(
-        generator=networks.generator, latent_size=LATENT, seed=7
-    )
-    z = jax.random.normal(jax.random.key(7), (2, LATENT))
-    assert relative_error(jax.jit(of_noise)(state, batch), expected(state.ema, z)) < 1e-5
+    of_noise = jax.jit(make_sample(generator=networks.generator, latent_size=LATENT))
+    found = of_noise(state.generator_variables, None, batch, key)
+    z = jax.random.normal(key, (2, LATENT))
+    assert relative_error(found, expected(state.generator_variables, z)) < 1e-5
+    assert not np.array_equal(z[0], z[1])

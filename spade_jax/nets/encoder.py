@@ -3,8 +3,6 @@
 Letters: B batch, H height, W width, N latent size.
 """
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -51,8 +49,8 @@ class ImageEncoder(nn.Module):
         Raises:
           ValueError: `image_size` is not a power of two of at least 8.
         """
-        layers = round(math.log2(self.image_size / _GRID))
-        if _GRID * 2**layers != self.image_size or layers < 1:
+        layers = (self.image_size // _GRID).bit_length() - 1
+        if layers < 1 or _GRID * 2**layers != self.image_size:
             raise ValueError(
                 f"encoder image_size {self.image_size} is not a power of two >= 8."
             )

@@ -1,0 +1,215 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spade_jax import build, nets, perceptual
+from spade_jax.layout import Layout
+
+
+def test_unknown_label_is_one_class_more(default_config):
+    default_config.data.num_classes = 12
+    assert build.num_class_ids(default_config) == 12
+    default_config.data.unknown_label = 0
+    assert build.num_class_ids(default_config) == 13
+
+
+def test_networks_are_those_of_the_fields(default_config):
+    config = default_config
+    config.data.num_classes = 7
+    config.data.unknown_label = 255
+    config.dtype = "bfloat16"
+    config.remat = True
+    config.generator.update(width=3, norm="spadebatch5x5", hidden=9, upsampling="more")
+    config.discriminator.update(num_scales=3, num_layers=5, width=6, norm="instance")
+    found = build.networks(config, axis_name="data")
+    assert found.generator == nets.SPADEGenerator(
+        num_classes=8,
+        width=3,
+        upsampling="more",
+        norm="spadebatch5x5",
+        hidden=9,
+        grid=(4, 4),
+        axis_name="data",
+        dtype=jnp.dtype("bfloat16"),
+        remat=True,
+    )
+    assert found.discriminator == nets.MultiscaleDiscriminator(
+        num_classes=8,
+        num_scales=3,
+        num_layers=5,
+        width=6,
+        norm="instance",
+        axis_name="data",
+        dtype=jnp.dtype("bfloat16"),
+    )
+    assert found.encoder is None
+    assert found.latent_size is None
+
+
+def test_latents(default_config):
+    config = default_config
+    config.generator.latent_size = 32
+    config.data.crop_size = 512
+    config.data.aspect_ratio = 2.0
+    config.generator.latent = "noise"
+    found = build.networks(config)
+    assert found.encoder is None
+    assert found.latent_size == found.generator.latent_size == 32
+    assert found.generator.grid == (8, 16)
+    config.generator.latent = "vae"
+    config.encoder.update(width=5, image_size=128, norm="syncbatch")
+    found = build.networks(config, axis_name="data")
+    assert found.encoder == nets.ImageEncoder(
+        width=5,
+        latent_size=32,
+        image_size=128,
+        norm="syncbatch",
+        axis_name="data",
+        dtype=jnp.dtype("float32"),
+    )
+
+
+def test_baselines(default_config):
+    config = default_config
+    config.generator.update(name="pix2pixhd", norm="instance", downsamplings=3)
+    found = build.networks(config).generator
+    assert found == nets.Pix2PixHDGenerator(
+        2, norm="instance", downsamplings=3, dtype=jnp.dtype("float32")
+    )
+    config.generator.update(name="concat", norm="batch", upsampling="most")
+    found = build.networks(config).generator
+    assert found == nets.ConcatGenerator(
+        2, upsampling="most", norm="batch", dtype=jnp.dtype("float32")
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "unet"}, r"config\.generator\.name='unet' is not one of spade, pix2"),
+        (
+            {"latent": "z"},
+            r"config\.generator\.latent='z' is not one of none, vae, noi",
+        ),
+        (
+            {"name": "concat", "latent": "vae"},
+            r"latent='vae' needs config\.generator\.name='spade'; 'concat' starts from",
+        ),
+    ],
+)
+def test_choices_that_do_not_exist(default_config, fields, message):
+    default_config.generator.update(fields)
+    with pytest.raises(ValueError, match=message):
+        build.networks(default_config)
+
+
+@pytest.mark.parametrize("instances", [True, False])
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 0.5])
+def test_example_layout_is_of_the_size_of_the_data(default_config, instances, ratio):
+    config = default_config
+    config.data.update(
+        instances=instances, aspect_ratio=ratio, crop_size=64, load_size=64
+    )
+    layout = build.example_layout(config)
+    assert layout.label.shape == (1, round(64 / ratio), 64)
+    assert (layout.edge is not None) == instances
+    generator = build.networks(config).generator
+    shapes = jax.eval_shape(
+        functools.partial(generator.init_with_output, train=False),
+        jax.random.key(0),
+        layout,
+    )
+    assert shapes[0].shape == (*layout.label.shape, 3)
+
+
+def test_learning_rates(default_config):
+    """TTUR: half for the generator, twice for the discriminator; else the same."""
+    config = default_config
+    config.num_epochs, config.decay_epochs = 2, 2
+    config.optimizer.learning_rate = 1e-3
+
+    def rates(step):
+        found = build.optimizers(config, steps_per_epoch=10)
+        return [
+            float(rate(step))
+            for rate in (
+                found.generator_learning_rate,
+                found.discriminator_learning_rate,
+            )
+        ]
+
+    assert rates(0) == pytest.approx([5e-4, 2e-3])
+    assert rates(29) == pytest.approx([5e-4, 2e-3])
+    assert rates(30) == pytest.approx([2.5e-4, 1e-3])
+    assert rates(40) == [0, 0]
+    config.optimizer.ttur = False
+    assert rates(0) == pytest.approx([1e-3, 1e-3])
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.0, 0.9), (0.5, 0.999)])
+def test_adam(default_config, beta1, beta2):
+    config = default_config
+    config.optimizer.update(beta1=beta1, beta2=beta2, epsilon=0.1)
+    found = build.optimizers(config, steps_per_epoch=10)
+    gradients = np.array([[2.0, -0.5], [-1.0, 0.25]], np.float32)
+    mean = square = np.zeros(2)
+    for optimizer in (found.generator, found.discriminator):
+        state = optimizer.init(jnp.zeros(2))
+        mean = square = np.zeros(2)
+        for i, gradient in enumerate(gradients, start=1):
+            update, state = optimizer.update(jnp.asarray(gradient), state)
+            mean = beta1 * mean + (1 - beta1) * gradient
+            square = beta2 * square + (1 - beta2) * gradient**2
+            root = np.sqrt(square / (1 - beta2**i))
+            expected = mean / (1 - beta1**i) / (root + 0.1)
+            np.testing.assert_allclose(update, expected, rtol=1e-5)
+
+
+def test_preprocess_mirrors_in_training_only(default_config):
+    config = default_config
+    config.data.update(crop_size=48, load_size=50, aspect_ratio=2.0)
+    training = build.preprocess(config, training=True)
+    evaluation = build.preprocess(config, training=False)
+    assert training.flip
+    assert not evaluation.flip
+    assert (training.crop_size, training.load_size, training.aspect_ratio) == (
+        evaluation.crop_size,
+        evaluation.load_size,
+        evaluation.aspect_ratio,
+    )
+    config.data.flip = False
+    assert not build.preprocess(config, training=True).flip
+
+
+def test_home_directory_in_the_root(default_config, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    default_config.data.root = "~/pictures"
+    with pytest.raises(ValueError, match=f"{tmp_path}/pictures/train_img"):
+        build.source(default_config, "train")
+
+
+def test_perceptual_network_is_not_looked_for_without_a_weight(
+    default_config, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(perceptual, "load", lambda *a, **k: asked.append((a, k)))
+    default_config.loss.perceptual = 0.0
+    assert build.perceptual(default_config) is None
+    assert not asked
+    default_config.loss.perceptual = 1.0
+    default_config.loss.vgg_file = "a.npz"
+    build.perceptual(default_config)
+    assert asked == [(("auto",), {"vgg_file": "a.npz"})]
+
+
+def test_label_beyond_the_config_gives_no_plane(default_config):
+    """Class ids count the unknown class; the layers get them all."""
+    default_config.data.num_classes = 2
+    default_config.data.unknown_label = 255
+    planes = Layout(jnp.array([[[0, 1, 2]]])).planes(
+        build.num_class_ids(default_config)
+    )
+    assert planes[0, 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]

@@ -1,0 +1,280 @@
+"""A folder of layouts becomes a folder of pictures, from a checkpoint's path alone."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from spade_jax import build, checkpoint, pictures, restore
+from spade_jax.checkpoint import CheckpointError, Checkpoints
+from spade_jax.data import DataError
+from spade_jax.evaluate import evaluate
+from spade_jax.layout import Layout
+from spade_jax.predict import predict, read_photo
+
+NAMES = ("a", "b", "c")
+SIZE = 32
+
+
+def config_of(default_config, **fields):
+    config = default_config
+    config.update_from_flattened_dict(
+        {
+            "batch_size": 2,
+            "data.num_classes": 3,
+            "data.unknown_label": 255,
+            "data.classes": ("sky", "sea", "<sand>"),
+            "data.crop_size": SIZE,
+            # Without spectral norm, whose vectors mean nothing with random weights.
+            "generator.norm": "spadesyncbatch3x3",
+            "generator.width": 2,
+            "generator.hidden": 4,
+            "encoder.norm": "instance",
+            "discriminator.norm": "instance",
+            "discriminator.width": 2,
+            "discriminator.num_layers": 2,
+            "discriminator.num_scales": 1,
+            "loss.perceptual": 0.0,
+            **fields,
+        }
+    )
+    return config
+
+
+def save_model(workdir, config, fill):
+    """Saves random weights as a checkpoint of step 7."""
+    abstract = restore.abstract_state(config, build.networks(config))
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
+    for seed, name in enumerate(("generator", "discriminator", "encoder")):
+        net = getattr(abstract, name)
+        if net is not None:
+            variables = fill(net.variables, seed)
+            params = variables.pop("params")
+            net = getattr(state, name).replace(params=params, stats=variables)
+            state = state.replace(**{name: net})
+    state = jax.tree.map(jax.numpy.asarray, state.replace(step=np.int32(7)))
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state, config=config)
+        checkpoints.wait()
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory):
+    """Label and instance maps of the size that the models see, and photographs."""
+    root = tmp_path_factory.mktemp("layouts")
+    random = np.random.default_rng(0)
+    for folder in ("val_img", "val_label", "val_inst"):
+        (root / folder).mkdir()
+    for name in NAMES:
+        label = random.integers(0, 3, (8, 8)).repeat(4, 0).repeat(4, 1)
+        label[0] = 255
+        image = random.integers(0, 256, (SIZE, SIZE, 3))
+        for folder, array in (
+            ("val_label", label),
+            ("val_inst", label // 2),
+            ("val_img", image),
+        ):
+            Image.fromarray(array.astype(np.uint8)).save(root / folder / f"{name}.png")
+    return root
+
+
+def synthesise(model, label, edge=None, *latent):
+    """What the generator makes, called by itself: float `[H, W, 3]`."""
+    apply = jax.jit(model.networks.generator.apply, static_argnames="train")
+    layout = Layout(label, None if edge is None else edge[None])
+    return np.asarray(apply(model.generator, layout, *latent, train=False))[0]
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def ids(layouts, name):
+    label = read(layouts / "val_label" / f"{name}.png").astype(np.int32)
+    return np.where(label == 255, 3, label)[None]
+
+
+@pytest.fixture
+def plain(tmp_path, default_config, fill):
+    """A model that starts from the layout."""
+    save_model(tmp_path / "run", config_of(default_config), fill)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def vae(tmp_path, default_config, fill):
+    """A model with an encoder, and instance edges."""
+    config = config_of(
+        default_config,
+        **{
+            "data.instances": True,
+            "generator.latent": "vae",
+            "generator.latent_size": 4,
+            "encoder.width": 2,
+            "encoder.image_size": 8,
+        },
+    )
+    save_model(tmp_path / "vae", config, fill)
+    return tmp_path / "vae"
+
+
+def test_every_layout_becomes_the_generators_picture(plain, layouts, tmp_path):
+    out = tmp_path / "out"
+    paths = predict(plain, labels=layouts / "val_label", out=out)
+    assert paths == [out / f"{name}.png" for name in NAMES]
+    model = restore.load_model(plain)
+    assert model.step == 7
+    for name, path in zip(NAMES, paths, strict=True):
+        image = synthesise(model, ids(layouts, name))
+        difference = read(path) - pictures.to_uint8(image).astype(int)
+        assert np.abs(difference).max() <= 1
+        assert read(path).std() > 5
+
+
+def test_gallery_and_contact_sheet(plain, layouts, tmp_path):
+    out = tmp_path / "out"
+    predict(plain, labels=layouts / "val_label", out=out)
+    page = (out / "index.html").read_text()
+    for name in NAMES:
+        assert f'src="{name}.png"' in page
+        assert f'src="layouts/{name}.png"' in page
+    assert "&lt;sand&gt;" in page
+    palette = pictures.full_palette((), 4)
+    shown = read(out / "layouts" / "a.png")
+    np.testing.assert_array_equal(shown, pictures.paint(ids(layouts, "a")[0], palette))
+    # Three rows of layout and picture, enlarged to 128 pixels.
+    assert read(out / "contact_sheet.png").shape == (3 * 130 + 2, 2 * 130 + 2, 3)
+
+
+def test_seed_and_sample_make_the_style(vae, layouts, tmp_path):
+    def run(out, **options):
+        paths = predict(
+            vae,
+            labels=layouts / "val_label",
+            instances=layouts / "val_inst",
+            out=tmp_path / out,
+            **options,
+        )
+        return {path.name: read(path) for path in paths}
+
+    once, again = run("1", seed=1), run("2", seed=1)
+    other, several = run("3", seed=2), run("4", seed=1, num_samples=2)
+    assert set(several) == {f"{name}_{k}.png" for name in NAMES for k in (0, 1)}
+    for name in NAMES:
+        np.testing.assert_array_equal(once[f"{name}.png"], again[f"{name}.png"])
+        assert (once[f"{name}.png"] != other[f"{name}.png"]).any()
+        np.testing.assert_array_equal(several[f"{name}_0.png"], once[f"{name}.png"])
+        assert (several[f"{name}_1.png"] != several[f"{name}_0.png"]).any()
+
+
+def test_style_is_the_encoders_mean_of_the_photograph(vae, layouts, tmp_path):
+    photo = layouts / "val_img" / "b.png"
+    common = {
+        "labels": layouts / "val_label",
+        "instances": layouts / "val_inst",
+        "style": photo,
+    }
+    paths = predict(vae, out=tmp_path / "1", seed=1, **common)
+    # The mean leaves nothing to chance.
+    again = predict(vae, out=tmp_path / "2", seed=2, **common)
+    model = restore.load_model(vae)
+    image = read_photo(photo, build.preprocess(model.config, training=False))
+    np.testing.assert_allclose(image[0], read(photo) / 127.5 - 1, atol=1e-6)
+    mean, _ = model.networks.encoder.apply(model.encoder, image, train=False)
+    label = ids(layouts, "a")
+    stored = read(layouts / "val_inst" / "a.png")
+    edge = np.zeros_like(stored, bool)
+    down, right = stored[1:] != stored[:-1], stored[:, 1:] != stored[:, :-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
+    expected = synthesise(model, label, edge, mean)
+    difference = read(paths[0]) - pictures.to_uint8(expected).astype(int)
+    assert np.abs(difference).max() <= 1
+    for one, two in zip(paths, again, strict=True):
+        np.testing.assert_array_equal(read(one), read(two))
+    drawn = predict(vae, out=tmp_path / "3", num_samples=2, **common)
+    assert (read(drawn[0]) != read(drawn[1])).any()
+
+
+def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
+    labels = layouts / "val_label"
+    for workdir, options, message in (
+        (vae, {}, r"trained with instance maps.*--instances=DIR"),
+        (plain, {"instances": layouts / "val_inst"}, r"without instance maps"),
+        (plain, {"style": layouts / "val_img" / "a.png"}, r"--style needs a model"),
+        (plain, {"num_samples": 2}, r"--num_samples=2.*layout alone"),
+        (plain, {"num_samples": 0}, r"--num_samples=0 must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict(workdir, labels=labels, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_layouts_that_cannot_be_used(plain, layouts, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    foreign = np.full((SIZE, SIZE), 9, np.uint8)
+    Image.fromarray(foreign).save(tmp_path / "foreign" / "x.png")
+    for folder, message in (
+        ("missing", r"--labels=.*missing: there is no such directory"),
+        ("empty", r"Empty split: .*empty holds no picture"),
+        ("foreign", r"x\.png: label ids 9 .*are not among the 3 classes"),
+    ):
+        with pytest.raises(DataError, match=message):
+            predict(plain, labels=tmp_path / folder, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_instances_are_paired_with_labels(vae, layouts, tmp_path):
+    (tmp_path / "inst").mkdir()
+    with pytest.raises(DataError, match="Empty split"):
+        predict(
+            vae,
+            labels=layouts / "val_label",
+            instances=tmp_path / "inst",
+            out=tmp_path / "out",
+        )
+    (tmp_path / "inst" / "a.png").write_bytes(
+        (layouts / "val_inst" / "a.png").read_bytes()
+    )
+    with pytest.raises(DataError, match=r"2 label pictures .* no instance map.*b, c"):
+        predict(
+            vae,
+            labels=layouts / "val_label",
+            instances=tmp_path / "inst",
+            out=tmp_path / "out",
+        )
+
+
+def test_no_checkpoint(tmp_path, layouts):
+    with pytest.raises(CheckpointError, match=r"nowhere holds no checkpoint"):
+        predict(tmp_path / "nowhere", labels=layouts, out=tmp_path / "out")
+
+
+def test_averaged_weights_are_the_ones_used(tmp_path, default_config, fill):
+    config = config_of(default_config, ema_decay=0.9)
+    save_model(tmp_path, config, fill)
+    with checkpoint.open_existing(tmp_path) as checkpoints:
+        assert checkpoints.config().ema_decay == 0.9
+    # `save_model` leaves the averaged weights at zero.
+    params = restore.load_model(tmp_path).generator["params"]
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(params))
+
+
+def test_evaluation_counts_every_picture_once(plain, layouts):
+    model = restore.load_model(plain)
+    config = model.config
+    config.data.root = str(layouts)
+    # Two batches of two for three pictures: the last one is padded.
+    values = dict(evaluate(plain, config=config))
+    differences = [
+        np.abs(
+            synthesise(model, ids(layouts, name))
+            - (read(layouts / "val_img" / f"{name}.png") / 127.5 - 1)
+        ).mean()
+        for name in NAMES
+    ]
+    assert set(values) == {"l1"}
+    np.testing.assert_allclose(values["l1"], np.mean(differences), rtol=1e-4)
