@@ -617,7 +617,8 @@ def test_terms_are_those_with_a_weight(small, feature_params, changes, absent):
 
 def test_gan_loss_is_found_by_name(small):
     networks, _, _ = small
-    with pytest.raises(KeyError, match="hinges"):
+    message = r"config\.loss\.gan='hinges' is not one of hinge, ls, original, w"
+    with pytest.raises(ValueError, match=message):
         make_step(networks, gan_loss="hinges")
 
 
