@@ -47,8 +47,10 @@ def main(argv: Sequence[str]) -> None:
     # Orbax and TFDS tell of every file they touch at level INFO.
     logging.set_verbosity(logging.WARNING)
     std_logging.getLogger("spade_jax").setLevel(std_logging.INFO)
-    # TensorFlow, where it is imported at all, only writes TensorBoard's files.
+    # TensorFlow, where it is imported at all, only writes TensorBoard's files, and has
+    # nothing to say about how it would compute.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     _use_compilation_cache()
     try:
         _run(_MODE.value)

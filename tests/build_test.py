@@ -168,18 +168,16 @@ def test_adam(default_config, beta1, beta2):
             np.testing.assert_allclose(update, expected, rtol=1e-5)
 
 
-def test_preprocess_mirrors_in_training_only(default_config):
+def test_evaluation_sees_the_whole_picture_unmirrored(default_config):
     config = default_config
     config.data.update(crop_size=48, load_size=50, aspect_ratio=2.0)
     training = build.preprocess(config, training=True)
     evaluation = build.preprocess(config, training=False)
-    assert training.flip
-    assert not evaluation.flip
-    assert (training.crop_size, training.load_size, training.aspect_ratio) == (
-        evaluation.crop_size,
-        evaluation.load_size,
-        evaluation.aspect_ratio,
-    )
+    assert (training.load_size, training.crop_size, training.flip) == (50, 48, True)
+    sizes = evaluation.load_size, evaluation.crop_size, evaluation.flip
+    assert sizes == (48, 48, False)
+    assert training.aspect_ratio == evaluation.aspect_ratio == 2.0
+    assert training.mode == evaluation.mode == "resize_and_crop"
     config.data.flip = False
     assert not build.preprocess(config, training=True).flip
 
