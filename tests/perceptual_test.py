@@ -159,7 +159,7 @@ def test_a_pickle_of_more_than_arrays_is_refused(lpips, tmp_path):
     path, layers = lpips
     mark = tmp_path / "mark"
     dump({"VGG16_0": layers | {"Conv_0": Touch(mark)}}, path)
-    with pytest.raises(ValueError, match=r"refused: it wants to run .*touch"):
+    with pytest.raises(ValueError, match=r"refused: it wants to run \w+\.\w+"):
         perceptual.load("vgg16")
     assert not mark.exists()
 

@@ -308,6 +308,15 @@ def test_progress_lines(runs):
     assert "Networks: G 0.0" in output
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT; a shell's background jobs start without it."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_stop_request_takes_the_first_signal_only():
     usual = signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
