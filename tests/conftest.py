@@ -4,11 +4,13 @@
 Everything below `os.environ` has to happen before anything imports JAX.
 """
 
+import importlib.metadata
 import os
 import pathlib
 import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+_JAXLIB = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
@@ -19,7 +21,8 @@ os.environ["XLA_FLAGS"] = " ".join(
         # optimisations a train step compiles four times as fast. The HLO, and so the
         # numerics, are the same.
         "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false",
+        # Quicker still, but jaxlib 0.12 crashes with it.
+        "--xla_cpu_use_fusion_emitters=false" if _JAXLIB < (0, 11) else "",
     ]
 )
 # Kept between runs, and shared with the processes that tests start.
@@ -31,6 +34,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 sys.path.insert(0, str(REPOSITORY))
 
 import importlib
+import json
 
 import jax
 import ml_collections
@@ -52,6 +56,24 @@ def shared() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"{path} is not here")
     return path
+
+
+@pytest.fixture(scope="session")
+def goldens(shared) -> pathlib.Path:
+    """The directory of numbers recorded from the official implementation."""
+    return shared / "goldens"
+
+
+@pytest.fixture(scope="session")
+def golden(goldens):
+    """`golden(name)`: the arrays and the `meta` of one of their files."""
+
+    def load(name):
+        with np.load(goldens / f"{name}.npz") as file:
+            arrays = {key: file[key] for key in file.files}
+        return arrays, json.loads(str(arrays.pop("meta")))
+
+    return load
 
 
 @pytest.fixture

@@ -89,15 +89,10 @@ def to_nvlabs(
         sharding = mesh.replicated(mesh.make_mesh())
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
     variables = {
-        name: None if net is None else {"params": net.params, **net.stats}
-        for name, net in (
-            ("generator", state.generator),
-            ("discriminator", state.discriminator),
-            ("encoder", state.encoder),
-        )
+        "generator": state.generator_variables,
+        "discriminator": state.discriminator.variables,
+        "encoder": state.encoder_variables,
     }
-    if state.ema is not None:
-        variables["generator"]["params"] = state.ema
     nvlabs.write_checkpoint(
         directory, config=config, variables=variables, which_epoch=which_epoch
     )

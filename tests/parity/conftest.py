@@ -7,7 +7,6 @@ the environment the run ends with a table of the largest error of each file.
 
 import hashlib
 import importlib.util
-import json
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -97,23 +96,9 @@ def _highest_precision():
 
 
 @pytest.fixture
-def golden_files():
-    """The directory of the goldens; skips the test where there are none."""
-    if not GOLDENS.is_dir():
-        pytest.skip(f"{GOLDENS} is absent")
-    return GOLDENS
-
-
-@pytest.fixture
-def golden(golden_files):
+def golden(golden):
     """`golden(name)` loads a file."""
-
-    def load(name: str) -> Golden:
-        with np.load(golden_files / f"{name}.npz") as arrays:
-            content = {key: arrays[key] for key in arrays.files}
-        return Golden(name, content, json.loads(str(content.pop("meta"))))
-
-    return load
+    return lambda name: Golden(name, *golden(name))
 
 
 @pytest.fixture

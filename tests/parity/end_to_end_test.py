@@ -11,11 +11,11 @@ from spade_jax.convert.__main__ import from_nvlabs
 from spade_jax.predict import predict
 
 
-def test_end_to_end(golden_files, default_config, tmp_path, compare):
+def test_end_to_end(goldens, default_config, tmp_path, compare):
     pytest.importorskip("torch")
-    samples = golden_files.parent / "coco_stuff_sample"
+    samples = goldens.parent / "coco_stuff_sample"
     checkpoint, workdir, out = (tmp_path / name for name in ("C", "W", "O"))
-    script = golden_files / "e2e" / "make_checkpoint.py"
+    script = goldens / "e2e" / "make_checkpoint.py"
     subprocess.run([sys.executable, script, checkpoint], check=True)
     from_nvlabs(checkpoint, workdir, default_config=default_config)
     predict(
@@ -24,7 +24,7 @@ def test_end_to_end(golden_files, default_config, tmp_path, compare):
         instances=samples / "val_inst",
         out=out,
     )
-    expected = sorted((golden_files / "e2e" / "coco_tiny_expected").glob("*.png"))
+    expected = sorted((goldens / "e2e" / "coco_tiny_expected").glob("*.png"))
     assert len(expected) == 8
     for file in expected:
         ours = np.asarray(Image.open(out / file.name)) / 255

@@ -11,13 +11,13 @@ STEPS_PER_EPOCH = 7
 
 @pytest.mark.parametrize("ttur", [True, False])
 @pytest.mark.parametrize("epochs", [(3, 4), (2, 3)])
-def test_learning_rates(ttur, epochs, golden_files, default_config):
+def test_learning_rates(ttur, epochs, goldens, default_config):
     key = f"TTUR={ttur} niter={epochs[0]} niter_decay={epochs[1]}"
     config = default_config.copy_and_resolve_references()
     config.optimizer.ttur = ttur
     config.num_epochs, config.decay_epochs = epochs
     optimizers = build.optimizers(config, steps_per_epoch=STEPS_PER_EPOCH)
-    schedules = json.loads((golden_files / "lr_schedule.json").read_text())
+    schedules = json.loads((goldens / "lr_schedule.json").read_text())
     rows = schedules[key]["rows_epoch_lrG_lrD_in_effect_during_epoch"]
     for epoch, generator, discriminator in rows:
         if epoch == "after_last":
