@@ -76,10 +76,16 @@ def golden(goldens):
     return load
 
 
+@pytest.fixture(scope="session")
+def make_default_config():
+    """`get_config` of `configs/default.py`."""
+    return importlib.import_module("configs.default").get_config
+
+
 @pytest.fixture
-def default_config() -> ml_collections.ConfigDict:
+def default_config(make_default_config) -> ml_collections.ConfigDict:
     """`configs/default.py`, a copy of one's own."""
-    return importlib.import_module("configs.default").get_config()
+    return make_default_config()
 
 
 @pytest.fixture(scope="session")

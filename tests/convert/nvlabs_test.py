@@ -71,12 +71,12 @@ def random_state_dict(module, edges):
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory, default_config):
+def original(tmp_path_factory, make_default_config):
     """An official checkpoint of a small VAE model: its directory and state dicts."""
     directory = tmp_path_factory.mktemp("original")
     (directory / "opt.txt").write_text(OPTIONS)
     options = nvlabs.parse_options(directory / "opt.txt")
-    config = nvlabs.config_from_options(options, default_config, name="opt.txt")
+    config = nvlabs.config_from_options(options, make_default_config(), name="opt.txt")
     networks = build.networks(config)
     state_dicts = {}
     for letter, name in LETTERS.items():
