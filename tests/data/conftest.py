@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The directory of goldens and samples beside the repository."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not here")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
-def preprocess_goldens(shared: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def preprocess_goldens(golden) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and meta recorded from the official data pipeline."""
-    with np.load(shared / "goldens" / "preprocess.npz") as stored:
-        arrays = dict(stored)
-    return arrays, json.loads(str(arrays.pop("meta")))
+    return golden("preprocess")
 
 
 @pytest.fixture
