@@ -19,10 +19,15 @@ def get_config() -> ConfigDict:
             "dtype": "float32",  # of the networks' computations: or "bfloat16"
             "remat": False,  # recompute the generator's blocks: less memory, slower
             "data": {
-                "source": "folder",  # or "scenes"
-                # Directory of the data; for "scenes" where the drawn set is kept
-                # (empty: TFDS's own directory).
+                # "folder" reads pictures; "scenes" draws them; the others are built
+                # once from downloaded files: coco_stuff, ade20k, ade20k_outdoor,
+                # cityscapes, facades, camvid, landscapes.
+                "source": "folder",
+                # Directory of the data; for all but "folder" where what was drawn or
+                # built is kept (empty: TFDS's own directory).
                 "root": "",
+                # Directory of the downloaded files, to build a dataset from.
+                "manual_dir": "",
                 "train_split": "train",
                 "val_split": "val",  # for pictures and evaluation
                 "num_classes": 2,  # named classes: ids 0 .. num_classes - 1 [label_nc]
@@ -37,6 +42,9 @@ def get_config() -> ConfigDict:
                 "load_size": 286,  # pixels, before the crop [load_size]
                 "crop_size": 256,  # pixels, the width that the network sees [crop_size]
                 "aspect_ratio": 1.0,  # width / height [aspect_ratio]
+                # Fill crops that reach beyond the picture with zeros, as officially,
+                # instead of refusing them.
+                "pad_crop": False,
                 "flip": True,  # mirror every other training picture [not no_flip]
                 "scenes": {  # of source "scenes"
                     "size": 128,  # pixels, height and width as drawn

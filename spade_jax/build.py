@@ -145,6 +145,7 @@ def source(config: ml_collections.ConfigDict, split: str) -> data.Source:
         d.source,
         split,
         root=os.path.expanduser(d.root),
+        manual_dir=os.path.expanduser(d.manual_dir),
         num_classes=d.num_classes,
         unknown_label=d.unknown_label,
         instances=d.instances,
@@ -167,6 +168,7 @@ def preprocess(config: ml_collections.ConfigDict, *, training: bool) -> data.Pre
         crop_size=d.crop_size,
         aspect_ratio=d.aspect_ratio,
         flip=d.flip and training,
+        pad_crop=d.pad_crop,
     )
 
 

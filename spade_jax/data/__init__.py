@@ -15,7 +15,6 @@ sources that TFDS builds need it, and TensorFlow, to be installed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from spade_jax.data.example import (
     DataError,
@@ -59,53 +58,17 @@ __all__ = [
 ]
 
 
-def _folder(
-    split: str,
-    *,
-    root: str | os.PathLike[str] | None,
-    num_classes: int,
-    unknown_label: int | None,
-    instances: bool,
-    **_: int,
-) -> Source:
-    if not root:
-        raise DataError(
-            "Where are the pictures? Set --config.data.root=DIR to the directory that "
-            f"holds {split}_img and {split}_label. configs/scenes.py needs no data at "
-            "all: it draws its own."
-        )
-    return FolderSource(
-        root,
-        split,
-        num_classes=num_classes,
-        unknown_label=unknown_label,
-        instances=instances,
-    )
-
-
-def _scenes(
-    split: str,
-    *,
-    root: str | os.PathLike[str] | None,
-    num_classes: int,
-    unknown_label: int | None,
-    instances: bool,
-    **scenes_config: int,
-) -> Source:
-    # Imported here because TFDS takes seconds to import and may not be installed.
-    from spade_jax.data import scenes
-    from spade_jax.data.tfds_source import TfdsSource
-
-    return TfdsSource(
-        scenes.load(split, data_dir=root or None, **scenes_config),
-        num_classes=num_classes,
-        unknown_label=unknown_label,
-        instances=instances,
-    )
-
-
-# From a source's name to what opens it. An entry is called as `open_source` calls it.
-SOURCES: dict[str, Callable[..., Source]] = {"folder": _folder, "scenes": _scenes}
+# Datasets that TFDS builds once from files the user downloads; modules of `builders`.
+BUILT = (
+    "coco_stuff",
+    "ade20k",
+    "ade20k_outdoor",
+    "cityscapes",
+    "facades",
+    "camvid",
+    "landscapes",
+)
+SOURCES = ("folder", "scenes", *BUILT)
 
 
 def open_source(
@@ -113,6 +76,7 @@ def open_source(
     split: str,
     *,
     root: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
     num_classes: int,
     unknown_label: int | None = None,
     instances: bool = False,
@@ -123,10 +87,12 @@ def open_source(
     """Opens a split of a dataset.
 
     Args:
-      name: a key of `SOURCES`. "folder" reads pictures from `root`; "scenes" are
-        landscapes drawn here, kept below `root` (None: where TFDS keeps datasets).
-      split: "train" or "val".
+      name: one of `SOURCES`. "folder" reads pictures from `root`; "scenes" are
+        landscapes drawn here; the others are built from downloaded files. What is
+        drawn or built is kept below `root` (None: where TFDS keeps datasets).
+      split: "train", "val" or another split of the dataset.
       root: the directory of the data.
+      manual_dir: of the downloaded files, for a dataset that is not built yet.
       num_classes: the number of named classes; ids are 0..num_classes - 1.
       unknown_label: the stored id of pixels of unknown class, which becomes id
         `num_classes`. None: there is none.
@@ -137,21 +103,50 @@ def open_source(
       num_val: number of validation scenes to draw.
 
     Raises:
-      ValueError: there is no such source.
-      DataError: the data is missing, or plainly wrong.
+      ValueError: there is no such source, or it has no such split.
+      DataError: the data is missing, or plainly wrong, or its classes are not those
+        that the arguments say.
     """
     if name not in SOURCES:
         raise ValueError(
             f"There is no data source {name!r}; config.data.source is one of "
             f"{', '.join(SOURCES)}."
         )
-    return SOURCES[name](
-        split,
-        root=root,
-        num_classes=num_classes,
-        unknown_label=unknown_label,
-        instances=instances,
-        size=size,
-        num_train=num_train,
-        num_val=num_val,
-    )
+    classes = {
+        "num_classes": num_classes,
+        "unknown_label": unknown_label,
+        "instances": instances,
+    }
+    if name == "folder":
+        if not root:
+            raise DataError(
+                "Where are the pictures? Set --config.data.root=DIR to the directory "
+                f"that holds {split}_img and {split}_label. configs/scenes.py needs "
+                "no data at all: it draws its own."
+            )
+        return FolderSource(root, split, **classes)
+
+    # Imported here because TFDS takes seconds to import and may not be installed.
+    from spade_jax.data.tfds_source import TfdsSource
+
+    if name == "scenes":
+        from spade_jax.data.builders import scenes
+
+        records = scenes.load(
+            split,
+            data_dir=root or None,
+            size=size,
+            num_train=num_train,
+            num_val=num_val,
+        )
+    else:
+        from spade_jax.data.builders import base
+
+        records = base.load(
+            base.find_builder(name, data_dir=root or None),
+            split,
+            manual_dir=manual_dir,
+        )
+    source = TfdsSource(records, **classes)
+    source.check_metadata()
+    return source

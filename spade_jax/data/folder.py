@@ -63,7 +63,7 @@ class FolderSource:
         fields = ("image", "label", "instance") if instances else ("image", "label")
         self._check_folders(fields)
         files = {
-            field: _list_pictures(
+            field: list_pictures(
                 self._folder(field),
                 IMAGE_EXTENSIONS if field == "image" else MAP_EXTENSIONS,
             )
@@ -179,7 +179,7 @@ class LayoutSource:
             if not os.path.isdir(folder):
                 raise DataError(f"--{field}s={folder}: there is no such directory.")
         files = {
-            field: _list_pictures(folder, MAP_EXTENSIONS)
+            field: list_pictures(folder, MAP_EXTENSIONS)
             for field, folder in self._folders.items()
         }
         self._names = sorted(files["label"])
@@ -220,8 +220,14 @@ class LayoutSource:
         return f"LayoutSource({self._folders})"
 
 
-def _list_pictures(folder: str, extensions: frozenset[str]) -> dict[str, str]:
-    """The pictures in a folder: file names by stem."""
+def list_pictures(
+    folder: str | os.PathLike[str], extensions: frozenset[str]
+) -> dict[str, str]:
+    """The pictures in a folder: from stem to file name, sorted.
+
+    Raises:
+      DataError: there are none, or two have the same stem.
+    """
     files: dict[str, str] = {}
     for file in sorted(os.listdir(folder)):
         stem, extension = os.path.splitext(file)

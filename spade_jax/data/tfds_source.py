@@ -94,6 +94,34 @@ class TfdsSource:
             where=where,
         )
 
+    def check_metadata(self) -> None:
+        """Compares what was asked for with what the dataset says of itself.
+
+        Raises:
+          DataError: the number of classes, the unknown label or the presence of
+            instance maps differ; the message names the config field to change.
+        """
+        info = self._data_source.dataset_info
+        stored = {
+            "num_classes": len(info.metadata["classes"]),
+            "unknown_label": info.metadata["unknown_label"],
+        }
+        asked = {
+            "num_classes": self._num_classes,
+            "unknown_label": self._unknown_label,
+        }
+        for field, value in stored.items():
+            if asked[field] != value:
+                raise DataError(
+                    f"config.data.{field} is {asked[field]}, but {self._title} has "
+                    f"{value}. Set --config.data.{field}={value}."
+                )
+        if self._instances and self._keys["instance"] not in info.features:
+            raise DataError(
+                f"config.data.instances is True, but {self._title} has no instance "
+                "maps. Set --config.data.instances=False."
+            )
+
     def __repr__(self) -> str:
         return (
             f"TfdsSource({self._title}, num_classes={self._num_classes}, "

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("tensorflow_datasets")
 
 
-from spade_jax.data import batches, open_source, scenes
+from spade_jax.data import batches, open_source
+from spade_jax.data.builders import base, scenes
 from spade_jax.data.landscape import CLASSES, PALETTE, draw
 from spade_jax.data.transforms import Preprocess
 
@@ -89,21 +90,21 @@ def test_tells_when_it_draws(tmp_path, caplog):
         scenes.load("val", data_dir=tmp_path, size=16, num_train=1, num_val=1)
     ours = [r.getMessage() for r in caplog.records if r.name.startswith("spade_jax")]
     assert len(ours) == 2
-    assert ours[0].startswith(f"Drawing 1 + 1 scenes of 16x16 pixels into {tmp_path}")
-    assert ours[1].startswith("Drew the scenes in")
+    assert ours[0].startswith(f"Building {tmp_path}/scenes/16px_1_1/1.0.0 (this")
+    assert ours[1].startswith("Built it in")
 
 
 def test_another_process_may_be_faster(tmp_path, monkeypatch):
-    encode = scenes._encode
+    encode = scenes._draw_record
 
     def encode_late(seed, *, size):
-        monkeypatch.setattr(scenes, "_encode", encode)
+        monkeypatch.setattr(scenes, "_draw_record", encode)
         scenes.load("train", data_dir=tmp_path, **TINY)  # The other process.
         return encode(seed, size=size)
 
-    monkeypatch.setattr(scenes, "_encode", encode_late)
+    monkeypatch.setattr(scenes, "_draw_record", encode_late)
     assert len(open_tiny("train", root=tmp_path)) == TINY["num_train"]
-    assert scenes._encode is encode
+    assert scenes._draw_record is encode
     left = os.listdir(tmp_path / "scenes" / scenes.ScenesConfig(**TINY).name)
     assert left == ["1.0.0"]
 
@@ -120,10 +121,10 @@ def test_a_failed_build_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_processes_draw_what_one_draws(monkeypatch):
-    monkeypatch.setattr(scenes, "_SCENES_PER_PROCESS", 4)
+    monkeypatch.setattr(base, "RECORDS_PER_PROCESS", 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    encode = functools.partial(scenes._encode, size=16)
-    assert list(scenes._map(encode, range(9))) == [encode(i) for i in range(9)]
+    encode = functools.partial(scenes._draw_record, size=16)
+    assert list(base.parallel_map(encode, range(9))) == [encode(i) for i in range(9)]
 
 
 def test_unknown_split():

@@ -1,0 +1,12 @@
+"""TFDS builders of the datasets that are built once and then read at random.
+
+One module a dataset; its builder's name is the module's. The published datasets are
+made from files that the user downloads, because their licences want it so; `scenes`
+draws itself. A module is imported only when its dataset is asked for: TensorFlow
+Datasets takes seconds to import and may not be installed.
+
+    tfds build spade_jax/data/builders/coco_stuff.py --manual_dir=DIR \
+        --file_format=array_record
+
+builds one ahead of time; otherwise the first training does.
+"""

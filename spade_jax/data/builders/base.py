@@ -1,0 +1,323 @@
+"""What the builders share: one record format, one way to build and to open.
+
+A record holds the files' own bytes where it can: the photograph as it came, the maps as
+PNG. Letters: H, W are height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import functools
+import importlib
+import io
+import itertools
+import logging
+import multiprocessing
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from spade_jax.data.example import DataError
+from spade_jax.data.folder import IMAGE_EXTENSIONS, MAP_EXTENSIONS, list_pictures
+
+_log = logging.getLogger(__name__)
+
+# Fewer records than these are made sooner than another process has started.
+RECORDS_PER_PROCESS = 32
+# Records that wait for the writer, for each process that makes them.
+_WAITING_PER_PROCESS = 16
+
+_Item = TypeVar("_Item")
+
+
+class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Photographs with class ids, possibly with instances.
+
+    A dataset's builder names its classes and yields (number,
+    `record`) in `_generate_examples`.
+    Splits are "train" and "val", and "test" where the dataset publishes its labels.
+
+    Attributes:
+      CLASSES: from the name of class 0, 1, ... to its (red, green, blue) in 0..255.
+      UNKNOWN_LABEL: the stored id of pixels without a class, or None.
+      INSTANCES: whether records hold an instance map.
+      DESCRIPTION: what the dataset is, for people.
+      HOMEPAGE: where it comes from.
+      CITATION: whom to cite.
+    """
+
+    CLASSES: ClassVar[Mapping[str, tuple[int, int, int]]]
+    UNKNOWN_LABEL: ClassVar[int | None] = None
+    INSTANCES: ClassVar[bool] = False
+    DESCRIPTION: ClassVar[str]
+    HOMEPAGE: ClassVar[str | None] = None
+    CITATION: ClassVar[str | None] = None
+
+    # TFDS downloads nothing here, so there are no checksums to look for beside the
+    # builder's file. (Where it looks, TFDS 4.9.10 imports a package that it does not
+    # require.)
+    url_infos = None
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.Image(shape=(None, None, 1)),
+            "name": tfds.features.Text(),
+        }
+        if self.INSTANCES:
+            features["instance"] = tfds.features.Image(
+                shape=(None, None, 1), dtype=np.uint16
+            )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            homepage=self.HOMEPAGE,
+            citation=self.CITATION,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(
+                classes=list(self.CLASSES),
+                palette=[list(colour) for colour in self.CLASSES.values()],
+                unknown_label=self.UNKNOWN_LABEL,
+            ),
+            # Keeps the records in the order in which they are yielded.
+            disable_shuffling=True,
+        )
+
+
+def record(
+    *,
+    image: str | os.PathLike[str] | bytes,
+    label: np.ndarray | bytes,
+    name: str,
+    instance: np.ndarray | bytes | None = None,
+) -> dict[str, Any]:
+    """A record as TFDS stores it.
+
+    Args:
+      image: the photograph's file, or its encoded bytes; kept as they are.
+      label: uint8 [H, W], or an encoded one-channel picture of that; kept as it is.
+      name: of the example, unique in its split.
+      instance: uint16 [H, W], or encoded; None without instances.
+    """
+    if not isinstance(image, bytes):
+        image = pathlib.Path(image).read_bytes()
+    maps = {"label": label, "instance": instance}
+    encoded = {
+        field: png(value) if isinstance(value, np.ndarray) else value
+        for field, value in maps.items()
+        if value is not None
+    }
+    return {"image": image, "name": name, **encoded}
+
+
+def png(array: np.ndarray) -> bytes:
+    """Encodes uint8 or uint16 [H, W], or uint8 [H, W, 3], as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="png")
+    return stream.getvalue()
+
+
+def parallel_map(
+    function: Callable[[_Item], dict[str, Any]], items: Sequence[_Item]
+) -> Iterator[dict[str, Any]]:
+    """`map(function, items)`, by several processes if there is enough to do.
+
+    Args:
+      function: of an item; picklable, and so are the items.
+      items: their results come in their order.
+    """
+    processes = min(os.cpu_count() or 1, len(items) // RECORDS_PER_PROCESS)
+    if processes < 2:
+        yield from map(function, items)
+        return
+    # Spawned, not forked: the threads of JAX and TensorFlow do not survive a fork.
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        rest = iter(items)
+        waiting = collections.deque(
+            pool.submit(function, item)
+            for item in itertools.islice(rest, processes * _WAITING_PER_PROCESS)
+        )
+        while waiting:
+            done = waiting.popleft()
+            waiting.extend(
+                pool.submit(function, item) for item in itertools.islice(rest, 1)
+            )
+            yield done.result()
+
+
+def find_folder(
+    download_manager: tfds.download.DownloadManager,
+    folder: str,
+    *,
+    archives: Sequence[str] = (),
+) -> pathlib.Path:
+    """Where a folder of the downloaded files is: unpacked by the user, or by us.
+
+    Args:
+      download_manager: knows the manual directory, and unpacks.
+      folder: path below the manual directory, for example "gtFine/train".
+      archives: names of archives, any of which holds `folder` at its root; the first
+        that is there is unpacked (into TFDS's download directory).
+
+    Raises:
+      DataError: neither the folder nor an archive is there.
+    """
+    manual = pathlib.Path(download_manager.manual_dir)
+    if (manual / folder).is_dir():
+        return manual / folder
+    for archive in archives:
+        if (manual / archive).is_file():
+            unpacked = pathlib.Path(download_manager.extract(manual / archive))
+            if (unpacked / folder).is_dir():
+                return unpacked / folder
+            raise DataError(
+                f"{manual / archive} holds no folder {folder}. Is it the archive that "
+                "the instructions name? If so, it may be damaged: download it again."
+            )
+    wanted = " nor ".join([f"the folder {folder}", *archives])
+    raise DataError(f"In {manual} there is neither {wanted}.")
+
+
+def pairs(
+    *, image: pathlib.Path, **maps: pathlib.Path
+) -> list[dict[str, pathlib.Path]]:
+    """Photographs and maps of the same stem, sorted by it.
+
+    Args:
+      image: a folder of photographs.
+      **maps: from a field ("label", "instance") to its folder of maps.
+
+    Returns:
+      For each photograph from "image" and each field to its file.
+
+    Raises:
+      DataError: a folder is empty, or a file is without its partner.
+    """
+    folders = {"image": image, **maps}
+    files = {
+        field: list_pictures(
+            folder, IMAGE_EXTENSIONS if field == "image" else MAP_EXTENSIONS
+        )
+        for field, folder in folders.items()
+    }
+    for field in maps:
+        for here, there in (("image", field), (field, "image")):
+            alone = sorted(files[here].keys() - files[there].keys())
+            if alone:
+                raise DataError(
+                    f"{len(alone)} pictures of {folders[here]} have no {there} of the "
+                    f"same name in {folders[there]}: {', '.join(alone[:5])}"
+                    f"{', ...' if len(alone) > 5 else ''}."
+                )
+    return [
+        {field: folders[field] / files[field][stem] for field in folders}
+        for stem in sorted(files["image"])
+    ]
+
+
+def find_builder(
+    name: str, *, data_dir: str | os.PathLike[str] | None = None
+) -> Callable[[], LayoutBuilder]:
+    """What makes the builder of a dataset, for `load`.
+
+    Args:
+      name: a module of `spade_jax.data.builders` and the name of the builder in it.
+      data_dir: where TFDS keeps its datasets. None: TFDS's own default.
+    """
+    module = importlib.import_module(f"spade_jax.data.builders.{name}")
+    (builder,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and getattr(value, "name", None) == name
+    )
+    return functools.partial(builder, data_dir=data_dir, file_format="array_record")
+
+
+def load(
+    make_builder: Callable[[], tfds.core.DatasetBuilder],
+    split: str,
+    *,
+    manual_dir: str | os.PathLike[str] | None = None,
+) -> Sequence[Mapping[str, Any]]:
+    """Opens a split of a dataset, and builds the dataset first if need be.
+
+    It is built in a temporary directory that is renamed once it is complete, so an
+    interrupted build leaves nothing behind, and processes that build at the same time
+    do not disturb one another. Building may spawn processes, which import the main
+    module: a script that calls this needs `if __name__ == "__main__"`.
+
+    Args:
+      make_builder: makes the dataset's builder, of file format "array_record", the
+        only one with random access. TFDS looks at what is on disk when one is made.
+      split: one of the builder's splits.
+      manual_dir: where the downloaded files lie, for a builder that needs them and
+        has not built yet.
+
+    Returns:
+      Random access to records, pictures still encoded, for `TfdsSource`.
+
+    Raises:
+      DataError: the files to build from are not there or wrong; the message has the
+        builder's instructions.
+      ValueError: there is no such split.
+    """
+    builder = make_builder()
+    if not builder.is_prepared():
+        _build(builder, manual_dir)
+        builder = make_builder()
+    if split not in builder.info.splits:
+        raise ValueError(
+            f"{builder.name} has no split {split!r}, only "
+            f"{' and '.join(builder.info.splits)}."
+        )
+    return builder.as_data_source(split, decoders=_undecoded(builder.info.features))
+
+
+def _undecoded(features: tfds.features.FeaturesDict) -> dict[str, Any]:
+    return {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+
+
+def _build(
+    builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str] | None
+) -> None:
+    config = tfds.download.DownloadConfig()
+    instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    if instructions is not None:
+        if not manual_dir or not os.path.isdir(os.path.expanduser(manual_dir)):
+            where = (
+                f"there is no directory {manual_dir}"
+                if manual_dir
+                else "no directory to build it from was named"
+            )
+            raise DataError(
+                f"{builder.name} is not built yet in {builder.data_dir}, and {where}. "
+                f"Set --config.data.manual_dir=DIR.\n{instructions}"
+            )
+        config.manual_dir = os.path.abspath(os.path.expanduser(manual_dir))
+    _log.info("Building %s (this happens once) ...", builder.data_dir)
+    start = time.monotonic()
+    try:
+        builder.download_and_prepare(download_config=config)
+    except DataError as error:
+        if instructions is None:
+            raise
+        raise DataError(f"{error}\n{instructions}") from error
+    except OSError:
+        # Another process may have been faster with the same dataset: its directory is
+        # then in the way of ours.
+        if not builder.is_prepared():
+            raise
+    _log.info("Built it in %.0f s.", time.monotonic() - start)
