@@ -37,6 +37,12 @@ def get_config() -> ConfigDict:
                 "instances": False,  # instance maps give edges [not no_instance]
                 "classes": (),  # names of the classes, for people
                 "palette": (),  # their colours, (red, green, blue) in 0..255
+                # What label pictures of source "folder" hold. Empty: ids; "palette":
+                # the colours of `palette`; FILE: those of a text file with one class a
+                # line, "red green blue name", the first of which is class 0.
+                "label_colors": "",
+                # Largest distance in RGB of a pixel from the colour of its class.
+                "color_tolerance": 0.0,
                 # How a picture becomes a training example. [preprocess_mode]
                 "preprocess_mode": "resize_and_crop",
                 "load_size": 286,  # pixels, before the crop [load_size]

@@ -149,10 +149,53 @@ def source(config: ml_collections.ConfigDict, split: str) -> data.Source:
         num_classes=d.num_classes,
         unknown_label=d.unknown_label,
         instances=d.instances,
+        colors=label_colors(config),
         size=d.scenes.size,
         num_train=d.scenes.num_train,
         num_val=d.scenes.num_val,
     )
+
+
+def label_colors(config: ml_collections.ConfigDict) -> data.ColorTable | None:
+    """The classes' colours in label pictures, or None where these hold ids.
+
+    Raises:
+      DataError: the palette is missing or wrong.
+      ValueError: `config.data.color_tolerance` is negative.
+    """
+    d = config.data
+    if not d.label_colors:
+        return None
+    colors, names, title = d.palette, d.classes, "config.data.palette"
+    if d.label_colors != "palette":
+        title = os.path.expanduser(d.label_colors)
+        colors, names = data.read_palette(title)
+    return data.color_table(
+        colors,
+        names=names,
+        num_classes=d.num_classes,
+        unknown_label=d.unknown_label,
+        tolerance=d.color_tolerance,
+        title=title,
+    )
+
+
+def with_palette(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config with the colours and names of its palette file, if it names one.
+
+    A checkpoint keeps its config, and so needs no other file.
+
+    Raises:
+      DataError: the file is missing or wrong.
+    """
+    if config.data.label_colors in ("", "palette"):
+        return config
+    table = label_colors(config)
+    config = config.copy_and_resolve_references()
+    config.data.update(
+        palette=table.colors, classes=table.names, label_colors="palette"
+    )
+    return config
 
 
 def preprocess(config: ml_collections.ConfigDict, *, training: bool) -> data.Preprocess:

@@ -1,6 +1,7 @@
 """The command line: flags and process set-up, nothing else.
 
 python -m spade_jax.main --config=configs/scenes.py
+python -m spade_jax.main --mode=check_data --config=configs/scenes.py
 python -m spade_jax.main --mode=predict --workdir=runs/scenes --labels=DIR --out=DIR
 """
 
@@ -17,6 +18,8 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from spade_jax import build
+from spade_jax.check_data import check_data
 from spade_jax.checkpoint import CheckpointError
 from spade_jax.data import DataError
 from spade_jax.evaluate import evaluate
@@ -29,7 +32,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "predict"], "What to do.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "check_data", "eval", "predict"], "What to do."
+)
+_WRITE_REPORT = flags.DEFINE_string(
+    "write_report", None, "check_data: JSON file for everything that was found."
+)
 _LABELS = flags.DEFINE_string("labels", None, "predict: directory of label maps.")
 _INSTANCES = flags.DEFINE_string(
     "instances", None, "predict: directory of instance maps."
@@ -60,10 +68,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _run(mode: str) -> None:
+    if mode in ("train", "check_data") and _CONFIG.value is None:
+        raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
-        if _CONFIG.value is None:
-            raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
-        train(_CONFIG.value, _workdir())
+        train(build.with_palette(_CONFIG.value), _workdir())
+    elif mode == "check_data":
+        if not check_data(_CONFIG.value, write_report=_WRITE_REPORT.value):
+            sys.exit(1)
     elif mode == "eval":
         for name, value in evaluate(_workdir(), config=_CONFIG.value):
             print(f"{name}: {value:.4f}")

@@ -4,8 +4,9 @@ The mesh has one axis, `data`: the batch is split over it, the state is the same
 every device.
 """
 
+import collections
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -57,12 +58,60 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
 
     Returns:
       Global arrays `[B, ...]`, split over `data`.
+
+    Raises:
+      TypeError: an array holds strings, which devices do not.
     """
+    for name, values in batch.items():
+        if values.dtype.kind in "OSU":
+            raise TypeError(
+                f"The batch's {name!r} is of dtype {values.dtype}, which devices cannot"
+                " hold. Keep it on the host: leave it out of the batch."
+            )
     sharding = NamedSharding(mesh, _BATCH)
     return {
         name: jax.make_array_from_process_local_data(sharding, values)
         for name, values in batch.items()
     }
+
+
+def prefetch(
+    batches: Iterable[Mapping[str, np.ndarray]], mesh: Mesh, *, size: int = 2
+) -> Iterator[dict[str, jax.Array]]:
+    """Puts batches onto the devices before they are asked for.
+
+    Transfers to devices are asynchronous, so those of the batches ahead go on while the
+    devices compute. The caller still closes `batches`, from which up to `size` more
+    batches than handed out have been read.
+
+    Args:
+      batches: see `shard_batch`; finite or endless.
+      mesh: see `make_mesh`.
+      size: batches that wait on the devices behind the one handed out. Each takes
+        their memory.
+
+    Yields:
+      What `shard_batch` makes of each batch, in order.
+
+    Raises:
+      Exception: whatever `batches` raises, after the batches before it.
+    """
+    iterator = iter(batches)
+    ahead = collections.deque()
+    failure = None
+    more = True
+    while more or ahead:
+        while more and len(ahead) <= size:
+            try:
+                ahead.append(shard_batch(next(iterator), mesh))
+            except StopIteration:
+                more = False
+            except Exception as error:
+                more, failure = False, error
+        if ahead:
+            yield ahead.popleft()
+    if failure is not None:
+        raise failure
 
 
 def parallel_train_step(train_step: Callable, mesh: Mesh) -> Callable:

@@ -42,7 +42,8 @@ def predict(
 
     Args:
       workdir: of the model; see `spade_jax.restore.load_model`.
-      labels: directory of label pictures, every pixel a class id.
+      labels: directory of label pictures, every pixel a class id, or a colour for a
+        model that was trained with `config.data.label_colors`.
       out: created where missing.
       instances: directory of instance maps of the same names; needed by a model that
         was trained with them, refused by one that was not.
@@ -68,6 +69,7 @@ def predict(
         instances,
         num_classes=model.config.data.num_classes,
         unknown_label=model.config.data.unknown_label,
+        colors=build.label_colors(model.config),
     )
     transform = build.preprocess(model.config, training=False)
     data.check(source, transform=transform)

@@ -138,18 +138,19 @@ def train(
             workers=config.data.workers,
             start_batch=first_step,
         )
+        on_devices = mesh.prefetch(batches, devices)
         pending: PendingLosses = []
         window_step, window_start = first_step, time.monotonic()
         for step in range(first_step + 1, num_steps + 1):
             state, losses = train_step(
                 state,
-                mesh.shard_batch(next(batches), devices),
+                next(on_devices),
                 feature_params,
                 update_generator=(step - 1) % config.discriminator_steps == 0,
             )
             pending.append((step, losses))
-            # The host prepares one batch ahead of the devices and no more: batches
-            # waiting on the devices take their memory.
+            # One step waits behind the running one and no more: with its batch and the
+            # prefetched ones, four batches are on the devices.
             if len(pending) > 1:
                 jax.block_until_ready(pending[-2])
             if step == first_step + 1:

@@ -211,3 +211,34 @@ def test_label_beyond_the_config_gives_no_plane(default_config):
         build.num_class_ids(default_config)
     )
     assert planes[0, 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_label_colors_are_the_palette_or_a_file(default_config, tmp_path):
+    config = default_config
+    assert build.label_colors(config) is None
+    config.data.label_colors = "palette"
+    config.data.palette = ((1, 2, 3), (4, 5, 6))
+    config.data.classes = ("sea", "sky")
+    config.data.color_tolerance = 2.0
+    table = build.label_colors(config)
+    assert table.colors == ((1, 2, 3), (4, 5, 6))
+    assert table.names == ("sea", "sky")
+    assert table.tolerance == 2.0
+    file = tmp_path / "palette.txt"
+    file.write_text("7 7 7 sand\n8 8 8 rock\n")
+    config.data.label_colors = str(file)
+    assert build.label_colors(config).colors == ((7, 7, 7), (8, 8, 8))
+
+
+def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
+    config = default_config
+    assert build.with_palette(config) is config
+    file = tmp_path / "palette.txt"
+    file.write_text("7 7 7 sand\n8 8 8 rock\n")
+    config.data.label_colors = str(file)
+    before = build.label_colors(config)
+    kept = build.with_palette(config.lock())
+    file.unlink()
+    assert kept.data.classes == ("sand", "rock")
+    assert build.label_colors(kept).colors == before.colors
+    assert config.data.palette == ()

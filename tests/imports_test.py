@@ -39,6 +39,7 @@ READ_CONFIGS = {
     "spade_jax.build",
     "spade_jax.checkpoint",
     "spade_jax.convert",
+    "spade_jax.check_data",
 }
 # The pipeline sees to it that Grain, which reads absl's flags to start its workers,
 # finds them parsed. It reads none itself.

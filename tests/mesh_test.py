@@ -50,6 +50,73 @@ def test_batch_is_split_over_the_devices_in_order():
             np.testing.assert_array_equal(shard.data, batch[name][2 * i : 2 * i + 2])
 
 
+def test_strings_are_refused():
+    message = r"batch's 'name' is of dtype <U1, .* leave it out of the batch"
+    batch = {"label": np.zeros((2, 3), np.int32), "name": np.array(["a", "b"])}
+    with pytest.raises(TypeError, match=message):
+        mesh.shard_batch(batch, mesh.make_mesh(jax.devices()[:2]))
+
+
+def numbered_batches(count):
+    for number in range(count):
+        yield {
+            "image": np.full((8, 2), number, np.float32),
+            "label": np.arange(8, dtype=np.int32) + number,
+        }
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_prefetch_gives_the_batches_in_order_split_over_the_devices(count, size):
+    devices = mesh.make_mesh()
+    found = list(mesh.prefetch(numbered_batches(count), devices, size=size))
+    assert len(found) == count
+    for batch, expected in zip(found, numbered_batches(count), strict=True):
+        sharded = mesh.shard_batch(expected, devices)
+        assert batch.keys() == expected.keys()
+        for name in expected:
+            np.testing.assert_array_equal(batch[name], expected[name])
+            assert batch[name].sharding == sharded[name].sharding
+            assert len(batch[name].addressable_shards) == 8
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_prefetch_is_always_as_far_ahead_as_asked(size):
+    read = []
+
+    def source():
+        for number, batch in enumerate(numbered_batches(6)):
+            read.append(number)
+            yield batch
+
+    ahead = [
+        len(read) - 1 - number
+        for number, _ in enumerate(mesh.prefetch(source(), mesh.make_mesh(), size=size))
+    ]
+    assert ahead == [min(size, 5 - number) for number in range(6)]
+
+
+@pytest.mark.parametrize("good", [0, 1, 2, 5])
+def test_prefetch_passes_an_error_on_after_the_batches_before_it(good):
+    def source():
+        yield from numbered_batches(good)
+        raise KeyError("broken picture")
+
+    prefetched = mesh.prefetch(source(), mesh.make_mesh(), size=2)
+    found = [next(prefetched)["image"][0, 0].item() for _ in range(good)]
+    assert found == list(range(good))
+    with pytest.raises(KeyError, match="broken picture"):
+        next(prefetched)
+
+
+def test_prefetch_leaves_its_source_open():
+    source = numbered_batches(9)
+    prefetched = mesh.prefetch(source, mesh.make_mesh(), size=2)
+    next(prefetched)
+    prefetched.close()
+    assert next(source)["image"][0, 0] == 3
+
+
 def test_replicated():
     devices = mesh.make_mesh(jax.devices()[:3])
     array = jax.device_put(np.arange(4), mesh.replicated(devices))

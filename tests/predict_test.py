@@ -146,6 +146,25 @@ def test_gallery_and_contact_sheet(plain, layouts, tmp_path):
     assert read(out / "contact_sheet.png").shape == (3 * 130 + 2, 2 * 130 + 2, 3)
 
 
+def test_layouts_may_be_in_the_classes_colors(
+    plain, layouts, tmp_path, default_config, fill
+):
+    palette = ((0, 0, 90), (0, 90, 0), (90, 0, 0))
+    fields = {"data.palette": palette, "data.label_colors": "palette"}
+    save_model(tmp_path / "colored", config_of(default_config, **fields), fill)
+    (tmp_path / "labels").mkdir()
+    for name in NAMES:
+        # Black, the colour of no class, is unknown.
+        shown = pictures.paint(ids(layouts, name)[0], (*palette, (0, 0, 0)))
+        pictures.save_png(tmp_path / "labels" / f"{name}.png", shown)
+    colored = predict(
+        tmp_path / "colored", labels=tmp_path / "labels", out=tmp_path / "1"
+    )
+    of_ids = predict(plain, labels=layouts / "val_label", out=tmp_path / "2")
+    for one, other in zip(colored, of_ids, strict=True):
+        np.testing.assert_array_equal(read(one), read(other))
+
+
 def test_seed_and_sample_make_the_style(vae, layouts, tmp_path):
     def run(out, **options):
         paths = predict(
@@ -239,7 +258,7 @@ def test_instances_are_paired_with_labels(vae, layouts, tmp_path):
     (tmp_path / "inst" / "a.png").write_bytes(
         (layouts / "val_inst" / "a.png").read_bytes()
     )
-    with pytest.raises(DataError, match=r"2 label pictures .* no instance map.*b, c"):
+    with pytest.raises(DataError, match=r"2 labels of .* no instance in .*b, c"):
         predict(
             vae,
             labels=layouts / "val_label",

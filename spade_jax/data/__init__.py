@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 
+from spade_jax.data.colors import ColorTable, color_table, read_palette
 from spade_jax.data.example import (
     DataError,
     Example,
@@ -39,6 +40,7 @@ from spade_jax.data.transforms import (
 __all__ = [
     "MODES",
     "SOURCES",
+    "ColorTable",
     "DataError",
     "Example",
     "FolderSource",
@@ -49,10 +51,12 @@ __all__ = [
     "apply",
     "batches",
     "check",
+    "color_table",
     "decode_image",
     "draw_geometry",
     "edges",
     "open_source",
+    "read_palette",
     "resized",
     "to_float",
 ]
@@ -80,6 +84,7 @@ def open_source(
     num_classes: int,
     unknown_label: int | None = None,
     instances: bool = False,
+    colors: ColorTable | None = None,
     size: int = 128,
     num_train: int = 2000,
     num_val: int = 200,
@@ -97,6 +102,8 @@ def open_source(
       unknown_label: the stored id of pixels of unknown class, which becomes id
         `num_classes`. None: there is none.
       instances: whether to read instance maps.
+      colors: the classes' colours, where the label pictures of a "folder" hold these
+        and not ids.
       size: height and width in pixels of scenes to draw. This and the next two mean
         nothing to sources that have pictures of their own.
       num_train: number of training scenes to draw.
@@ -124,7 +131,12 @@ def open_source(
                 f"that holds {split}_img and {split}_label. configs/scenes.py needs "
                 "no data at all: it draws its own."
             )
-        return FolderSource(root, split, **classes)
+        return FolderSource(root, split, colors=colors, **classes)
+    if colors is not None:
+        raise ValueError(
+            f"config.data.label_colors is for config.data.source='folder'; {name!r} "
+            "holds class ids. Set --config.data.label_colors=''."
+        )
 
     # Imported here because TFDS takes seconds to import and may not be installed.
     from spade_jax.data.tfds_source import TfdsSource

@@ -21,7 +21,16 @@ from PIL import Image
 
 
 class DataError(ValueError):
-    """The data, or what the config says about it, cannot be trained on."""
+    """The data, or what the config says about it, cannot be trained on.
+
+    Args:
+      message: names the file, the field, the value and the remedy.
+      kind: what is wrong, for `survey`, if it is a picture: one of its `KINDS`.
+    """
+
+    def __init__(self, message: str, *, kind: str = "source"):
+        super().__init__(message)
+        self.kind = kind
 
 
 class Example(NamedTuple):
@@ -73,8 +82,9 @@ def decode_image(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndar
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode in ("I", "F"):
         raise DataError(
-            f"{where}: a photograph with 32-bit pixels (mode {picture.mode}) has no "
-            "known range; save it with 8 bits a channel."
+            f"{where}: a picture with 32-bit pixels (mode {picture.mode}) has no "
+            "known range; save it with 8 bits a channel.",
+            kind="unreadable",
         )
     return np.array(picture.convert("RGB"))
 
@@ -101,7 +111,9 @@ def decode_map(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndarra
             f"{where}: a picture of mode {picture.mode} where a map of ids is needed: "
             "one channel in which every pixel holds the id itself. Convert the "
             "colours to ids and save them as a one-channel PNG, for example with "
-            "PIL.Image.fromarray(ids.astype('uint8')).save(...)."
+            "PIL.Image.fromarray(ids.astype('uint8')).save(...), or let "
+            "config.data.label_colors name the classes' colours.",
+            kind="not_ids",
         )
     return np.array(picture).astype(np.int32)
 
@@ -117,7 +129,8 @@ def _open(file: str | os.PathLike[str] | bytes, *, where: str) -> Image.Image:
     except Exception as error:
         raise DataError(
             f"{where}: cannot read this picture ({error}). Replace it, or remove it "
-            "together with its image, label or instance of the same name."
+            "together with its image, label or instance of the same name.",
+            kind="unreadable",
         ) from error
 
 
@@ -149,16 +162,11 @@ def make_example(
       DataError: sizes differ, or ids lie outside the classes.
     """
     for field, array in (("label", label), ("instance", instance)):
-        if array is not None and array.shape != image.shape[:2]:
-            raise DataError(
-                f"{where(field)} is {_size(array)} pixels (width x height) but "
-                f"{where('image')} is {_size(image)}. The {field} must have the size "
-                "of its image: resize it with nearest-neighbour sampling, or drop "
-                "the pair."
-            )
+        if array is not None:
+            check_size(array, image, field=field, where=where)
     return Example(
         image=image,
-        label=_class_ids(
+        label=class_ids(
             label,
             num_classes=num_classes,
             unknown_label=unknown_label,
@@ -169,15 +177,52 @@ def make_example(
     )
 
 
+def check_size(
+    array: np.ndarray,
+    image: np.ndarray,
+    *,
+    field: str,
+    where: Callable[[str], str],
+) -> None:
+    """Checks that a label or instance map has the size of its photograph.
+
+    Args:
+      array: the map, [H, W].
+      image: [H, W, 3].
+      field: "label" or "instance".
+      where: see `make_example`.
+
+    Raises:
+      DataError: the sizes differ.
+    """
+    if array.shape != image.shape[:2]:
+        raise DataError(
+            f"{where(field)} is {_size(array)} pixels (width x height) but "
+            f"{where('image')} is {_size(image)}. The {field} must have the size "
+            "of its image: resize it with nearest-neighbour sampling, or drop "
+            "the pair.",
+            kind="size",
+        )
+
+
 def _size(array: np.ndarray) -> str:
     height, width = array.shape[:2]
     return f"{width}x{height}"
 
 
-def _class_ids(
+def class_ids(
     label: np.ndarray, *, num_classes: int, unknown_label: int | None, where: str
 ) -> np.ndarray:
-    """int32 [H, W]: the stored ids with `unknown_label` mapped to `num_classes`."""
+    """The stored ids with `unknown_label` mapped to `num_classes`, int32 [H, W].
+
+    Args:
+      label: integer [H, W], ids as stored.
+      num_classes, unknown_label: see `make_example`.
+      where: what to call the label picture in error messages.
+
+    Raises:
+      DataError: ids lie outside the classes.
+    """
     ids = label.astype(np.int32)
     if unknown_label is not None:
         ids[label == unknown_label] = num_classes
@@ -196,7 +241,8 @@ def _class_ids(
             f"classes 0..{num_classes - 1} of config.data.num_classes, and "
             f"config.data.unknown_label is {unknown_label}. Raise "
             "config.data.num_classes if these are classes; set "
-            "config.data.unknown_label if one of them means 'unknown'."
+            "config.data.unknown_label if one of them means 'unknown'.",
+            kind="ids",
         )
     return ids
 

@@ -255,8 +255,8 @@ class Preprocess:
                 f"{self.mode} with config.data.load_size = {self.load_size}, and "
                 f"config.data.crop_size = {self.crop_size}. Lower crop_size, raise "
                 "load_size, or choose resize_and_crop as config.data.preprocess_mode; "
-                "config.data.pad_crop=True fills such crops with zeros, as the official "
-                "code does."
+                "config.data.pad_crop=True fills such crops with zeros, as the "
+                "official code does."
             )
 
 

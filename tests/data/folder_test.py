@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spade_jax.data.colors import color_table
 from spade_jax.data.example import DataError
-from spade_jax.data.folder import FolderSource
+from spade_jax.data.folder import FolderSource, LayoutSource, pair_pictures
+
+COLORS = [(9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9)]
 
 
 def save(array, path):
@@ -78,8 +81,9 @@ def test_repr_tells_what_it_reads():
     # Not constructed from a directory: repr must not depend on more than arguments.
     source = FolderSource.__new__(FolderSource)
     source.__dict__.update(
-        _root="r", _split="val", _num_classes=4, _unknown_label=255, _instances=True
+        _root="r", _split="val", _num_classes=4, _unknown_label=255, _colors=None
     )
+    source._folders = {"image": "", "label": "", "instance": ""}
     assert repr(source) == (
         "FolderSource('r', 'val', num_classes=4, unknown_label=255, instances=True)"
     )
@@ -123,8 +127,8 @@ def test_unpaired_files_are_counted_and_listed(make_folder):
     save(np.zeros((8, 12), np.uint8), root / "train_label" / "extra.png")
     message = (
         r"Unpaired files in .*: 7 images of train_img have no label in train_label "
-        r"\(000, 001, 002, 003, 004, \.\.\.\), and 1 of its files have no image "
-        r"\(extra\)"
+        r"\(000, 001, 002, 003, 004, \.\.\.\), and 1 labels of train_label have no "
+        r"image in train_img \(extra\)\. Pairs have the same name"
     )
     with pytest.raises(DataError, match=message):
         FolderSource(root, "train", num_classes=4)
@@ -133,7 +137,7 @@ def test_unpaired_files_are_counted_and_listed(make_folder):
 def test_unpaired_instance(make_folder):
     root = make_folder(3, instances=True)
     (root / "train_inst" / "001.png").unlink()
-    message = r"1 images of train_img have no instance in train_inst \(001\), and 0 of"
+    message = r"1 images of train_img have no instance in train_inst \(001\)\. Pairs"
     with pytest.raises(DataError, match=message):
         FolderSource(root, "train", num_classes=4, instances=True)
 
@@ -162,6 +166,74 @@ def test_faults_of_pictures_name_their_files(make_folder):
     ):
         with pytest.raises(DataError, match=message):
             source[index]
+
+
+def color_labels(root, count):
+    """Repaints the label pictures of `make_folder` in `COLORS`."""
+    for i in range(count):
+        path = root / "train_label" / f"00{i}.png"
+        save(np.array(COLORS, np.uint8)[np.array(Image.open(path))], path)
+
+
+def test_labels_may_be_colors(make_folder):
+    root = make_folder(2)
+    expected = [FolderSource(root, "train", num_classes=4)[i].label for i in range(2)]
+    color_labels(root, 2)
+    colors = color_table(COLORS, num_classes=4)
+    folder = FolderSource(root, "train", num_classes=4, colors=colors)
+    layouts = LayoutSource(root / "train_label", num_classes=4, colors=colors)
+    for i in range(2):
+        np.testing.assert_array_equal(folder[i].label, expected[i])
+        np.testing.assert_array_equal(layouts[i].label, expected[i])
+    assert "colors of config.data.palette" in repr(folder)
+
+
+def test_colors_of_no_class_are_unknown_or_refused(make_folder):
+    root = make_folder(1)
+    color_labels(root, 1)
+    few = {"num_classes": 3, "colors": color_table(COLORS[:3], num_classes=3)}
+    known = FolderSource(root, "train", unknown_label=255, **few)[0].label
+    assert set(known.ravel()) == {0, 1, 2, 3}
+    for source in (
+        FolderSource(root, "train", **few),
+        LayoutSource(root / "train_label", **few),
+    ):
+        with pytest.raises(DataError, match=r"train_label/000\.png: .*\(9, 9, 9\)"):
+            source[0]
+
+
+def test_layouts_need_no_photographs(make_folder):
+    root = make_folder(3, instances=True)
+    (root / "train_label" / "001.png").unlink()
+    source = LayoutSource(root / "train_label", root / "train_inst", num_classes=4)
+    assert [source[i].name for i in range(len(source))] == ["000", "002"]
+    assert source[1].image.shape == (8, 12, 3)
+    assert source[1].image.max() == 0
+    assert source[1].instance.max() == 2002
+
+
+def test_layouts_without_an_instance_map(make_folder):
+    root = make_folder(3, instances=True)
+    (root / "train_inst" / "001.png").unlink()
+    message = r"1 labels of train_label have no instance in train_inst \(001\)\. Pairs"
+    with pytest.raises(DataError, match=message):
+        LayoutSource(root / "train_label", root / "train_inst", num_classes=4)
+
+
+def test_missing_directory_of_layouts_names_the_flag(tmp_path):
+    with pytest.raises(DataError, match=r"--labels=.*nowhere: there is no such"):
+        LayoutSource(tmp_path / "nowhere", num_classes=4)
+
+
+def test_everything_unpaired_is_told_at_once(make_folder):
+    root = make_folder(3, instances=True)
+    (root / "train_label" / "000.png").unlink()
+    (root / "train_inst" / "001.png").unlink()
+    folders = {field: root / f"train_{field}" for field in ("img", "label", "inst")}
+    folders = dict(zip(("image", "label", "instance"), folders.values(), strict=True))
+    message = r"no label in train_label \(000\), and .* no instance in train_inst \(001"
+    with pytest.raises(DataError, match=message):
+        pair_pictures(folders)
 
 
 def test_reads_the_coco_sample(shared):

@@ -26,6 +26,21 @@ def test_open_source_opens_folders(make_folder):
     assert source[0].instance is not None
 
 
+def test_open_source_hands_colors_on(make_folder):
+    colors = data.color_table([(i, i, i) for i in range(4)], num_classes=4)
+    source = data.open_source(
+        "folder", "train", root=make_folder(1), num_classes=4, colors=colors
+    )
+    assert source[0].label.max() == 3
+
+
+def test_colors_are_for_folders_only():
+    colors = data.color_table([(1, 1, 1)], num_classes=1)
+    message = r"config\.data\.label_colors is for .*'folder'; 'camvid' holds class ids"
+    with pytest.raises(ValueError, match=message):
+        data.open_source("camvid", "train", num_classes=1, colors=colors)
+
+
 def test_unknown_source_lists_the_sources():
     message = "no data source 'coco'; config.data.source is one of folder, scenes"
     with pytest.raises(ValueError, match=message):
@@ -48,6 +63,7 @@ import sys
 for name in ("tensorflow", "tensorflow_datasets"):
     sys.modules[name] = None
 from spade_jax import data
+import spade_jax.data.survey
 import spade_jax.data.tfds_source
 source = data.open_source("folder", "train", root=sys.argv[1], num_classes=4)
 transform = data.Preprocess(mode="crop", load_size=1, crop_size=6)

@@ -115,45 +115,58 @@ def test_a_batch_may_hold_two_epochs():
     assert sorted(found[:10]) == sorted(found[10:]) == list(range(10))
 
 
-@pytest.mark.parametrize("start", [0, 1, 4, 7])
-def test_resumes_in_the_middle_of_an_epoch(start):
-    # 3 epochs of 10 examples in 7.5 batches of 4.
-    whole = take(8, Numbers(10), batch_size=4)
-    rest = take(8 - start, Numbers(10), batch_size=4, start_batch=start)
-    assert_same(rest, whole[start:])
+@pytest.mark.parametrize(
+    ("process_count", "workers", "start"),
+    [
+        (1, 0, 0),
+        (1, 0, 1),
+        (1, 0, 7),
+        (1, 1, 0),
+        (1, 3, 3),
+        (2, 0, 0),
+        (2, 0, 3),
+        (2, 2, 3),
+        (4, 0, 3),
+    ],
+)
+def test_order_of_three_epochs_is_one_for_any_processes_workers_and_restore(
+    make_folder, process_count, workers, start
+):
+    """`start` is the batch that a restored run goes on with, amid an epoch or 0."""
+    source = FolderSource(
+        make_folder(10, instances=True), "train", num_classes=4, instances=True
+    )
+    arguments = {
+        "batch_size": 4,
+        "transform": Preprocess(mode="crop", load_size=1, crop_size=6),
+    }
+    # 3 epochs of 10 examples in 7.5 batches of 4: one process, threads, from the start.
+    whole = take(8, source, **arguments)
+    names = np.concatenate([batch["name"] for batch in whole])[:30].reshape(3, 10)
+    everything = [source[i].name for i in range(10)]
+    assert [sorted(epoch) for epoch in names] == [everything] * 3
+    assert len({tuple(epoch) for epoch in names}) == 3
 
-
-@pytest.mark.parametrize("start", [0, 3])
-@pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_the_one_process_batch(process_count, start):
-    whole = take(8 - start, Numbers(10), batch_size=4, start_batch=start)
     shares = [
         take(
             8 - start,
-            Numbers(10),
-            batch_size=4,
-            start_batch=start,
+            source,
             process_index=index,
             process_count=process_count,
+            workers=workers,
+            start_batch=start,
+            **arguments,
         )
         for index in range(process_count)
     ]
-    joined = [
+    together = [
         {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         for parts in zip(*shares, strict=True)
     ]
-    assert_same(joined, whole)
-
-
-def test_workers_change_nothing(make_folder):
-    source = FolderSource(
-        make_folder(5, instances=True), "train", num_classes=4, instances=True
-    )
-    transform = Preprocess(mode="crop", load_size=1, crop_size=6)
-    arguments = {"batch_size": 2, "transform": transform}
-    # 3 epochs of 5 examples in 7.5 batches of 2.
-    whole = take(8, source, **arguments)
-    assert_same(take(5, source, workers=2, start_batch=3, **arguments), whole[3:])
+    found = np.concatenate([batch["name"] for batch in together])[: 30 - 4 * start]
+    assert found.tolist() == names.flatten()[4 * start :].tolist()
+    # The pictures too, and so the geometry drawn for each.
+    assert_same(together, whole[start:])
 
 
 def test_workers_pass_errors_on(make_folder):

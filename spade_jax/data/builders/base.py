@@ -23,9 +23,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.download.extractor import ExtractError
 
 from spade_jax.data.example import DataError
-from spade_jax.data.folder import IMAGE_EXTENSIONS, MAP_EXTENSIONS, list_pictures
+from spade_jax.data.folder import extensions, list_pictures, unpaired
 
 _log = logging.getLogger(__name__)
 
@@ -159,32 +160,47 @@ def find_folder(
     folder: str,
     *,
     archives: Sequence[str] = (),
+    inside: str | None = None,
 ) -> pathlib.Path:
     """Where a folder of the downloaded files is: unpacked by the user, or by us.
 
     Args:
       download_manager: knows the manual directory, and unpacks.
       folder: path below the manual directory, for example "gtFine/train".
-      archives: names of archives, any of which holds `folder` at its root; the first
-        that is there is unpacked (into TFDS's download directory).
+      archives: names of archives, any of which holds the folder; the first that is
+        there is unpacked (into TFDS's download directory).
+      inside: path of the folder in the archives. None: `folder`.
 
     Raises:
-      DataError: neither the folder nor an archive is there.
+      DataError: neither the folder nor an archive is there, or the archive is damaged.
     """
     manual = pathlib.Path(download_manager.manual_dir)
     if (manual / folder).is_dir():
         return manual / folder
     for archive in archives:
         if (manual / archive).is_file():
-            unpacked = pathlib.Path(download_manager.extract(manual / archive))
-            if (unpacked / folder).is_dir():
-                return unpacked / folder
-            raise DataError(
-                f"{manual / archive} holds no folder {folder}. Is it the archive that "
-                "the instructions name? If so, it may be damaged: download it again."
-            )
+            return _unpack(download_manager, manual / archive, inside or folder)
     wanted = " nor ".join([f"the folder {folder}", *archives])
     raise DataError(f"In {manual} there is neither {wanted}.")
+
+
+def _unpack(
+    download_manager: tfds.download.DownloadManager, archive: pathlib.Path, folder: str
+) -> pathlib.Path:
+    try:
+        unpacked = pathlib.Path(download_manager.extract(archive))
+    except ExtractError as error:
+        raise DataError(
+            f"Cannot unpack {archive}: {error.__cause__!r}. It is damaged or not "
+            "complete: download it again."
+        ) from error
+    if not (unpacked / folder).is_dir():
+        # TFDS knows what it has unpacked by the archive's name alone.
+        raise DataError(
+            f"{archive} holds no folder {folder}. Is it the archive that the "
+            f"instructions name? If so, download it again, and remove {unpacked}."
+        )
+    return unpacked / folder
 
 
 def pairs(
@@ -204,20 +220,15 @@ def pairs(
     """
     folders = {"image": image, **maps}
     files = {
-        field: list_pictures(
-            folder, IMAGE_EXTENSIONS if field == "image" else MAP_EXTENSIONS
-        )
+        field: list_pictures(folder, extensions(field))
         for field, folder in folders.items()
     }
-    for field in maps:
-        for here, there in (("image", field), (field, "image")):
-            alone = sorted(files[here].keys() - files[there].keys())
-            if alone:
-                raise DataError(
-                    f"{len(alone)} pictures of {folders[here]} have no {there} of the "
-                    f"same name in {folders[there]}: {', '.join(alone[:5])}"
-                    f"{', ...' if len(alone) > 5 else ''}."
-                )
+    for here, there, alone in unpaired(files):
+        raise DataError(
+            f"{len(alone)} pictures of {folders[here]} have no {there} of the "
+            f"same name in {folders[there]}: {', '.join(alone[:5])}"
+            f"{', ...' if len(alone) > 5 else ''}."
+        )
     return [
         {field: folders[field] / files[field][stem] for field in folders}
         for stem in sorted(files["image"])
@@ -290,20 +301,28 @@ def _undecoded(features: tfds.features.FeaturesDict) -> dict[str, Any]:
     }
 
 
+def _lack(manual_dir: str | os.PathLike[str] | None) -> str | None:
+    """What is wrong with a manual directory before anything is looked for in it."""
+    if not manual_dir:
+        return "no directory to build it from was named"
+    if not os.path.isdir(os.path.expanduser(manual_dir)):
+        return f"there is no directory {manual_dir}"
+    # TFDS refuses an empty directory too, but with an error of its own.
+    if not os.listdir(os.path.expanduser(manual_dir)):
+        return f"the directory {manual_dir} is empty"
+    return None
+
+
 def _build(
     builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str] | None
 ) -> None:
     config = tfds.download.DownloadConfig()
     instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     if instructions is not None:
-        if not manual_dir or not os.path.isdir(os.path.expanduser(manual_dir)):
-            where = (
-                f"there is no directory {manual_dir}"
-                if manual_dir
-                else "no directory to build it from was named"
-            )
+        lack = _lack(manual_dir)
+        if lack is not None:
             raise DataError(
-                f"{builder.name} is not built yet in {builder.data_dir}, and {where}. "
+                f"{builder.name} is not built yet in {builder.data_dir}, and {lack}. "
                 f"Set --config.data.manual_dir=DIR.\n{instructions}"
             )
         config.manual_dir = os.path.abspath(os.path.expanduser(manual_dir))

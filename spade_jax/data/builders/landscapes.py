@@ -1,0 +1,245 @@
+"""Landscapes of one's own: any photographs with layouts and a list of their classes.
+
+In place of the paper's Flickr Landscapes, which were not published. classes.txt in the
+folder of the downloaded files has one class a line, of which the first is id 0:
+
+    # a name, or its colour and the name: red green blue name
+    unknown 255
+    70 130 180 sky
+    134 193 46 tree
+
+The colours are for people, and may be left out, but then for all classes. The line
+"unknown ID" may be left out, too: it names the id of pixels without a class. Empty
+lines and lines that begin with # count for nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from spade_jax.data.builders import base
+from spade_jax.data.example import DataError, check_size, decode_image, decode_map
+
+# One photograph in so many is for validation: the paper's 1,000 of 41,000.
+_VAL_ONE_IN = 41
+
+_UNKNOWN = re.compile(r"unknown[\s,]+(\d+)")
+_CLASS = re.compile(r"(?:(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+)?([^\d\s,].*)")
+
+
+class Classes(NamedTuple):
+    """What classes.txt says.
+
+    Attributes:
+      names: of class 0, 1, ...
+      palette: (red, green, blue) in 0..255 of each, or nothing.
+      unknown_label: the stored id of pixels without a class, or None.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    unknown_label: int | None
+
+
+class Landscapes(base.LayoutBuilder):
+    """Photographs, layouts and classes from the user.
+
+    Without instance maps the layouts stand in for them: edges are then where classes
+    meet.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    # TFDS asks for these before it tells where the files are, so that classes.txt is
+    # read when the dataset is built, and from then on is in the metadata on disk.
+    CLASSES: ClassVar = {}
+    # Known no sooner; that is why there are always some.
+    INSTANCES = True
+    DESCRIPTION = "Photographs of landscapes with layouts, from a folder of the user's."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
+DIR is to hold
+
+    photos/NAME.jpg      photographs
+    layouts/NAME.png     of the same names; one channel, every pixel a class id
+    instances/NAME.png   one number an object, 8 or 16 bits (may be missing)
+    classes.txt          one class a line, NAME or RED GREEN BLUE NAME, the first is id
+                         0; a line "unknown ID" names the id of pixels without a class
+    val.txt              names for validation, one a line (may be missing: then a hash
+                         of the name takes one in {_VAL_ONE_IN})
+
+What is built from DIR stays as it is when DIR changes: to build again, or from another
+folder, set another --config.data.root, where built datasets are kept."""
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
+        root = pathlib.Path(dl_manager.manual_dir)
+        classes = read_classes(root / "classes.txt")
+        self.info.metadata.update(
+            classes=list(classes.names),
+            palette=[list(color) for color in classes.palette],
+            unknown_label=classes.unknown_label,
+        )
+        folders = {
+            "image": base.find_folder(dl_manager, "photos"),
+            "label": base.find_folder(dl_manager, "layouts"),
+        }
+        if (root / "instances").is_dir():
+            folders["instance"] = root / "instances"
+        splits = _split(base.pairs(**folders), root)
+        make = functools.partial(
+            _make_record, classes=classes, title=str(root / "classes.txt")
+        )
+        return {
+            split: self._generate_examples(make, pictures)
+            for split, pictures in splits.items()
+        }
+
+    def _generate_examples(
+        self,
+        make: functools.partial[dict[str, Any]],
+        pictures: Sequence[Mapping[str, pathlib.Path]],
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        yield from enumerate(base.parallel_map(make, pictures))
+
+
+def read_classes(path: pathlib.Path) -> Classes:
+    """Reads classes.txt; see the module's docstring.
+
+    Raises:
+      DataError: there is no such file, or it is not of that form.
+    """
+    names: list[str] = []
+    palette: list[tuple[int, int, int]] = []
+    unknown: list[int] = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line or line.startswith("#"):
+            continue
+        where = f"{path}, line {number}: {line!r}"
+        if match := _UNKNOWN.fullmatch(line):
+            unknown.append(int(match[1]))
+            continue
+        match = _CLASS.fullmatch(line)
+        color = tuple(map(int, filter(None, match.groups()[:3]))) if match else ()
+        if not match or max(color, default=0) > 255:
+            raise DataError(
+                f"{where} is neither a name nor 'red green blue name' with numbers in "
+                "0..255. The id of a class is not written: it is the number of the "
+                "classes above. Names do not begin with a digit."
+            )
+        if match[4] in names:
+            raise DataError(
+                f"{where}: class {names.index(match[4])} has this name already. Give "
+                "one of them another."
+            )
+        if names and bool(color) != bool(palette):
+            raise DataError(
+                f"{where} has {'a' if color else 'no'} colour, unlike the classes "
+                "above. Give every class one, or none."
+            )
+        names.append(match[4])
+        palette.extend([color] if color else [])
+    if not 0 < len(names) <= 256:
+        raise DataError(
+            f"{path} holds {len(names)} classes; it takes 1 to 256, one a line."
+        )
+    if len(unknown) > 1 or not all(len(names) <= label <= 255 for label in unknown):
+        raise DataError(
+            f"{path} says 'unknown {', '.join(map(str, unknown))}'. There may be one "
+            f"such id, in 0..255 and none of its {len(names)} classes, whose ids are "
+            f"0..{len(names) - 1}."
+        )
+    return Classes(tuple(names), tuple(palette), unknown[0] if unknown else None)
+
+
+def is_val(name: str) -> bool:
+    """Whether a photograph of this name is for validation, if there is no val.txt.
+
+    It depends on the name alone, so that photographs stay where they are when others
+    come or go.
+    """
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % _VAL_ONE_IN == 0
+
+
+def _split(
+    pictures: Sequence[Mapping[str, pathlib.Path]], root: pathlib.Path
+) -> dict[str, list[Mapping[str, pathlib.Path]]]:
+    names = {pair["image"].stem for pair in pictures}
+    val = {name for name in names if is_val(name)}
+    if (root / "val.txt").is_file():
+        val = set(filter(None, _lines(root / "val.txt")))
+        strange = sorted(val - names)
+        if strange:
+            raise DataError(
+                f"{root / 'val.txt'}: there are no photographs "
+                f"{', '.join(strange[:5])}{', ...' if len(strange) > 5 else ''} in "
+                f"{root / 'photos'}. It takes one name a line, without extension."
+            )
+    if not 0 < len(val) < len(names):
+        raise DataError(
+            f"Of the {len(names)} photographs in {root / 'photos'}, {len(val)} are for "
+            f"validation, but each split needs some. Write names for validation, one a "
+            f"line, without extension, into {root / 'val.txt'}."
+        )
+    return {
+        "train": [pair for pair in pictures if pair["image"].stem not in val],
+        "val": [pair for pair in pictures if pair["image"].stem in val],
+    }
+
+
+def _make_record(
+    pictures: Mapping[str, pathlib.Path], *, classes: Classes, title: str
+) -> dict[str, Any]:
+    """Checks all of a record: what is wrong with it should not show in training."""
+
+    def where(field: str) -> str:
+        return str(pictures[field])
+
+    image = decode_image(pictures["image"], where=where("image"))
+    maps = {
+        field: decode_map(path, where=where(field))
+        for field, path in pictures.items()
+        if field != "image"
+    }
+    for field, array in maps.items():
+        check_size(array, image, field=field, where=where)
+    found = np.unique(maps["label"])
+    foreign = found[
+        ((found < 0) | (found >= len(classes.names))) & (found != classes.unknown_label)
+    ]
+    if len(foreign):
+        raise DataError(
+            f"{where('label')} has ids {', '.join(map(str, foreign[:5]))}"
+            f"{', ...' if len(foreign) > 5 else ''}, but {title} names "
+            f"{len(classes.names)} classes, whose ids are 0..{len(classes.names) - 1}, "
+            f"and {classes.unknown_label} as unknown. Add lines for the classes, or a "
+            "line 'unknown ID'."
+        )
+    instance = maps.get("instance", maps["label"])
+    if instance.min() < 0 or instance.max() > np.iinfo(np.uint16).max:
+        raise DataError(
+            f"{where('instance')} has numbers in {instance.min()}..{instance.max()}; "
+            "they must be in 0..65535. Number the objects of each picture anew."
+        )
+    return base.record(
+        image=pictures["image"],
+        label=maps["label"].astype(np.uint8),
+        instance=instance.astype(np.uint16),
+        name=pictures["image"].stem,
+    )
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read {path} as UTF-8 text ({error}).") from error
+    return [line.strip() for line in text.splitlines()]

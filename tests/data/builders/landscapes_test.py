@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow_datasets")
+
+from spade_jax.data import DataError, decode_image, open_source
+from spade_jax.data.builders import base, landscapes
+
+CLASSES = """\
+# a comment
+unknown 255
+70 130 180 sky
+
+134,193,46,tree, with leaves
+0 0 0 unknown 3
+"""
+NAMES = ["alps", "beach at night", "ébène"]
+
+
+def image(name: str) -> np.ndarray:
+    random = np.random.default_rng(list(name.encode()))
+    return random.integers(0, 256, (6, 9, 3), np.uint8)
+
+
+def label(name: str) -> np.ndarray:
+    random = np.random.default_rng(list(name.encode()))
+    return random.choice(np.array([0, 1, 2, 255], np.uint8), (6, 9))
+
+
+def instance(name: str) -> np.ndarray:
+    random = np.random.default_rng(list(name.encode()))
+    return random.choice(np.array([0, 255, 256, 33_000, 65_535], np.uint16), (6, 9))
+
+
+def save(array: np.ndarray, path: Path) -> None:
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def manual(tmp_path: Path) -> Path:
+    """A manual directory of three landscapes, of which the second is for validation."""
+    root = tmp_path / "manual"
+    for folder in ("photos", "layouts"):
+        (root / folder).mkdir(parents=True)
+    for name in NAMES:
+        save(image(name), root / "photos" / f"{name}.jpg")
+        save(label(name), root / "layouts" / f"{name}.png")
+    (root / "classes.txt").write_text(CLASSES)
+    (root / "val.txt").write_text(f"\n{NAMES[1]}\n")
+    return root
+
+
+@pytest.fixture
+def instances(manual) -> Path:
+    """Their instance maps."""
+    folder = manual / "instances"
+    folder.mkdir()
+    for name in NAMES:
+        save(instance(name), folder / f"{name}.png")
+    return folder
+
+
+def open_landscapes(manual: Path, split: str = "train", **options):
+    options = {"num_classes": 3, "unknown_label": 255, **options}
+    return open_source(
+        "landscapes", split, root=manual.parent / "tfds", manual_dir=manual, **options
+    )
+
+
+def names(source) -> list[str]:
+    return [source[i].name for i in range(len(source))]
+
+
+def info(manual: Path):
+    """As another process reads it."""
+    return base.find_builder("landscapes", data_dir=manual.parent / "tfds")().info
+
+
+def test_reads_back_what_the_files_hold(manual, instances):
+    for split, expected in (("train", [NAMES[0], NAMES[2]]), ("val", [NAMES[1]])):
+        source = open_landscapes(manual, split, instances=True)
+        assert names(source) == expected
+        for i, name in enumerate(expected):
+            photograph = decode_image(manual / "photos" / f"{name}.jpg", where="file")
+            np.testing.assert_array_equal(source[i].image, photograph)
+            ids = np.where(label(name) == 255, 3, label(name))
+            np.testing.assert_array_equal(source[i].label, ids)
+            np.testing.assert_array_equal(source[i].instance, instance(name))
+
+
+def test_layouts_stand_in_for_missing_instances(manual):
+    example = open_landscapes(manual, instances=True)[0]
+    np.testing.assert_array_equal(example.instance, label(NAMES[0]))
+    assert open_landscapes(manual, instances=False)[0].instance is None
+
+
+@pytest.mark.parametrize("extension", ["bmp", "tif"])
+def test_layouts_of_any_lossless_format(manual, extension):
+    file = manual / "layouts" / f"{NAMES[0]}.png"
+    picture = Image.open(file)
+    picture.putpalette(bytes(range(255, -1, -1)) * 3)
+    picture.save(file.with_suffix(f".{extension}"))
+    file.unlink()
+    ids = np.where(label(NAMES[0]) == 255, 3, label(NAMES[0]))
+    np.testing.assert_array_equal(open_landscapes(manual)[0].label, ids)
+
+
+def test_metadata_is_that_of_classes_txt(manual):
+    open_landscapes(manual)
+    assert dict(info(manual).metadata) == {
+        "classes": ["sky", "tree, with leaves", "unknown 3"],
+        "palette": [[70, 130, 180], [134, 193, 46], [0, 0, 0]],
+        "unknown_label": 255,
+    }
+
+
+def test_colours_and_the_unknown_label_may_be_missing(manual):
+    (manual / "classes.txt").write_text("sky\r\ntree\r\nsea\r\n", "utf-8-sig")
+    for name in NAMES:
+        save(label(name) % 3, manual / "layouts" / f"{name}.png")
+    example = open_landscapes(manual, unknown_label=None)[0]
+    np.testing.assert_array_equal(example.label, label(NAMES[0]) % 3)
+    assert dict(info(manual).metadata) == {
+        "classes": ["sky", "tree", "sea"],
+        "palette": [],
+        "unknown_label": None,
+    }
+
+
+def test_the_config_must_agree_with_classes_txt(manual):
+    open_landscapes(manual)
+    # From here on the dataset speaks for itself.
+    shutil.rmtree(manual)
+    with pytest.raises(DataError, match=r"Set --config\.data\.num_classes=3"):
+        open_landscapes(manual, num_classes=4)
+    with pytest.raises(DataError, match=r"Set --config\.data\.unknown_label=255"):
+        open_landscapes(manual, unknown_label=None)
+
+
+def test_without_val_txt_the_name_decides(manual):
+    (manual / "val.txt").unlink()
+    val = next(name for name in map(str, range(1000)) if landscapes.is_val(name))
+    assert not any(map(landscapes.is_val, NAMES))
+    for folder, extension in (("photos", "jpg"), ("layouts", "png")):
+        file = manual / folder / f"{NAMES[0]}.{extension}"
+        file.rename(file.with_name(f"{val}.{extension}"))
+    assert names(open_landscapes(manual, "val")) == [val]
+    assert names(open_landscapes(manual)) == NAMES[1:]
+
+
+def test_names_are_drawn_for_validation_as_often_as_in_the_paper():
+    drawn = [name for name in map(str, range(4100)) if landscapes.is_val(name)]
+    assert 80 < len(drawn) < 120
+    # They must stay the same, or datasets built again would have other splits.
+    assert drawn[:5] == ["3", "15", "23", "88", "93"]
+
+
+@pytest.mark.parametrize(("val", "number"), [(None, 0), ("", 0), ("\n".join(NAMES), 3)])
+def test_each_split_needs_photographs(manual, val, number):
+    if val is None:
+        (manual / "val.txt").unlink()
+    else:
+        (manual / "val.txt").write_text(val)
+    with pytest.raises(
+        DataError,
+        match=rf"Of the 3 photographs in .*, {number} are for validation.*val",
+    ):
+        open_landscapes(manual)
+
+
+def test_strange_names_for_validation_are_named(manual):
+    (manual / "val.txt").write_text(f"{NAMES[0]}.jpg\n{NAMES[1]}\n")
+    with pytest.raises(
+        DataError,
+        match=rf"val.txt: there are no photographs {NAMES[0]}.jpg in .*photos",
+    ):
+        open_landscapes(manual)
+
+
+@pytest.mark.parametrize("gone", ["photos", "layouts", "classes.txt"])
+def test_missing_pieces_are_named(manual, gone):
+    path = manual / gone
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    with pytest.raises(DataError, match=gone) as error:
+        open_landscapes(manual)
+    assert "DIR is to hold\n\n    photos/NAME.jpg" in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["photos", "layouts", "instances"])
+def test_missing_pictures_are_named(manual, instances, folder):
+    next((manual / folder).glob("alps.*")).unlink()
+    with pytest.raises(DataError, match=r"1 pictures of .* same name in .*: alps\."):
+        open_landscapes(manual)
+
+
+@pytest.mark.parametrize("folder", ["photos", "layouts", "instances"])
+def test_broken_pictures_are_named(manual, instances, folder):
+    file = next((manual / folder).glob("alps.*"))
+    os.truncate(file, 50)
+    with pytest.raises(DataError, match=rf"{file}: cannot read this picture"):
+        open_landscapes(manual)
+    assert not (manual.parent / "tfds" / "landscapes" / "1.0.0").exists()
+
+
+@pytest.mark.parametrize("folder", ["layouts", "instances"])
+def test_sizes_must_agree(manual, instances, folder):
+    save(np.zeros((9, 6), np.uint8), manual / folder / "alps.png")
+    with pytest.raises(DataError, match=rf"{folder}/alps.png is 6x9 pixels .* is 9x6"):
+        open_landscapes(manual)
+
+
+@pytest.mark.parametrize("foreign", [3, 254, 300])
+def test_ids_must_be_in_classes_txt(manual, foreign):
+    ids = label("alps").astype(np.uint16)
+    ids[0, 0] = foreign
+    save(ids, manual / "layouts" / "alps.png")
+    with pytest.raises(
+        DataError,
+        match=rf"alps.png has ids {foreign}, but .*classes.txt names 3 classes, whose "
+        r"ids are 0\.\.2, and 255 as unknown",
+    ):
+        open_landscapes(manual)
+
+
+def test_instances_have_16_bits(manual, instances):
+    save(np.full((6, 9), 65_536, np.int32), instances / "alps.tif")
+    (instances / "alps.png").unlink()
+    with pytest.raises(DataError, match=r"alps.tif has numbers in 65536..65536"):
+        open_landscapes(manual)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sky\n0 tree\n", r"line 2: '0 tree' is neither a name nor"),
+        ("70 130 180\n", r"line 1: '70 130 180' is neither"),
+        ("70 130 256 sky\n", r"line 1: '70 130 256 sky' is neither .* in 0..255"),
+        ("sky\ntree\nsky\n", r"line 3: 'sky': class 0 has this name already"),
+        ("sky\n1 2 3 tree\n", r"line 2: '1 2 3 tree' has a colour, unlike the classes"),
+        ("1 2 3 sky\ntree\n", r"line 2: 'tree' has no colour, unlike the classes"),
+        ("# nothing\n", r"holds 0 classes; it takes 1 to 256"),
+        ("".join(f"class {i}\n" for i in range(257)), r"holds 257 classes"),
+        ("unknown 1\nsky\ntree\n", r"says 'unknown 1'. There may be .* 2 classes"),
+        ("unknown 256\nsky\n", r"says 'unknown 256'. There may be one such id, in 0"),
+        ("unknown 7\nunknown 8\nsky\n", r"says 'unknown 7, 8'. There may be one"),
+    ],
+)
+def test_mistakes_in_classes_txt_are_named(tmp_path, text, message):
+    path = tmp_path / "classes.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"^{path}.*{message}"):
+        landscapes.read_classes(path)
+
+
+def test_classes_txt_must_be_text(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(b"\xff\xfesky")
+    with pytest.raises(DataError, match=rf"Cannot read {path} as UTF-8 text"):
+        landscapes.read_classes(path)
+
+
+def test_processes_make_what_one_makes(manual, instances, monkeypatch):
+    monkeypatch.setattr(base, "RECORDS_PER_PROCESS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert names(open_landscapes(manual)) == [NAMES[0], NAMES[2]]
+    np.testing.assert_array_equal(
+        open_landscapes(manual, instances=True)[1].instance, instance(NAMES[2])
+    )
+
+
+def test_is_found_by_its_name(tmp_path):
+    builder = base.find_builder("landscapes", data_dir=tmp_path)()
+    assert type(builder) is landscapes.Landscapes
