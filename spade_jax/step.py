@@ -81,7 +81,7 @@ def example_noise(
 
 def layout_of(batch: Batch) -> Layout:
     """The layout in a batch."""
-    return Layout(batch["label"], batch.get("edge"))
+    return Layout(batch["label"], batch.get("edge"), batch.get("plan"))
 
 
 def make_train_step(
@@ -164,10 +164,25 @@ def make_train_step(
         on_real = [[layer[half:] for layer in scale] for scale in features]
         return on_fake, on_real, stats
 
+    def judge_for_generator(state: TrainState, batch: Batch, fake):
+        """The same; the real pictures are spared the way back, if that is possible."""
+        params = state.discriminator.params
+        if not discriminator.judges_apart:
+            return judge(state, params, batch, fake)
+        layout, real = layout_of(batch), batch["image"].astype(fake.dtype)
+        on_fake, stats = _forward(
+            discriminator, params, state.discriminator.stats, layout, fake
+        )
+        # In evaluation mode nothing advances twice. The layout's share is the same
+        # computation in both calls, which the compiler makes once.
+        variables = {"params": params, **stats}
+        on_real = discriminator.apply(variables, layout, real, train=False)
+        return on_fake, on_real, stats
+
     def generator_objective(params, state: TrainState, batch: Batch, perceptual_params):
         fake, latent, stats = synthesise(state, params, batch, purpose="generator")
-        on_fake, on_real, stats["discriminator"] = judge(
-            state, state.discriminator.params, batch, fake
+        on_fake, on_real, stats["discriminator"] = judge_for_generator(
+            state, batch, fake
         )
         terms = {"gan": losses.gan_loss(gan.generator, on_fake)}
         if weights.feature_matching:

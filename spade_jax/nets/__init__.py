@@ -4,6 +4,7 @@ They import jax and flax only and take plain numbers and names, never a config.
 """
 
 from spade_jax.nets.baselines import ConcatGenerator, Pix2PixHDGenerator
+from spade_jax.nets.conv import frozen
 from spade_jax.nets.discriminator import MultiscaleDiscriminator
 from spade_jax.nets.encoder import ImageEncoder
 from spade_jax.nets.generator import SPADEGenerator, start_grid
@@ -16,5 +17,6 @@ __all__ = [
     "MultiscaleDiscriminator",
     "Pix2PixHDGenerator",
     "SPADEGenerator",
+    "frozen",
     "start_grid",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax.layout import Layout
 from spade_jax.nets.norm import Norm, NormSpec
@@ -73,12 +74,34 @@ class SpectralNorm(nn.Module):
         if train and not self.is_initializing():
             frozen = jax.lax.stop_gradient(matrix)
             v.value = _unit(_product(frozen, u.value))
-            u.value = _unit(_product(frozen.T, v.value))
-        sigma = jnp.vdot(_product(matrix, u.value), v.value, precision="highest")
-        return kernel / sigma
+            u.value = _unit(_product(v.value, frozen))
+        return kernel / _sigma(matrix, u.value, v.value)
 
     def _start(self, size: int) -> jax.Array:
         return _unit(jax.random.normal(self.make_rng("params"), (size,)))
+
+
+def frozen(module: nn.Module, variables) -> tuple[nn.Module, dict]:
+    """Divides spectral norms out once, for a network that is only used any more.
+
+    Args:
+      module: of `spade_jax.nets`, with a norm's name as its attribute `norm`.
+      variables: of the module.
+
+    Returns:
+      The module without spectral norm and its variables; in evaluation they compute
+      what the given ones do.
+    """
+    collections = dict(variables)
+    params = flatten_dict(collections["params"])
+    vectors = flatten_dict(collections.pop("spectral", {}))
+    for path in {path[:-1] for path in vectors}:
+        kernel = params[*path[:-1], "kernel"]
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        u, v = (vectors[*path, name] for name in "uv")
+        params[*path[:-1], "kernel"] = kernel / _sigma(matrix, u, v)
+    collections["params"] = unflatten_dict(params)
+    return module.clone(norm=module.norm.removeprefix("spectral")), collections
 
 
 class Conv(nn.Module):
@@ -206,10 +229,15 @@ def leaky_relu(x: jax.Array) -> jax.Array:
     return jax.nn.leaky_relu(x, 0.2)
 
 
-def _product(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+def _sigma(matrix: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
+    # In training v' W is a product of the power iteration too; the compiler sees that.
+    return jnp.vdot(_product(v, matrix), u, precision="highest")
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
     # Never in bfloat16, which a TPU's default precision would use: an error of
     # sigma scales the whole layer.
-    return jnp.matmul(matrix, vector, precision="highest")
+    return jnp.matmul(left, right, precision="highest")
 
 
 def _unit(vector: jax.Array) -> jax.Array:

@@ -37,6 +37,11 @@ class MultiscaleDiscriminator(nn.Module):
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
+    @property
+    def judges_apart(self) -> bool:
+        """Whether what it makes of a picture is the same in every batch."""
+        return parse_norm(self.norm).kind in ("none", "instance")
+
     @nn.compact
     def __call__(
         self, layout: Layout, image: jax.Array, *, train: bool

@@ -15,11 +15,11 @@ from spade_jax.nets.conv import (
     Conv,
     LayoutConv,
     leaky_relu,
-    upsample_nearest,
     xavier,
 )
+from spade_jax.nets.modulation import Modulation
 from spade_jax.nets.norm import parse_spade_norm
-from spade_jax.nets.spade import Modulation, SPADEResBlock
+from spade_jax.nets.spade import SPADEResBlock
 
 
 class Stage(NamedTuple):
@@ -151,6 +151,20 @@ class SPADEGenerator(nn.Module):
             setattr(self, stage.name, block)
         self.to_image = Conv(3, 3, dtype=self.dtype)
 
+    @property
+    def kernel_size(self) -> int:
+        """K of SPADE's convolutions, which a layout is planned for."""
+        return parse_spade_norm(self.norm).kernel_size
+
+    def scales(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """Sizes at which SPADE sees a layout of a size: those to plan it for."""
+        grid = self._grid(height, width)
+        sizes = {
+            (grid[0] * stage.scale, grid[1] * stage.scale)
+            for stage in stages(self.upsampling)
+        }
+        return tuple(sorted(sizes))
+
     def modulations(self, layout: Layout) -> dict[str, dict[str, Modulation]]:
         """Everything the generator reads from a layout after its start.
 
@@ -188,13 +202,14 @@ class SPADEGenerator(nn.Module):
         """
         x = self._start(layout, z)
         apply = (
-            nn.remat(_apply_block, static_argnums=(4,)) if self.remat else _apply_block
+            nn.remat(_apply_block, static_argnums=(4, 5))
+            if self.remat
+            else _apply_block
         )
         for stage, scaled in self._at_each_stage(layout):
-            if x.shape[1:3] != scaled.size:
-                x = upsample_nearest(x)
+            upsample = x.shape[1:3] != scaled.size
             known = modulations[stage.name] if modulations is not None else None
-            x = apply(getattr(self, stage.name), x, scaled, known, train)
+            x = apply(getattr(self, stage.name), x, scaled, known, train, upsample)
         image = self.to_image(leaky_relu(x))
         return jnp.tanh(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
@@ -202,16 +217,15 @@ class SPADEGenerator(nn.Module):
         if (z is None) != (self.latent_size is None):
             wants = "no latent z" if self.latent_size is None else "a latent z"
             raise ValueError(f"this generator takes {wants}.")
-        height, width = self._grid(layout)
+        height, width = self._grid(*layout.size)
         if z is None:
             return self.start(layout.resize(height, width))
         return self.start(z).reshape(z.shape[0], height, width, 16 * self.width)
 
-    def _grid(self, layout: Layout) -> tuple[int, int]:
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
         if self.grid is not None:
             return self.grid
         scale = total_scale(self.upsampling)
-        height, width = layout.size
         if height % scale or width % scale:
             raise ValueError(
                 f"layout of height {height} and width {width}: with upsampling"
@@ -220,14 +234,14 @@ class SPADEGenerator(nn.Module):
         return height // scale, width // scale
 
     def _at_each_stage(self, layout: Layout):
-        height, width = self._grid(layout)
+        height, width = self._grid(*layout.size)
         for stage in stages(self.upsampling):
             yield stage, layout.resize(height * stage.scale, width * stage.scale)
 
 
-def _apply_block(block, x, layout, modulations, train):
+def _apply_block(block, x, layout, modulations, train, upsample):
     # A free function so that `nn.remat` can wrap the block and its modulations
     # together: both are large, and both are cheap to compute again.
     if modulations is None:
         modulations = block.modulations(layout)
-    return block(x, modulations, train=train)
+    return block(x, modulations, train=train, upsample=upsample)

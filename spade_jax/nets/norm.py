@@ -91,8 +91,12 @@ class BatchNorm(nn.Module):
     affine: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises `[B, H, W, F]`; same shape and dtype back."""
+    def __call__(self, x: jax.Array, *, train: bool, repeats: int = 1) -> jax.Array:
+        """Normalises `[B, H, W, F]`; same shape and dtype back.
+
+        With `repeats` each value stands for so many equal ones, as before nearest
+        up-sampling: that changes the unbiased variance only.
+        """
         features = x.shape[-1]
         mean_var = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         var_var = self.variable("batch_stats", "var", jnp.ones, (features,))
@@ -113,7 +117,7 @@ class BatchNorm(nn.Module):
         var = _pmean(jnp.square(stats_input - mean).mean((0, 1, 2)), sync_axis)
 
         if not self.is_initializing():
-            count = x.size // features
+            count = x.size // features * repeats
             if sync_axis is not None:
                 count *= jax.lax.axis_size(sync_axis)
             if count == 1:
@@ -157,8 +161,8 @@ class Norm(nn.Module):
     affine: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises `[B, H, W, F]`; same shape and dtype back."""
+    def __call__(self, x: jax.Array, *, train: bool, repeats: int = 1) -> jax.Array:
+        """Normalises `[B, H, W, F]`; see `BatchNorm`."""
         if self.kind == "none":
             return x
         if self.kind == "instance":
@@ -168,7 +172,7 @@ class Norm(nn.Module):
             synchronised=self.kind == "syncbatch",
             affine=self.affine,
             name="batch",
-        )(x, train=train)
+        )(x, train=train, repeats=repeats)
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:

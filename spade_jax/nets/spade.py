@@ -7,27 +7,21 @@ layout alone, so it can be computed once and kept; calling the module normalises
 and applies. Letters: B batch, H height, W width, F features.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from spade_jax.layout import Layout
-from spade_jax.nets.conv import Conv, LayoutConv, leaky_relu
+from spade_jax.layout import Layout, num_planes
+from spade_jax.nets.conv import Conv, leaky_relu, upsample_nearest, xavier
+from spade_jax.nets.modulation import (
+    Kernel,
+    Modulation,
+    ModulationWeights,
+    modulate,
+)
 from spade_jax.nets.norm import Norm, NormSpec
-
-
-class Modulation(NamedTuple):
-    """What a layout asks of one normalisation.
-
-    Attributes:
-      gamma: `[B, H, W, F]`; activations are scaled by `1 + gamma`.
-      beta: `[B, H, W, F]`; then shifted by `beta`.
-    """
-
-    gamma: jax.Array
-    beta: jax.Array
 
 
 class SPADE(nn.Module):
@@ -50,25 +44,64 @@ class SPADE(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        kernel = self.norm.kernel_size
-        self.shared = LayoutConv(
-            self.hidden, self.num_classes, kernel, dtype=self.dtype
-        )
-        self.gamma = Conv(self.features, kernel, dtype=self.dtype)
-        self.beta = Conv(self.features, kernel, dtype=self.dtype)
+        size = self.norm.kernel_size
+        self.shared = _Weights(self.hidden, size)
+        self.gamma = _Weights(self.features, size)
+        self.beta = _Weights(self.features, size)
         self.normalise = Norm(self.norm.kind, self.axis_name)
+
+    def weights(self, *, edges: bool) -> ModulationWeights:
+        """What modulations are computed with, for layouts with or without edges."""
+        return ModulationWeights(
+            self.shared(num_planes(self.num_classes, edges=edges)),
+            self.gamma(self.hidden),
+            self.beta(self.hidden),
+        )
 
     def modulation(self, layout: Layout) -> Modulation:
         """Reads gamma and beta from a layout of the activations' size."""
-        hidden = jax.nn.relu(self.shared(layout))
-        return Modulation(self.gamma(hidden), self.beta(hidden))
+        return modulations([self], layout)[0]
 
     def __call__(
-        self, x: jax.Array, modulation: Modulation, *, train: bool
+        self,
+        x: jax.Array,
+        modulation: Modulation,
+        *,
+        train: bool,
+        upsample: bool = False,
     ) -> jax.Array:
-        """Normalises `[B, H, W, F]` and applies the modulation."""
-        x = self.normalise(x, train=train)
-        return x * (1 + modulation.gamma) + modulation.beta
+        """Normalises `[B, h, w, F]` and applies the modulation.
+
+        With `upsample` height and width are doubled first. That leaves the statistics
+        as they are, so they are taken of the quarter of values.
+        """
+        x = self.normalise(x, train=train, repeats=4 if upsample else 1)
+        if upsample:
+            x = upsample_nearest(x)
+        gamma, beta = modulation.at_pixels()
+        return x * (1 + gamma) + beta
+
+
+def modulations(spades: Sequence[SPADE], layout: Layout) -> list[Modulation]:
+    """Reads the modulations of several SPADEs from one layout, with shared work."""
+    weights = [spade.weights(edges=layout.edge is not None) for spade in spades]
+    first = spades[0]
+    return modulate(layout, weights, num_classes=first.num_classes, dtype=first.dtype)
+
+
+class _Weights(nn.Module):
+    """The parameters of a convolution, without the convolution."""
+
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, in_features: int) -> Kernel:
+        shape = (self.size, self.size, in_features, self.features)
+        return Kernel(
+            self.param("kernel", xavier, shape),
+            self.param("bias", nn.initializers.zeros, (self.features,)),
+        )
 
 
 class SPADEResBlock(nn.Module):
@@ -110,17 +143,29 @@ class SPADEResBlock(nn.Module):
     def modulations(self, layout: Layout) -> dict[str, Modulation]:
         """Modulations of the block's normalisations, by their names."""
         names = ["norm_0", "norm_1"] + ["norm_s"] * self.learns_shortcut
-        return {name: getattr(self, name).modulation(layout) for name in names}
+        found = modulations([getattr(self, name) for name in names], layout)
+        return dict(zip(names, found, strict=True))
 
     def __call__(
-        self, x: jax.Array, modulations: dict[str, Modulation], *, train: bool
+        self,
+        x: jax.Array,
+        modulations: dict[str, Modulation],
+        *,
+        train: bool,
+        upsample: bool = False,
     ) -> jax.Array:
-        """Maps `[B, H, W, in_features]` to `[B, H, W, F]`."""
-        shortcut = x
+        """Maps `[B, h, w, in_features]` to `[B, H, W, F]`.
+
+        H and W are h and w, or, with `upsample`, twice as much: what goes in is
+        up-sampled first.
+        """
+        first = {"train": train, "upsample": upsample}
         if self.learns_shortcut:
-            shortcut = self.norm_s(x, modulations["norm_s"], train=train)
+            shortcut = self.norm_s(x, modulations["norm_s"], **first)
             shortcut = self.conv_s(shortcut, train=train)
-        x = leaky_relu(self.norm_0(x, modulations["norm_0"], train=train))
+        else:
+            shortcut = upsample_nearest(x) if upsample else x
+        x = leaky_relu(self.norm_0(x, modulations["norm_0"], **first))
         x = self.conv_0(x, train=train)
         x = leaky_relu(self.norm_1(x, modulations["norm_1"], train=train))
         x = self.conv_1(x, train=train)

@@ -50,7 +50,8 @@ def test_spade_is_norm_then_one_plus_gamma_and_beta(fill, layout, x, kernel):
         "gamma": {"kernel": (kernel, kernel, 4, 3), "bias": (3,)},
         "beta": {"kernel": (kernel, kernel, 4, 3), "bias": (3,)},
     }
-    (gamma, beta), found = apply(variables, layout, x)
+    modulation, found = apply(variables, layout, x)
+    gamma, beta = modulation.at_pixels()
     normalised = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(
         x.var((1, 2), keepdims=True) + 1e-5
     )

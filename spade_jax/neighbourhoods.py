@@ -1,0 +1,112 @@
+"""Finding the distinct neighbourhoods of a layout, on the host.
+
+gamma and beta of a SPADE with KxK kernels depend, at a pixel, on the ids, the edges and
+the picture's border within K - 1 pixels of it. Layouts repeat themselves, so that far
+fewer of these neighbourhoods are distinct than there are pixels (on COCO-Stuff a tenth
+at 256x256), and it is enough to compute one pixel of each: exact algebra, in
+`spade_jax.nets.modulation`. This module finds them.
+
+Plain NumPy, for the threads and processes that read data. Letters: B batch, S shards,
+h, w height and width at a scale, P = B * h * w / S pixels of a shard, K kernel size.
+"""
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+
+from spade_jax.layout import Layout, Neighbourhoods, nearest, scale_name
+
+
+def plan(
+    layout: Layout,
+    sizes: Iterable[tuple[int, int]],
+    *,
+    kernel_size: int,
+    shards: int = 1,
+) -> Layout:
+    """Finds the neighbourhoods of a layout at some scales.
+
+    Args:
+      layout: of NumPy arrays.
+      sizes: (height, width) of the scales, to each of which the layout is resized.
+      kernel_size: K, odd, of both of SPADE's convolutions.
+      shards: parts of the batch that are planned apart: one for each device that the
+        batch will be spread over.
+
+    Returns:
+      The layout with its `plan`.
+
+    Raises:
+      ValueError: the batch is not divisible by the shards.
+    """
+    if len(layout.label) % shards:
+        raise ValueError(
+            f"A batch of {len(layout.label)} layouts cannot be planned for {shards} "
+            "devices: it is not divisible by their number."
+        )
+    found = {}
+    for height, width in sizes:
+        # 0 is for pixels beyond the picture.
+        codes = nearest(np.asarray(layout.label), height, width).astype(np.int64) + 1
+        if layout.edge is not None:
+            codes = 2 * codes + nearest(np.asarray(layout.edge), height, width)
+        parts = [_neighbourhoods(part, kernel_size) for part in np.split(codes, shards)]
+        stacked = Neighbourhoods(*map(np.stack, zip(*parts, strict=True)))
+        found[scale_name(height, width)] = stacked._replace(
+            hidden_index=stacked.hidden_index.reshape(codes.shape),
+            index=stacked.index.reshape(codes.shape),
+        )
+    return layout._replace(plan=found)
+
+
+def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:
+    """Of one shard `[b, h, w]`; `count` is `[2]` and the others have no S."""
+    hidden_at, hidden_index = _distinct(codes, kernel_size)
+    at, index = _distinct(hidden_index.reshape(codes.shape) + 1, kernel_size)
+    count = np.array([len(hidden_at), len(at)], np.int32)
+
+    def fill(rows):
+        return np.pad(rows, (0, codes.size - len(rows)))
+
+    return Neighbourhoods(count, fill(hidden_at), hidden_index, fill(at), index)
+
+
+def _distinct(codes: np.ndarray, kernel_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A pixel of each distinct KxK neighbourhood, and the number of every pixel's.
+
+    Args:
+      codes: integer `[b, h, w]`, positive; beyond it lie zeros.
+      kernel_size: K.
+
+    Returns:
+      int32 `[N]` and `[b * h * w]`.
+    """
+    _, height, width = codes.shape
+    margin = kernel_size // 2
+    padded = np.pad(codes, ((0, 0), (margin, margin), (margin, margin)))
+    offsets = list(itertools.product(range(kernel_size), repeat=2))
+
+    def shifted(dy, dx):
+        return padded[:, dy : dy + height, dx : dx + width].ravel()
+
+    for seed in itertools.count():
+        # A random 64-bit sum stands for the neighbourhood; integers wrap.
+        factors = np.random.default_rng(seed).integers(
+            2**63, size=len(offsets), dtype=np.int64
+        )
+        hashes = np.zeros(codes.size, np.int64)
+        for factor, offset in zip(factors, offsets, strict=True):
+            hashes += factor * shifted(*offset)
+        # Neighbouring pixels are often alike: only the first of a run is sorted.
+        starts = np.flatnonzero(np.diff(hashes, prepend=~hashes[:1]))
+        _, first, number = np.unique(
+            hashes[starts], return_index=True, return_inverse=True
+        )
+        at = starts[first].astype(np.int32)
+        lengths = np.diff(starts, append=codes.size)
+        index = np.repeat(number, lengths).astype(np.int32)
+        # Two neighbourhoods of one sum are all but impossible; this makes it certain.
+        if all((shifted(*o) == shifted(*o)[at][index]).all() for o in offsets):
+            return at, index
+    raise AssertionError("unreachable")
