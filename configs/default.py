@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
             "num_steps": config_dict.placeholder(int),
             "dtype": "float32",  # of the networks' computations: or "bfloat16"
             "remat": False,  # recompute the generator's blocks: less memory, slower
+            # Compute the generator's modulations once a distinct neighbourhood of the
+            # layout: the same result with less work. None: where that is quicker.
+            "factored": config_dict.placeholder(bool),
             "data": {
                 # "folder" reads pictures; "scenes" draws them; the others are built
                 # once from downloaded files: coco_stuff, ade20k, ade20k_outdoor,

@@ -4,7 +4,10 @@ The modules that compute take plain numbers and names; this is where they are re
 of a `ConfigDict` (see `configs/default.py`) for training, evaluation and prediction.
 """
 
+import functools
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
@@ -13,7 +16,12 @@ import optax
 from spade_jax import data, nets
 from spade_jax import perceptual as perceptual_weights
 from spade_jax.layout import Layout
+from spade_jax.neighbourhoods import plan_batch
 from spade_jax.state import Networks, Optimizers, linear_decay
+
+# Where computing distinct neighbourhoods only was measured to be quicker: see the
+# performance section of the README.
+FACTORED_ON = ("cpu",)
 
 
 def num_class_ids(config: ml_collections.ConfigDict) -> int:
@@ -104,6 +112,38 @@ def example_layout(config: ml_collections.ConfigDict) -> Layout:
     label = jnp.zeros((1, height, width), jnp.int32)
     edge = jnp.zeros((1, height, width), bool) if config.data.instances else None
     return Layout(label, edge)
+
+
+def planner(
+    config: ml_collections.ConfigDict, *, shards: int, platform: str
+) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
+    """What adds a plan to batches, or None where layouts are computed densely.
+
+    Args:
+      config: see `configs/default.py`.
+      shards: devices that share a batch of this process.
+      platform: of the devices: "cpu", "gpu" or "tpu".
+
+    Raises:
+      ValueError: `config.factored` is True for a generator without SPADE.
+    """
+    factored, name = config.factored, config.generator.name
+    if factored and name != "spade":
+        raise ValueError(
+            f"config.factored=True needs config.generator.name='spade'; {name!r} has no"
+            " modulations."
+        )
+    if factored is None:
+        factored = name == "spade" and platform in FACTORED_ON
+    if not factored:
+        return None
+    generator = networks(config).generator
+    return functools.partial(
+        plan_batch,
+        sizes=generator.scales(*example_layout(config).size),
+        kernel_size=generator.kernel_size,
+        shards=shards,
+    )
 
 
 def optimizers(

@@ -74,6 +74,7 @@ def evaluate(
             shuffle=False,
             transform=build.preprocess(config, training=False),
             num_epochs=1,
+            finish=build.planner(config, shards=1, platform=jax.default_backend()),
         )
     ):
         real = batch.pop("mask")

@@ -18,7 +18,6 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from spade_jax import build
 from spade_jax.check_data import check_data
 from spade_jax.checkpoint import CheckpointError
 from spade_jax.data import DataError
@@ -71,7 +70,7 @@ def _run(mode: str) -> None:
     if mode in ("train", "check_data") and _CONFIG.value is None:
         raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
-        train(build.with_palette(_CONFIG.value), _workdir())
+        train(_CONFIG.value, _workdir())
     elif mode == "check_data":
         if not check_data(_CONFIG.value, write_report=_WRITE_REPORT.value):
             sys.exit(1)

@@ -7,9 +7,9 @@ every device.
 import collections
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA_AXIS = "data"
@@ -48,12 +48,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, _REPLICATED)
 
 
-def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+def shard_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
     """Puts a process's share of the batch onto its devices.
 
     Args:
-      batch: arrays `[B / processes, ...]`; the processes' shares, in the order of
-        their indices, are the global batch.
+      batch: a tree of arrays `[B / processes, ...]`; the processes' shares, in the
+        order of their indices, are the global batch.
       mesh: see `make_mesh`.
 
     Returns:
@@ -62,22 +62,23 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
     Raises:
       TypeError: an array holds strings, which devices do not.
     """
-    for name, values in batch.items():
+    sharding = NamedSharding(mesh, _BATCH)
+
+    def put(path, values):
         if values.dtype.kind in "OSU":
             raise TypeError(
-                f"The batch's {name!r} is of dtype {values.dtype}, which devices cannot"
-                " hold. Keep it on the host: leave it out of the batch."
+                f"The batch's {jax.tree_util.keystr(path)} is of dtype {values.dtype},"
+                " which devices cannot hold. Keep it on the host: leave it out of the"
+                " batch."
             )
-    sharding = NamedSharding(mesh, _BATCH)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, values)
-        for name, values in batch.items()
-    }
+        return jax.make_array_from_process_local_data(sharding, values)
+
+    return jax.tree.map_with_path(put, dict(batch))
 
 
 def prefetch(
-    batches: Iterable[Mapping[str, np.ndarray]], mesh: Mesh, *, size: int = 2
-) -> Iterator[dict[str, jax.Array]]:
+    batches: Iterable[Mapping[str, Any]], mesh: Mesh, *, size: int = 2
+) -> Iterator[dict[str, Any]]:
     """Puts batches onto the devices before they are asked for.
 
     Transfers to devices are asynchronous, so those of the batches ahead go on while the

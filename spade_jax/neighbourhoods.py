@@ -11,7 +11,8 @@ h, w height and width at a scale, P = B * h * w / S pixels of a shard, K kernel 
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,19 @@ def plan(
     return layout._replace(plan=found)
 
 
+def plan_batch(
+    batch: Mapping[str, Any],
+    *,
+    sizes: Sequence[tuple[int, int]],
+    kernel_size: int,
+    shards: int = 1,
+) -> dict[str, Any]:
+    """Adds a `plan` to a batch with `label` and possibly `edge`; see `plan`."""
+    layout = Layout(batch["label"], batch.get("edge"))
+    planned = plan(layout, sizes, kernel_size=kernel_size, shards=shards)
+    return {**batch, "plan": planned.plan}
+
+
 def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:
     """Of one shard `[b, h, w]`; `count` is `[2]` and the others have no S."""
     hidden_at, hidden_index = _distinct(codes, kernel_size)
@@ -92,11 +106,8 @@ def _distinct(codes: np.ndarray, kernel_size: int) -> tuple[np.ndarray, np.ndarr
 
     for seed in itertools.count():
         # A random 64-bit sum stands for the neighbourhood; integers wrap.
-        factors = np.random.default_rng(seed).integers(
-            2**63, size=len(offsets), dtype=np.int64
-        )
         hashes = np.zeros(codes.size, np.int64)
-        for factor, offset in zip(factors, offsets, strict=True):
+        for factor, offset in zip(_factors(seed, len(offsets)), offsets, strict=True):
             hashes += factor * shifted(*offset)
         # Neighbouring pixels are often alike: only the first of a run is sorted.
         starts = np.flatnonzero(np.diff(hashes, prepend=~hashes[:1]))
@@ -110,3 +121,7 @@ def _distinct(codes: np.ndarray, kernel_size: int) -> tuple[np.ndarray, np.ndarr
         if all((shifted(*o) == shifted(*o)[at][index]).all() for o in offsets):
             return at, index
     raise AssertionError("unreachable")
+
+
+def _factors(seed: int, count: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(2**63, size=count, dtype=np.int64)

@@ -76,11 +76,18 @@ def predict(
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     latents = _Latents(model, style=style, seed=seed, num_samples=num_samples)
-    generate = jax.jit(
-        lambda layout, *z: model.networks.generator.apply(
-            model.generator, layout, *z, train=False
+    generator = model.networks.generator
+
+    @jax.jit
+    def modulate(layout):
+        return generator.apply(model.generator, layout, method="modulations")
+
+    @jax.jit
+    def generate(layout, modulations, *z):
+        return generator.apply(
+            model.generator, layout, *z, modulations=modulations, train=False
         )
-    )
+
     palette = pictures.full_palette(
         model.config.data.palette, build.num_class_ids(model.config)
     )
@@ -95,12 +102,15 @@ def predict(
         transform=transform,
         num_epochs=1,
         names=True,
+        finish=build.planner(model.config, shards=1, platform=jax.default_backend()),
     ):
         layout = layout_of(batch)
+        # With several samples what depends on the layout alone is computed once.
+        inputs = (layout, modulate(layout)) if num_samples > 1 else (layout, None)
         columns = [pictures.paint(batch["label"], palette)]
         for sample in range(num_samples):
             z = latents.draw(first, len(batch["label"]), sample)
-            columns.append(pictures.to_uint8(jax.device_get(generate(layout, *z))))
+            columns.append(pictures.to_uint8(jax.device_get(generate(*inputs, *z))))
         for i in np.flatnonzero(batch["mask"]):
             name = str(batch["name"][i])
             files = _file_names(name, num_samples)

@@ -1,5 +1,6 @@
 """From a work dir to a model that can be used: evaluation, prediction, notebooks."""
 
+import dataclasses
 import os
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import ml_collections
 
 from spade_jax import build, checkpoint, mesh
+from spade_jax.nets import frozen
 from spade_jax.state import Networks, TrainState, create_state
 
 
@@ -15,7 +17,8 @@ class Model(NamedTuple):
 
     Attributes:
       config: what made it; class names, palette and resolution among the rest.
-      networks: modules without a device axis.
+      networks: modules without a device axis; generator and encoder without spectral
+        norm, which is divided out of their variables.
       generator: variables of the generator, with averaged weights where they exist.
       encoder: variables of the encoder, or None without a VAE.
       step: iterations it was trained for.
@@ -43,11 +46,17 @@ def load_model(workdir: str | os.PathLike[str], *, step: int | None = None) -> M
             ),
             step=step,
         )
+    generator, generator_variables = frozen(
+        networks.generator, state.generator_variables
+    )
+    encoder, encoder_variables = None, None
+    if networks.encoder is not None:
+        encoder, encoder_variables = frozen(networks.encoder, state.encoder_variables)
     return Model(
         config=config,
-        networks=networks,
-        generator=state.generator_variables,
-        encoder=state.encoder_variables,
+        networks=dataclasses.replace(networks, generator=generator, encoder=encoder),
+        generator=generator_variables,
+        encoder=encoder_variables,
         step=int(state.step),
     )
 

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,14 +60,16 @@ def train(
     if checkpoint.has_checkpoint(workdir):
         with checkpoint.Checkpoints(workdir, keep=config.keep_checkpoints) as saved:
             checkpoint.check_architecture(saved.config(), config, workdir=workdir)
+    config = build.with_palette(config)
     devices = mesh.make_mesh()
+    platform = devices.devices.flat[0].platform
     mesh.check_batch_size(config.batch_size, devices.size)
 
     # ---- Data -----------------------------------------------------------------------
     source = build.source(config, config.data.train_split)
     transform = build.preprocess(config, training=True)
     data.check(source, transform=transform)
-    examples = _example_batch(config)
+    examples = _example_batch(config, platform=platform)
     steps_per_epoch = max(1, len(source) // config.batch_size)
     num_steps = config.num_steps
     if num_steps is None:
@@ -137,6 +140,9 @@ def train(
             process_count=jax.process_count(),
             workers=config.data.workers,
             start_batch=first_step,
+            finish=build.planner(
+                config, shards=len(devices.local_devices), platform=platform
+            ),
         )
         on_devices = mesh.prefetch(batches, devices)
         pending: PendingLosses = []
@@ -272,7 +278,9 @@ def make_step(
     )
 
 
-def _example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+def _example_batch(
+    config: ml_collections.ConfigDict, *, platform: str
+) -> dict[str, Any]:
     """The validation examples that the pictures of progress show, evenly spaced."""
     source = build.source(config, config.data.val_split)
     count = min(config.num_samples, len(source))
@@ -284,6 +292,7 @@ def _example_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
             seed=config.seed,
             shuffle=False,
             transform=build.preprocess(config, training=False),
+            finish=build.planner(config, shards=1, platform=platform),
         )
     )
     return dict(batch)

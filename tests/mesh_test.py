@@ -51,7 +51,7 @@ def test_batch_is_split_over_the_devices_in_order():
 
 
 def test_strings_are_refused():
-    message = r"batch's 'name' is of dtype <U1, .* leave it out of the batch"
+    message = r"batch's \['name'\] is of dtype <U1, .* leave it out of the batch"
     batch = {"label": np.zeros((2, 3), np.int32), "name": np.array(["a", "b"])}
     with pytest.raises(TypeError, match=message):
         mesh.shard_batch(batch, mesh.make_mesh(jax.devices()[:2]))

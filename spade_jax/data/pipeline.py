@@ -41,6 +41,7 @@ def batches(
     start_batch: int = 0,
     num_epochs: int | None = None,
     names: bool = False,
+    finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> grain.DatasetIterator[dict[str, np.ndarray]]:
     """Iterates over this process' share of the global batches.
 
@@ -70,6 +71,8 @@ def batches(
       start_batch: the number of the first batch, counted over all epochs.
       num_epochs: None goes on for ever.
       names: whether batches hold the examples' names.
+      finish: a last step, from batch to batch, by the thread or process that reads
+        the batch. Picklable if `workers` > 0.
 
     Returns:
       An iterator over dicts, where b = batch_size / process_count:
@@ -105,6 +108,8 @@ def batches(
         ds = ds[: -(-real // batch_size) * batch_size]
     local = batch_size // process_count
     ds = ds.batch(local, batch_fn=functools.partial(_stack, names=names))
+    if finish is not None:
+        ds = ds.map(finish)
     ds = ds[start_batch * process_count + process_index :: process_count]
 
     threads = max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // max(1, workers)))

@@ -171,7 +171,7 @@ def _hidden_tables(table, bias, codes, plan, parts):
         rows = neighbours(start) + first
         hidden = jax.nn.relu(_rows(flat, rows).sum(1) + bias)
         return [
-            jax.lax.dynamic_update_slice(t, part, (start + 1, 0))
+            jax.lax.dynamic_update_slice_in_dim(t, part, start + 1, axis=0)
             for t, part in zip(tables, jnp.split(hidden, parts, -1), strict=True)
         ]
 
@@ -245,7 +245,7 @@ def _modulation_tables(hidden, kernel, bias, plan):
         inputs = _rows(hidden, neighbours(start))
         outputs = inputs.reshape(len(inputs), -1) @ matrix + bias
         return [
-            jax.lax.dynamic_update_slice(t, part, (start, 0))
+            jax.lax.dynamic_update_slice_in_dim(t, part, start, axis=0)
             for t, part in zip(tables, jnp.split(outputs, 2, -1), strict=True)
         ]
 

@@ -1,0 +1,209 @@
+"""The factored modulation is the dense one: values and gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spade_jax.data import edges
+from spade_jax.data.example import decode_map
+from spade_jax.layout import Layout
+from spade_jax.neighbourhoods import plan
+from spade_jax.nets import SPADEGenerator, modulation
+from spade_jax.nets.modulation import Kernel, ModulationWeights, modulate
+
+CLASSES, HIDDEN, FEATURES = 5, 4, (3, 6)
+SHAPE = (2, 9, 12)
+
+
+def weights_of(kernel_size, *, edges, seed=0):
+    """Of two SPADEs that see one layout."""
+    random = np.random.default_rng(seed)
+
+    def kernel(inputs, outputs):
+        shape = (kernel_size, kernel_size, inputs, outputs)
+        scale = 1 / np.sqrt(np.prod(shape[:-1]))
+        return Kernel(
+            scale * random.standard_normal(shape), random.standard_normal(outputs)
+        )
+
+    found = [
+        ModulationWeights(
+            kernel(CLASSES + edges, HIDDEN), kernel(HIDDEN, f), kernel(HIDDEN, f)
+        )
+        for f in FEATURES
+    ]
+    return jax.tree.map(lambda x: x.astype(np.float32), found)
+
+
+def value_and_gradients():
+    """A jitted function of (weights, layout): modulations, and gradients of them."""
+
+    def value(weights, layout):
+        found = modulate(
+            layout, weights, num_classes=CLASSES, dtype=weights[0].gamma.kernel.dtype
+        )
+        pixels = [m.at_pixels() for m in found]
+        # Every value has a weight of its own.
+        scalar = sum(
+            (jnp.sin(x) * jnp.arange(x.size).reshape(x.shape) / x.size).sum()
+            for x in jax.tree.leaves(pixels)
+        )
+        return scalar, pixels
+
+    return jax.jit(jax.value_and_grad(value, has_aux=True))
+
+
+def assert_each_near(ours, theirs):
+    """Every array to 1e-4 of its largest value.
+
+    Or, as a bias before a norm has gradients of rounding errors, to 1e-6 of the largest
+    value of all.
+    """
+    largest = max(np.abs(y).max() for y in jax.tree.leaves(theirs))
+    for (path, x), y in zip(
+        jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True
+    ):
+        near = 1e-4 * max(np.abs(y).max(), 1e-2 * largest)
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(x, y, rtol=0, atol=near, err_msg=name)
+
+
+@st.composite
+def layouts(draw, *, edges):
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["one class", "patches", "noise", "no class"]))
+    label = random.integers(0, CLASSES, SHAPE).astype(np.int32)
+    if kind == "one class":
+        label[:] = draw(st.integers(0, CLASSES - 1))
+    elif kind == "patches":
+        label = label[:, ::3, ::4].repeat(3, 1).repeat(4, 2)
+    elif kind == "no class":
+        # Ids that are no classes have no plane.
+        label[0, :3] = draw(st.sampled_from([-1, CLASSES, 99]))
+    share = draw(st.sampled_from([0.0, 0.05, 0.5]))
+    # Only a pixel of a class is an edge in data.
+    edge = (random.random(SHAPE) < share) & (label >= 0) & (label < CLASSES)
+    return Layout(label, edge if edges else None)
+
+
+@pytest.mark.parametrize("chunk", [32, 1024])
+@pytest.mark.parametrize("edges", [False, True])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_factored_equals_dense(monkeypatch, relative_error, kernel_size, edges, chunk):
+    monkeypatch.setattr(modulation, "_CHUNK", chunk)
+    weights = weights_of(kernel_size, edges=edges)
+    compute = value_and_gradients()
+
+    @settings(max_examples=12, deadline=None)
+    @given(layouts(edges=edges))
+    def equal(layout):
+        planned = plan(layout, [layout.size], kernel_size=kernel_size)
+        (_, dense), of_dense = compute(weights, layout)
+        (_, factored), of_factored = compute(weights, planned)
+        assert relative_error(factored, dense) < 1e-5
+        assert_each_near(of_factored, of_dense)
+
+    equal()
+
+
+def test_gradients_are_right_in_float64(relative_error):
+    with jax.enable_x64(True):
+        weights = jax.tree.map(np.float64, weights_of(3, edges=True))
+        random = np.random.default_rng(1)
+        layout = Layout(
+            random.integers(0, 2, SHAPE).astype(np.int32), random.random(SHAPE) < 0.1
+        )
+        planned = plan(layout, [layout.size], kernel_size=3)
+        compute = value_and_gradients()
+        (_, dense), of_dense = compute(weights, layout)
+        (_, factored), of_factored = compute(weights, planned)
+        assert relative_error(factored, dense) < 1e-13
+        assert relative_error(of_factored, of_dense) < 1e-12
+
+
+def test_real_layouts(shared, relative_error):
+    weights = weights_of(3, edges=True)
+    compute = value_and_gradients()
+    for stem in ("000000000139", "000000001490"):
+        part = slice(60, 180, 2), slice(100, 260, 2)
+        folder = shared / "coco_stuff_sample"
+        label = decode_map(folder / "val_label" / f"{stem}.png", where=stem)[part]
+        instance = decode_map(folder / "val_inst" / f"{stem}.png", where=stem)[part]
+        layout = Layout((label % CLASSES)[None], edges(instance)[None])
+        planned = plan(layout, [layout.size], kernel_size=3)
+        count = planned.neighbourhoods.count[0, 1]
+        assert count < 0.8 * label.size
+        (_, dense), of_dense = compute(weights, layout)
+        (_, factored), of_factored = compute(weights, planned)
+        assert relative_error(factored, dense) < 1e-5
+        assert_each_near(of_factored, of_dense)
+
+
+def test_a_plan_for_other_shards_is_refused():
+    layout = Layout(np.zeros(SHAPE, np.int32))
+    planned = plan(layout, [layout.size], kernel_size=3, shards=2)
+    with pytest.raises(ValueError, match="planned for 2 devices, but seen by one"):
+        modulate(
+            planned,
+            weights_of(3, edges=False),
+            num_classes=CLASSES,
+            dtype=jnp.float32,
+        )
+
+
+@pytest.mark.parametrize(
+    ("norm", "upsampling", "edges", "size"),
+    [
+        ("spectralspadesyncbatch3x3", "normal", True, (64, 96)),
+        ("spadeinstance3x3", "more", False, (64, 128)),
+        ("spectralspadebatch1x1", "most", True, (128, 256)),
+        ("spadesyncbatch5x5", "normal", True, (64, 64)),
+    ],
+)
+def test_generator_is_the_same_with_a_plan(
+    fill, make_batch, relative_error, norm, upsampling, edges, size
+):
+    generator = SPADEGenerator(
+        CLASSES, width=2, hidden=3, norm=norm, upsampling=upsampling
+    )
+    batch = make_batch(2, *size, CLASSES, edges=edges)
+    layout = Layout(batch["label"], batch.get("edge"))
+    planned = plan(layout, generator.scales(*size), kernel_size=generator.kernel_size)
+    assert {f"{h}x{w}" for h, w in generator.scales(*size)} == planned.plan.keys()
+    init = functools.partial(generator.init, train=False)
+    variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
+    params = variables.pop("params")
+
+    @jax.jit
+    def run(params, layout):
+        def objective(params):
+            image, stats = generator.apply(
+                {"params": params, **variables},
+                layout,
+                train=True,
+                mutable=list(variables),
+            )
+            return (image * batch["image"]).sum(), (image, stats)
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    gradients, (image, stats) = run(params, planned)
+    expected_gradients, (expected, expected_stats) = run(params, layout)
+    assert_each_near({"image": image, **stats}, {"image": expected, **expected_stats})
+    assert_each_near(gradients, expected_gradients)
+
+    @jax.jit
+    def given_modulations(layout):
+        known = generator.apply({"params": params}, layout, method="modulations")
+        apply = functools.partial(
+            generator.apply, {"params": params, **variables}, layout, train=False
+        )
+        return apply(modulations=known), apply()
+
+    cached, whole = given_modulations(planned)
+    assert relative_error(cached, whole) < 1e-6
