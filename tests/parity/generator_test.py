@@ -1,10 +1,13 @@
 """Generators against the official ones: every setting, both modes, all buffers."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
 
 from spade_jax.convert import to_official
+from spade_jax.neighbourhoods import plan
 
 SPADE = (
     "syncbatch_normal",
@@ -36,8 +39,11 @@ def in_their_order(module, output, theirs):
     return nchw(picture).reshape(theirs.shape)
 
 
-@pytest.mark.parametrize("setting", [*SPADE, "pix2pixhd_bonus"])
-def test_generator(setting, golden, model, variables, layout, compare):
+@pytest.mark.parametrize(
+    ("setting", "factored"),
+    [*itertools.product(SPADE, [False, True]), ("pix2pixhd_bonus", False)],
+)
+def test_generator(setting, factored, golden, model, variables, layout, compare):
     file = golden(f"generator_{setting}")
     arrays = file.arrays
     config, networks = model(file)
@@ -47,6 +53,9 @@ def test_generator(setting, golden, model, variables, layout, compare):
     scene = layout(arrays["label"], arrays.get("instance"))
     planes = scene.planes(module.num_classes)
     np.testing.assert_array_equal(nchw(planes), arrays["semantics"])
+    if factored:
+        sizes = module.scales(*scene.size)
+        scene = plan(scene, sizes, kernel_size=module.kernel_size)
     inputs = (scene,) if "z" not in arrays else (scene, arrays["z"])
 
     evaluate = jax.jit(lambda v: module.apply(v, *inputs, train=False))

@@ -12,7 +12,7 @@ import pytest
 
 from spade_jax import build, nets, step
 from spade_jax.convert import to_official
-from spade_jax.layout import Layout
+from spade_jax.neighbourhoods import plan_batch
 from spade_jax.nets.encoder import sample_latent
 from spade_jax.state import NetState, TrainState
 
@@ -54,7 +54,10 @@ def recording(optimizer):
 class Run:
     """A golden run, ready to be repeated here."""
 
-    def __init__(self, file, config, networks, *, perceptual, variables, nhwc, layout):
+    def __init__(
+        self, file, config, networks, *, factored, perceptual, variables, nhwc, layout
+    ):
+        self.factored = factored
         self.file, self.networks = file, networks
         self.dtype = networks.generator.dtype
         self.letters = [x for x in LETTERS if getattr(networks, LETTERS[x])]
@@ -126,6 +129,13 @@ class Run:
         batch = {"label": scene.label}
         if self.edges:
             batch["edge"] = scene.edge
+        if self.factored:
+            generator = self.networks.generator
+            batch = plan_batch(
+                batch,
+                sizes=generator.scales(*scene.size),
+                kernel_size=generator.kernel_size,
+            )
         return batch | {"image": self.nhwc(arrays["image_u8"]).astype(self.dtype)}
 
     def _generate(self, state, batch):
@@ -141,7 +151,7 @@ class Run:
             latent = forward(state.encoder, self.networks.encoder, batch["image"])
             noise = self.noise(state.step, "generator", len(batch["label"]))
             inputs = (sample_latent(*latent, noise),)
-        layout = Layout(batch["label"], batch.get("edge"))
+        layout = step.layout_of(batch)
         return forward(state.generator, self.networks.generator, layout, *inputs)
 
     def advance(self, i):
@@ -164,7 +174,7 @@ class Run:
 
 @pytest.fixture
 def run(golden, model, vgg19, variables, nhwc, layout):
-    def make(name, dtype):
+    def make(name, dtype, *, factored=False):
         file = golden(f"train_{name}")
         config, networks = model(file, dtype)
         perceptual = None
@@ -174,6 +184,7 @@ def run(golden, model, vgg19, variables, nhwc, layout):
             file,
             config,
             networks,
+            factored=factored,
             perceptual=perceptual,
             variables=variables,
             nhwc=nhwc,
@@ -220,11 +231,14 @@ def zero_gradient_keys(file):
     return {key.split("/")[1] for key in file.meta["theoretically_zero_gradient_keys"]}
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_float64(name, golden, run, compare):
+@pytest.mark.parametrize(
+    ("name", "factored"),
+    [*((name, False) for name in RUNS), ("hinge_feat", True)],
+)
+def test_float64(name, factored, golden, run, compare):
     with jax.enable_x64(True):
         truth = golden(f"train_{name}_f64")
-        mine = run(name, "float64")
+        mine = run(name, "float64", factored=factored)
         file = mine.file
         skipped = {"G": not_reproducible(file)}
         for i in range(file.meta["iters"]):
