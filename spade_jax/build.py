@@ -115,7 +115,11 @@ def example_layout(config: ml_collections.ConfigDict) -> Layout:
 
 
 def planner(
-    config: ml_collections.ConfigDict, *, shards: int, platform: str
+    config: ml_collections.ConfigDict,
+    *,
+    shards: int,
+    platform: str,
+    tight: bool = False,
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
     """What adds a plan to batches, or None where layouts are computed densely.
 
@@ -123,6 +127,7 @@ def planner(
       config: see `configs/default.py`.
       shards: devices that share a batch of this process.
       platform: of the devices: "cpu", "gpu" or "tpu".
+      tight: see `neighbourhoods.plan`.
 
     Raises:
       ValueError: `config.factored` is True for a generator without SPADE.
@@ -143,6 +148,7 @@ def planner(
         sizes=generator.scales(*example_layout(config).size),
         kernel_size=generator.kernel_size,
         shards=shards,
+        tight=tight,
     )
 
 

@@ -74,7 +74,9 @@ def evaluate(
             shuffle=False,
             transform=build.preprocess(config, training=False),
             num_epochs=1,
-            finish=build.planner(config, shards=1, platform=jax.default_backend()),
+            finish=build.planner(
+                config, shards=1, platform=jax.default_backend(), tight=True
+            ),
         )
     ):
         real = batch.pop("mask")

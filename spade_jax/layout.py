@@ -26,9 +26,10 @@ class Neighbourhoods(NamedTuple):
 
     Attributes:
       count: int32 `[S, 2]`, distinct neighbourhoods of the two levels.
-      hidden_at: int32 `[S, P]`, a pixel of each one of the first level.
+      hidden_at: int32 `[S, M]`, a pixel of each one of the first level; M and N are P,
+        or less where that is enough.
       hidden_index: int32 `[B, h, w]`, for each pixel its number in `hidden_at`.
-      at: int32 `[S, P]`, a pixel of each one of the second level.
+      at: int32 `[S, N]`, a pixel of each one of the second level.
       index: int32 `[B, h, w]`, for each pixel its number in `at`.
     """
 

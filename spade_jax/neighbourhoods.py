@@ -18,6 +18,9 @@ import numpy as np
 
 from spade_jax.layout import Layout, Neighbourhoods, nearest, scale_name
 
+# Of fewer pixels tables are never shortened: it would save nothing.
+_SMALL = 2**14
+
 
 def plan(
     layout: Layout,
@@ -25,6 +28,7 @@ def plan(
     *,
     kernel_size: int,
     shards: int = 1,
+    tight: bool = False,
 ) -> Layout:
     """Finds the neighbourhoods of a layout at some scales.
 
@@ -34,6 +38,9 @@ def plan(
       kernel_size: K, odd, of both of SPADE's convolutions.
       shards: parts of the batch that are planned apart: one for each device that the
         batch will be spread over.
+      tight: make tables of a quarter or half the rows there are pixels where that is
+        enough: less memory, but a compilation for every length that occurs, and
+        processes that disagree on it cannot compute together.
 
     Returns:
       The layout with its `plan`.
@@ -53,6 +60,8 @@ def plan(
         if layout.edge is not None:
             codes = 2 * codes + nearest(np.asarray(layout.edge), height, width)
         parts = [_neighbourhoods(part, kernel_size) for part in np.split(codes, shards)]
+        if tight:
+            parts = _tightened(parts)
         stacked = Neighbourhoods(*map(np.stack, zip(*parts, strict=True)))
         found[scale_name(height, width)] = stacked._replace(
             hidden_index=stacked.hidden_index.reshape(codes.shape),
@@ -67,10 +76,11 @@ def plan_batch(
     sizes: Sequence[tuple[int, int]],
     kernel_size: int,
     shards: int = 1,
+    tight: bool = False,
 ) -> dict[str, Any]:
     """Adds a `plan` to a batch with `label` and possibly `edge`; see `plan`."""
     layout = Layout(batch["label"], batch.get("edge"))
-    planned = plan(layout, sizes, kernel_size=kernel_size, shards=shards)
+    planned = plan(layout, sizes, kernel_size=kernel_size, shards=shards, tight=tight)
     return {**batch, "plan": planned.plan}
 
 
@@ -84,6 +94,18 @@ def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:
         return np.pad(rows, (0, codes.size - len(rows)))
 
     return Neighbourhoods(count, fill(hidden_at), hidden_index, fill(at), index)
+
+
+def _tightened(parts: list[Neighbourhoods]) -> list[Neighbourhoods]:
+    pixels = parts[0].at.size
+    if pixels < _SMALL:
+        return parts
+    most = np.max([part.count for part in parts], axis=0)
+    rows = [next(r for r in (pixels // 4, pixels // 2, pixels) if r >= n) for n in most]
+    return [
+        part._replace(hidden_at=part.hidden_at[: rows[0]], at=part.at[: rows[1]])
+        for part in parts
+    ]
 
 
 def _distinct(codes: np.ndarray, kernel_size: int) -> tuple[np.ndarray, np.ndarray]:

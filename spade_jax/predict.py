@@ -102,7 +102,9 @@ def predict(
         transform=transform,
         num_epochs=1,
         names=True,
-        finish=build.planner(model.config, shards=1, platform=jax.default_backend()),
+        finish=build.planner(
+            model.config, shards=1, platform=jax.default_backend(), tight=True
+        ),
     ):
         layout = layout_of(batch)
         # With several samples what depends on the layout alone is computed once.

@@ -126,6 +126,28 @@ def test_a_collision_of_hashes_is_found(monkeypatch):
     assert asked == [0, 1, 0, 1]
 
 
+def test_tight_tables_are_as_short_as_the_layout_allows():
+    label = np.zeros((2, 128, 128), np.int32)
+    label[1, :64] = np.random.default_rng(0).integers(0, 9, (64, 128))
+    layout = Layout(label)
+    sizes = [(32, 32), (128, 128)]
+    found = plan(layout, sizes, kernel_size=3, tight=True)
+    full = plan(layout, sizes, kernel_size=3)
+    pixels = 2 * 128 * 128
+    assert found.neighbourhoods.at.shape == (1, pixels // 2)
+    assert full.neighbourhoods.at.shape == (1, pixels)
+    count = full.neighbourhoods.count[0, 1]
+    assert pixels // 4 < count <= pixels // 2
+    np.testing.assert_array_equal(
+        found.neighbourhoods.at[0, :count], full.neighbourhoods.at[0, :count]
+    )
+    np.testing.assert_array_equal(found.neighbourhoods.index, full.neighbourhoods.index)
+    assert found.plan["32x32"].at.shape == (1, 2 * 32 * 32)
+    # Shards are of one length, that of the fullest.
+    apart = plan(layout, sizes, kernel_size=3, shards=2, tight=True).neighbourhoods
+    assert apart.at.shape == (2, pixels // 2)
+
+
 def test_plan_batch_adds_a_plan_and_survives_pickling():
     batch = {"label": np.zeros((2, 4, 4), np.int32), "image": np.ones((2, 4, 4, 3))}
     planned = pickle.loads(

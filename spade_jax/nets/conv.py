@@ -38,6 +38,8 @@ def conv(
       upsample: zeros between input pixels (`upsample - 1` of them); with it this
         is a transposed convolution.
     """
+    if _is_product(x, kernel, strides, padding, upsample):
+        return _conv_by_patches(x, kernel.astype(x.dtype))
     if isinstance(padding, int):
         if strides == 1 and 2 * padding >= kernel.shape[0]:
             # The output is larger than the input. XLA's CPU backend then computes the
@@ -53,6 +55,36 @@ def conv(
         lhs_dilation=(upsample, upsample),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+# With no more pixels than these a convolution is bound by reading its kernel, which a
+# single matrix product does best.
+_FEW_PIXELS = 256
+
+
+def _is_product(x, kernel, strides, padding, upsample) -> bool:
+    """Whether a matrix product is the better way to compute a convolution."""
+    size = kernel.shape[0]
+    few = x.shape[0] * x.shape[1] * x.shape[2] <= _FEW_PIXELS
+    plain = strides == upsample == 1 and padding == "SAME"
+    return plain and (size == 1 or (few and size % 2 == 1))
+
+
+def _conv_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv` of stride 1 and padding "SAME" as one matrix product."""
+    size, _, _, features = kernel.shape
+    _, height, width, _ = x.shape
+    margin = size // 2
+    x = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    patches = jnp.concatenate(
+        [
+            x[:, dy : dy + height, dx : dx + width]
+            for dy in range(size)
+            for dx in range(size)
+        ],
+        axis=-1,
+    )
+    return patches @ kernel.reshape(-1, features)
 
 
 class SpectralNorm(nn.Module):

@@ -1,17 +1,18 @@
-"""gamma and beta of SPADE, from a layout and the weights: dense, or factored.
+"""Gamma and beta of SPADE, from a layout and the weights: dense, or factored.
 
 Dense is the paper's definition: two convolutions over the planes of the layout.
-Factored is the same function computed once for every distinct neighbourhood of the
+Factored is the same function, computed once for every distinct neighbourhood of the
 layout (`spade_jax.neighbourhoods`) and looked up at the pixels: the first convolution
-as a sum of table look-ups, the second as a matrix product. `modulate` takes the second
-way where the layout brings a plan.
+as a sum of rows of its kernel, the second as a matrix product. `modulate` takes the
+second way where the layout brings a plan.
 
 The loops below run over as many rows as there are neighbourhoods in *this* layout, so
 that one compiled program serves all layouts of a size. Their gradients are written out,
 because a loop of unknown length has no automatic one.
 
-Letters: B batch, h, w height and width, P = B * h * w, K kernel size, C classes, I
-planes, D hidden features, F features.
+Letters: B batch, h, w height and width, M and N rows of tables for neighbourhoods of
+the first and the second level, R rows of a chunk, K kernel size, T = K * K taps, C
+classes, I planes, D hidden features, F features.
 """
 
 import functools
@@ -25,7 +26,7 @@ from spade_jax.layout import Layout, Neighbourhoods
 from spade_jax.nets.conv import conv
 
 # Rows of a table that are computed at a time.
-_CHUNK = 1024
+_CHUNK = 512
 
 
 class Kernel(NamedTuple):
@@ -48,7 +49,7 @@ class Modulation(NamedTuple):
 
     Attributes:
       gamma: activations are scaled by `1 + gamma`: `[B, h, w, F]`, or, with `index`,
-        a table `[P, F]` of which each pixel takes a row.
+        a table `[N, F]` of which each pixel takes a row.
       beta: then shifted by `beta`; as `gamma`.
       index: int32 `[B, h, w]`, row numbers, or None.
     """
@@ -78,258 +79,273 @@ def modulate(
       weights: one for each SPADE, all of the same K.
       num_classes: C.
       dtype: of the computation and the result.
+
+    Raises:
+      ValueError: the layout's plan is for several devices.
     """
-    shared = Kernel(
-        jnp.concatenate([w.shared.kernel for w in weights], axis=-1).astype(dtype),
-        jnp.concatenate([w.shared.bias for w in weights]).astype(dtype),
-    )
-    second = [
-        Kernel(
-            jnp.concatenate([w.gamma.kernel, w.beta.kernel], axis=-1).astype(dtype),
-            jnp.concatenate([w.gamma.bias, w.beta.bias]).astype(dtype),
-        )
-        for w in weights
-    ]
+    weights = jax.tree.map(lambda x: x.astype(dtype), list(weights))
     if layout.neighbourhoods is not None:
-        return _factored(layout, shared, second, num_classes=num_classes)
-    hidden = jax.nn.relu(
-        conv(layout.planes(num_classes, dtype), shared.kernel) + shared.bias
-    )
+        return [_factored(layout, w, num_classes) for w in weights]
+    # One convolution over the many planes for all, and one a SPADE for gamma and beta.
+    shared = _side_by_side(*(w.shared for w in weights))
+    hidden = jax.nn.relu(_conv(layout.planes(num_classes, dtype), shared))
     parts = jnp.split(hidden, len(weights), axis=-1)
     return [
-        Modulation(*jnp.split(conv(part, kernel) + bias, 2, axis=-1))
-        for part, (kernel, bias) in zip(parts, second, strict=True)
+        Modulation(*jnp.split(_conv(part, _side_by_side(w.gamma, w.beta)), 2, axis=-1))
+        for part, w in zip(parts, weights, strict=True)
     ]
+
+
+def _conv(x: jax.Array, kernel: Kernel) -> jax.Array:
+    return conv(x, kernel.kernel) + kernel.bias
+
+
+def _side_by_side(*kernels: Kernel) -> Kernel:
+    return Kernel(*(jnp.concatenate(x, axis=-1) for x in zip(*kernels, strict=True)))
 
 
 def _factored(
-    layout: Layout, shared: Kernel, second: Sequence[Kernel], *, num_classes: int
-) -> list[Modulation]:
+    layout: Layout, weights: ModulationWeights, num_classes: int
+) -> Modulation:
     plan = layout.neighbourhoods
     if plan.count.shape[0] != 1:
         raise ValueError(
             f"This layout is planned for {plan.count.shape[0]} devices, but seen by"
             " one: plan it with shards=1, or shard it over the mesh."
         )
-    tables = _hidden_tables(
-        _lookup_table(shared.kernel, num_classes, edges=layout.edge is not None),
-        shared.bias,
-        _codes(layout, num_classes),
-        plan,
-        len(second),
-    )
-    return [
-        Modulation(*_modulation_tables(table, *kernel, plan), plan.index)
-        for table, kernel in zip(tables, second, strict=True)
-    ]
+    hidden = _hidden_table(weights.shared, layout, num_classes)
+    gamma, beta = _modulation_tables(hidden, weights.gamma, weights.beta, plan)
+    return Modulation(gamma, beta, plan.index)
 
 
-def _lookup_table(kernel: jax.Array, num_classes: int, *, edges: bool) -> jax.Array:
-    """What each code adds to the hidden layer: `[K * K, codes, D]`.
-
-    A code is the class id, or twice it plus the edge; the last one is for pixels
-    beyond the picture, which add nothing.
-    """
-    taps = kernel.reshape(-1, *kernel.shape[2:])
-    if edges:
-        of_class, of_edge = taps[:, :num_classes], taps[:, num_classes:]
-        taps = jnp.stack([of_class, of_class + of_edge], axis=2)
-        taps = taps.reshape(len(taps), -1, taps.shape[-1])
-    return jnp.pad(taps, ((0, 0), (0, 1), (0, 0)))
+# --- The first level: from the planes of the layout to the hidden layer ---------------
 
 
-def _codes(layout: Layout, num_classes: int) -> jax.Array:
-    """int32 `[B, h, w]`, rows of `_lookup_table`."""
-    label, beyond = layout.label, num_classes
-    if layout.edge is not None:
-        label, beyond = 2 * label + layout.edge, 2 * num_classes
-    # As in `Layout.planes`, an id that is no class is nothing.
-    return jnp.where((label >= 0) & (label < beyond), label, beyond)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _hidden_tables(table, bias, codes, plan, parts):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _hidden_table(shared: Kernel, layout: Layout, num_classes: int) -> jax.Array:
     """The hidden layer at the first level's neighbourhoods.
 
     Args:
-      table: `[K * K, codes, D * parts]`.
-      bias: `[D * parts]`.
-      codes: int32 `[B, h, w]`.
-      plan: of the layout.
-      parts: number of SPADEs, whose hidden layers lie side by side.
+      shared: the first convolution.
+      layout: with a plan at its size.
+      num_classes: C.
 
     Returns:
-      For each SPADE `[P + 1, D]`: row 0 is zero, for pixels beyond the picture, and
-      row n + 1 is that of neighbourhood n.
+      `[M + 1, D]`: row 0 is zero, for pixels beyond the picture, and row n + 1 is that
+      of neighbourhood n.
     """
-    taps, num_codes, features = table.shape
-    flat = table.reshape(-1, features)
-    first = num_codes * jnp.arange(taps)
-    neighbours = _neighbours(codes, plan.hidden_at[0], taps, outside=num_codes - 1)
+    plan, features = layout.neighbourhoods, shared.bias.size
+    around = _planes_around(layout, shared.kernel, num_classes)
+    rows = shared.kernel.reshape(-1, features)
+    of_edge = shared.kernel[:, :, -1].reshape(-1, features)
 
-    def compute(start, _, tables):
-        rows = neighbours(start) + first
-        hidden = jax.nn.relu(_rows(flat, rows).sum(1) + bias)
-        return [
-            jax.lax.dynamic_update_slice_in_dim(t, part, start + 1, axis=0)
-            for t, part in zip(tables, jnp.split(hidden, parts, -1), strict=True)
-        ]
+    def compute(start, _, table):
+        row, is_class, is_edge = around(start)
+        hidden = (_rows(rows, row) * is_class[..., None]).sum(1) + shared.bias
+        if is_edge is not None:
+            hidden += is_edge @ of_edge
+        return _write(table, jax.nn.relu(hidden), start + 1)
 
-    size, width = codes.size, features // parts
-    tables = [_empty(size + 1, width, table.dtype).at[0].set(0) for _ in range(parts)]
-    return _in_chunks(compute, plan.count[0, 0], size, tables)
-
-
-def _hidden_tables_forward(table, bias, codes, plan, parts):
-    tables = _hidden_tables(table, bias, codes, plan, parts)
-    return tables, (table, codes, plan, tables)
+    size = plan.hidden_at.shape[1]
+    table = _empty(size + 1, features, shared.bias.dtype).at[0].set(0)
+    return _in_chunks(compute, plan.count[0, 0], size, table)
 
 
-def _hidden_tables_backward(parts, residuals, gradients):
-    table, codes, plan, tables = residuals
-    taps, num_codes, features = table.shape
-    first = num_codes * jnp.arange(taps)
-    neighbours = _neighbours(codes, plan.hidden_at[0], taps, outside=num_codes - 1)
-    rows_at_once = min(_CHUNK, codes.size)
+def _hidden_table_forward(shared, layout, num_classes):
+    table = _hidden_table(shared, layout, num_classes)
+    return table, (shared, layout, table)
+
+
+def _hidden_table_backward(num_classes, residuals, gradient):
+    shared, layout, table = residuals
+    plan, features = layout.neighbourhoods, shared.bias.size
+    around = _planes_around(layout, shared.kernel, num_classes)
+    taps = shared.kernel.shape[0] ** 2
+    dtype = _sum_dtype(gradient)
 
     def compute(start, new, sums):
-        of_table, of_bias = sums
-        gradient = jnp.concatenate(
-            [
-                jnp.where(_slice(t, start + 1, rows_at_once) > 0, g, 0)
-                for t, g in (
-                    (t, _slice(g, start + 1, rows_at_once))
-                    for t, g in zip(tables, gradients, strict=True)
-                )
-            ],
-            axis=-1,
-        ).astype(of_bias.dtype)
-        gradient = jnp.where(new[:, None], gradient, 0)
-        spread = jnp.broadcast_to(gradient[:, None], (len(new), taps, features))
-        of_table = of_table.at[neighbours(start) + first].add(
-            spread, mode="promise_in_bounds"
+        of_rows, of_edge, of_bias = sums
+        row, is_class, is_edge = around(start)
+        active = new[:, None] & (_read(table, start + 1, len(new)) > 0)
+        g = jnp.where(active, _read(gradient, start + 1, len(new)), 0).astype(dtype)
+        of_rows = of_rows.at[row].add(
+            g[:, None] * is_class[..., None], mode="promise_in_bounds"
         )
-        return of_table, of_bias + gradient.sum(0)
+        if is_edge is not None:
+            of_edge += is_edge.T.astype(dtype) @ g
+        return of_rows, of_edge, of_bias + g.sum(0)
 
-    sum_dtype = jnp.promote_types(table.dtype, jnp.float32)
-    sums = (
-        jnp.zeros((taps * num_codes, features), sum_dtype),
-        jnp.zeros((features,), sum_dtype),
+    sums = tuple(
+        jnp.zeros(shape, dtype)
+        for shape in ((shared.kernel.size // features, features), (taps, features))
     )
-    of_table, of_bias = _in_chunks(compute, plan.count[0, 0], codes.size, sums)
-    of_table = of_table.reshape(table.shape).astype(table.dtype)
-    return of_table, of_bias.astype(table.dtype), None, None
+    of_rows, of_edge, of_bias = _in_chunks(
+        compute,
+        plan.count[0, 0],
+        plan.hidden_at.shape[1],
+        (*sums, jnp.zeros(features, dtype)),
+    )
+    of_kernel = of_rows.reshape(shared.kernel.shape)
+    of_kernel = of_kernel.at[:, :, -1].add(
+        of_edge.reshape(*shared.kernel.shape[:2], features)
+    )
+    return _cast(Kernel(of_kernel, of_bias), shared), None
 
 
-_hidden_tables.defvjp(_hidden_tables_forward, _hidden_tables_backward)
+_hidden_table.defvjp(_hidden_table_forward, _hidden_table_backward)
+
+
+def _planes_around(
+    layout: Layout, kernel: jax.Array, num_classes: int
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array | None]]:
+    """Which rows of a kernel `[T * I, D]` a neighbourhood adds up.
+
+    Returns:
+      A function from the start of a chunk to
+        int32 `[R, T]`, the row of each tap's class;
+        `[R, T]`, 1 where there is one: within the picture and, as in `Layout.planes`,
+          for ids that are classes; else 0;
+        `[R, T]`, 1 at edges, or None for a layout without them.
+    """
+    size, _, planes, _ = kernel.shape
+    at = layout.neighbourhoods.hidden_at[0]
+    labels = _around(layout.label, at, size, outside=-1)
+    edges = None
+    if layout.edge is not None:
+        edges = _around(layout.edge.astype(kernel.dtype), at, size, outside=0)
+
+    def around(start):
+        label = labels(start)
+        is_class = (label >= 0) & (label < num_classes)
+        row = planes * jnp.arange(size * size) + jnp.where(is_class, label, 0)
+        is_edge = None if edges is None else edges(start)
+        return row, is_class.astype(kernel.dtype), is_edge
+
+    return around
+
+
+# --- The second level: from the hidden layer to gamma and beta ------------------------
 
 
 @jax.custom_vjp
-def _modulation_tables(hidden, kernel, bias, plan):
-    """Modulations at the second level's neighbourhoods.
+def _modulation_tables(
+    hidden: jax.Array, gamma: Kernel, beta: Kernel, plan: Neighbourhoods
+) -> tuple[jax.Array, jax.Array]:
+    """Gamma and beta at the second level's neighbourhoods.
 
     Args:
-      hidden: `[P + 1, D]`, of `_hidden_tables`.
-      kernel: `[K, K, D, 2 * F]`.
-      bias: `[2 * F]`.
+      hidden: of `_hidden_table`.
+      gamma: the convolution that makes gamma.
+      beta: the convolution that makes beta.
       plan: of the layout.
 
     Returns:
-      gamma and beta, each `[P, F]`.
+      `[N, F]` of each.
     """
-    size, features = plan.index.size, kernel.shape[-1] // 2
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    neighbours = _second_neighbours(plan, kernel)
+    kernels = (gamma, beta)
+    around = _hidden_around(plan, gamma)
 
     def compute(start, _, tables):
-        inputs = _rows(hidden, neighbours(start))
-        outputs = inputs.reshape(len(inputs), -1) @ matrix + bias
-        return [
-            jax.lax.dynamic_update_slice_in_dim(t, part, start, axis=0)
-            for t, part in zip(tables, jnp.split(outputs, 2, -1), strict=True)
-        ]
+        inputs = _rows(hidden, around(start))
+        inputs = inputs.reshape(len(inputs), -1)
+        return tuple(
+            _write(table, inputs @ _matrix(k) + k.bias, start)
+            for table, k in zip(tables, kernels, strict=True)
+        )
 
-    tables = [_empty(size, features, hidden.dtype) for _ in range(2)]
+    size = plan.at.shape[1]
+    tables = tuple(_empty(size, k.bias.size, hidden.dtype) for k in kernels)
     return _in_chunks(compute, plan.count[0, 1], size, tables)
 
 
-def _modulation_tables_forward(hidden, kernel, bias, plan):
-    return _modulation_tables(hidden, kernel, bias, plan), (hidden, kernel, plan)
+def _modulation_tables_forward(hidden, gamma, beta, plan):
+    return _modulation_tables(hidden, gamma, beta, plan), (hidden, gamma, beta, plan)
 
 
 def _modulation_tables_backward(residuals, gradients):
-    hidden, kernel, plan = residuals
-    size = plan.index.size
-    rows_at_once = min(_CHUNK, size)
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    neighbours = _second_neighbours(plan, kernel)
-    sum_dtype = jnp.promote_types(hidden.dtype, jnp.float32)
+    hidden, *kernels, plan = residuals
+    around = _hidden_around(plan, kernels[0])
+    dtype = _sum_dtype(hidden)
 
     def compute(start, new, sums):
-        of_hidden, of_matrix, of_bias = sums
-        rows = neighbours(start)
-        gradient = jnp.concatenate(
-            [_slice(g, start, rows_at_once) for g in gradients], axis=-1
-        )
-        gradient = jnp.where(new[:, None], gradient, 0)
-        inputs = _rows(hidden, rows).reshape(rows_at_once, -1)
-        of_inputs = jnp.matmul(
-            gradient, matrix.T, preferred_element_type=sum_dtype
-        ).reshape(*rows.shape, -1)
-        return (
-            of_hidden.at[rows].add(of_inputs, mode="promise_in_bounds"),
-            of_matrix
-            + jnp.matmul(inputs.T, gradient, preferred_element_type=sum_dtype),
-            of_bias + gradient.sum(0, dtype=sum_dtype),
-        )
+        of_hidden, *of_kernels = sums
+        row = around(start)
+        inputs = _rows(hidden, row).reshape(len(new), -1)
+        of_inputs, found = 0, []
+        for k, gradient, (matrix, bias) in zip(
+            kernels, gradients, of_kernels, strict=True
+        ):
+            g = jnp.where(new[:, None], _read(gradient, start, len(new)), 0)
+            of_inputs += _product(g, _matrix(k), (1, 1), dtype)
+            matrix += _product(inputs, g, (0, 0), dtype)
+            found.append((matrix, bias + g.sum(0, dtype=dtype)))
+        of_inputs = of_inputs.reshape(*row.shape, -1)
+        of_hidden = of_hidden.at[row].add(of_inputs, mode="promise_in_bounds")
+        return of_hidden, *found
 
-    sums = (
-        jnp.zeros(hidden.shape, sum_dtype),
-        jnp.zeros(matrix.shape, sum_dtype),
-        jnp.zeros(matrix.shape[-1:], sum_dtype),
+    of_hidden, *of_kernels = _in_chunks(
+        compute,
+        plan.count[0, 1],
+        plan.at.shape[1],
+        (
+            jnp.zeros(hidden.shape, dtype),
+            *(
+                (jnp.zeros(_matrix(k).shape, dtype), jnp.zeros(k.bias.shape, dtype))
+                for k in kernels
+            ),
+        ),
     )
-    found = _in_chunks(compute, plan.count[0, 1], size, sums)
-    of_hidden, of_matrix, of_bias = (f.astype(hidden.dtype) for f in found)
-    return of_hidden, of_matrix.reshape(kernel.shape), of_bias, None
+    of_gamma, of_beta = (
+        _cast(Kernel(matrix.reshape(k.kernel.shape), bias), k)
+        for (matrix, bias), k in zip(of_kernels, kernels, strict=True)
+    )
+    return of_hidden.astype(hidden.dtype), of_gamma, of_beta, None
 
 
 _modulation_tables.defvjp(_modulation_tables_forward, _modulation_tables_backward)
 
 
-def _second_neighbours(plan: Neighbourhoods, kernel: jax.Array):
-    taps = kernel.shape[0] * kernel.shape[1]
-    return _neighbours(plan.hidden_index + 1, plan.at[0], taps, outside=0)
+def _hidden_around(plan: Neighbourhoods, kernel: Kernel):
+    """From the start of a chunk to int32 `[R, T]`, rows of the hidden table."""
+    size = kernel.kernel.shape[0]
+    return _around(plan.hidden_index + 1, plan.at[0], size, outside=0)
 
 
-def _neighbours(
-    values: jax.Array, at: jax.Array, taps: int, *, outside: int
+def _matrix(kernel: Kernel) -> jax.Array:
+    return kernel.kernel.reshape(-1, kernel.bias.size)
+
+
+# --- Shared parts ---------------------------------------------------------------------
+
+
+def _around(
+    values: jax.Array, at: jax.Array, size: int, *, outside: int
 ) -> Callable[[jax.Array], jax.Array]:
-    """The KxK values around a chunk of pixels.
+    """The KxK values around the pixels of a chunk.
 
     Args:
-      values: int32 `[B, h, w]`.
-      at: int32 `[P]`, pixels.
-      taps: K * K.
+      values: `[B, h, w]`.
+      at: int32, pixels.
+      size: K.
       outside: the value beyond the picture.
 
     Returns:
-      A function from the chunk's start in `at` to int32 `[chunk, K * K]`.
+      A function from the chunk's start in `at` to `[R, T]`.
     """
     _, height, width = values.shape
-    size = round(taps**0.5)
     margin = size // 2
     pad = ((0, 0), (margin, margin), (margin, margin))
     padded = jnp.pad(values, pad, constant_values=outside)
-    row = padded.shape[2]
-    offsets = (row * jnp.arange(size)[:, None] + jnp.arange(size)).reshape(-1)
-    rows_at_once = min(_CHUNK, at.size)
+    padded_width = padded.shape[2]
+    offset = padded_width * jnp.arange(size)[:, None] + jnp.arange(size)
+    chunk = min(_CHUNK, at.size)
 
     def around(start):
-        pixel = _slice(at, start, rows_at_once)
+        pixel = _read(at, start, chunk)
         y, x = pixel // width, pixel % width
         # Each picture before this one has 2 * margin rows more than pixels.
-        corner = (y + 2 * margin * (y // height)) * row + x
-        return _rows(padded.reshape(-1), corner[:, None] + offsets)
+        corner = (y + 2 * margin * (y // height)) * padded_width + x
+        return _rows(padded.reshape(-1), corner[:, None] + offset.reshape(-1))
 
     return around
 
@@ -340,20 +356,19 @@ def _in_chunks(compute, count: jax.Array, size: int, init):
     Args:
       compute: `compute(start, new, carry) -> carry` for the chunk from row `start`.
         The last chunk ends with the rows even where that makes it overlap the one
-        before; `new`, bool `[chunk]`, tells which of its rows count and are not done.
+        before; `new`, bool `[R]`, tells which of its rows count and are not done.
       count: int32 scalar.
       size: number of rows there are.
       init: the first carry.
     """
-    rows_at_once = min(_CHUNK, size)
+    chunk = min(_CHUNK, size)
 
     def body(i, carry):
-        start = jnp.minimum(i * rows_at_once, size - rows_at_once)
-        row = start + jnp.arange(rows_at_once)
-        new = (row >= i * rows_at_once) & (row < count)
-        return compute(start, new, carry)
+        start = jnp.minimum(i * chunk, size - chunk)
+        row = start + jnp.arange(chunk)
+        return compute(start, (row >= i * chunk) & (row < count), carry)
 
-    return jax.lax.fori_loop(0, -(-count // rows_at_once), body, init)
+    return jax.lax.fori_loop(0, -(-count // chunk), body, init)
 
 
 def _empty(rows: int, features: int, dtype: jnp.dtype) -> jax.Array:
@@ -361,9 +376,29 @@ def _empty(rows: int, features: int, dtype: jnp.dtype) -> jax.Array:
     return jax.lax.empty((rows, features), dtype)
 
 
-def _slice(x: jax.Array, start: jax.Array, rows: int) -> jax.Array:
+def _read(x: jax.Array, start: jax.Array, rows: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(x, start, rows)
+
+
+def _write(table: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(table, rows, start, axis=0)
 
 
 def _rows(table: jax.Array, index: jax.Array) -> jax.Array:
     return table.at[index].get(mode="promise_in_bounds")
+
+
+def _product(
+    x: jax.Array, y: jax.Array, axes: tuple[int, int], dtype: jnp.dtype
+) -> jax.Array:
+    """Of two matrices over one axis of each, summed in `dtype`."""
+    dims = (((axes[0],), (axes[1],)), ((), ()))
+    return jax.lax.dot_general(x, y, dims, preferred_element_type=dtype)
+
+
+def _sum_dtype(x: jax.Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _cast(gradient: Kernel, like: Kernel) -> Kernel:
+    return jax.tree.map(lambda g, x: g.astype(x.dtype), gradient, like)

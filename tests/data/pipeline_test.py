@@ -62,6 +62,7 @@ def assert_same(found, expected):
         assert a.keys() == b.keys()
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])
+            assert a[key].dtype == b[key].dtype
 
 
 def test_batch_has_the_documented_arrays():
@@ -81,6 +82,17 @@ def test_batch_has_the_documented_arrays():
 def test_optional_arrays_are_absent():
     (batch,) = take(1, Numbers(4), batch_size=2, names=False)
     assert batch.keys() == {"image", "label"}
+
+
+def test_finish_sees_each_batch_before_its_images_are_floats():
+    def finish(batch):
+        assert batch["image"].dtype == np.uint8
+        return batch | {"largest": batch["image"].max(axis=(1, 2, 3))}
+
+    arguments = {"batch_size": 2, "shuffle": False}
+    found = take(2, Numbers(4), finish=finish, **arguments)
+    assert [batch.pop("largest").tolist() for batch in found] == [[0, 1], [2, 3]]
+    assert_same(found, take(2, Numbers(4), **arguments))
 
 
 def test_every_epoch_is_a_new_order_of_all_examples():

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from spade_jax.layout import Layout
+from spade_jax.nets import SPADEGenerator
 from spade_jax.nets.conv import (
     Conv,
     ConvNorm,
     LayoutConv,
     SpectralNorm,
     conv,
+    frozen,
     leaky_relu,
     reflect_pad,
     upsample_nearest,
@@ -54,10 +56,28 @@ def test_conv(size, options):
     np.testing.assert_allclose(found, slow_conv(x, kernel, **options), atol=1e-4)
 
 
-def test_same_padding_is_the_default():
-    x, kernel = normal(2, 6, 7, 3), normal(5, 5, 3, 4, seed=1)
+# With few pixels a convolution is computed as a product of matrices.
+@pytest.mark.parametrize("pixels", [(6, 7), (13, 12)])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_same_padding_is_the_default(size, pixels):
+    x, kernel = normal(2, *pixels, 3), normal(size, size, 3, 4, seed=1)
+    weights = normal(2, *pixels, 4, seed=2)
+
+    def pull_back(convolve):
+        return jax.grad(
+            lambda x, kernel: (convolve(x, kernel) * weights).sum(), argnums=(0, 1)
+        )(x, kernel)
+
+    def reference(x, kernel):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=dimensions
+        )
+
+    for ours, theirs in zip(pull_back(conv), pull_back(reference), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
     np.testing.assert_allclose(
-        conv(x, kernel), slow_conv(x, kernel, padding=2), atol=1e-4
+        conv(x, kernel), slow_conv(x, kernel, padding=size // 2), atol=1e-4
     )
 
 
@@ -187,6 +207,23 @@ def test_spectral_gradient_treats_the_vectors_as_constants():
     np.testing.assert_allclose(
         jax.grad(loss)(kernel)[0, 0], expected, rtol=1e-3, atol=1e-5
     )
+
+
+def test_frozen_networks_compute_the_same_without_spectral_norm(fill):
+    layout = Layout(np.arange(2 * 32 * 32, dtype=np.int32).reshape(2, 32, 32) // 99 % 4)
+    module = SPADEGenerator(4, width=2, hidden=3)
+    init = functools.partial(module.init, train=False)
+    variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
+    plain, without = frozen(module, variables)
+    assert plain.norm == "spadesyncbatch3x3"
+    assert without.keys() == {"params", "batch_stats"}
+    expected = module.apply(variables, layout, train=False)
+    found = plain.apply(without, layout, train=False)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # What has no spectral norm is left alone, and so is what was given.
+    assert without["params"]["to_image"] is variables["params"]["to_image"]
+    assert frozen(plain, without)[1].keys() == without.keys()
+    assert "spectral" in variables
 
 
 @pytest.mark.parametrize("edges", [True, False])

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +135,24 @@ def test_batch_norm_variance_does_not_cancel():
         {"batch_stats": STATS}, x, train=True, mutable=["batch_stats"]
     )
     assert np.asarray(y).std((0, 1, 2)) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_batch_norm_before_up_sampling_is_that_after_it(synchronised):
+    x = random_images()
+    module = BatchNorm(synchronised=synchronised)
+    variables = module.init(jax.random.key(0), x, train=True)
+    apply = functools.partial(
+        module.apply, variables, train=True, mutable=["batch_stats"]
+    )
+    small, small_stats = apply(x, repeats=4)
+    large, large_stats = apply(x.repeat(2, 1).repeat(2, 2))
+    np.testing.assert_allclose(small.repeat(2, 1).repeat(2, 2), large, atol=1e-5)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7),
+        small_stats,
+        large_stats,
+    )
 
 
 def test_batch_norm_of_one_value_is_refused():

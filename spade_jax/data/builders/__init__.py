@@ -5,8 +5,9 @@ made from files that the user downloads, because their licences want it so; `sce
 draws itself. A module is imported only when its dataset is asked for: TensorFlow
 Datasets takes seconds to import and may not be installed.
 
+The first training builds its dataset. `tfds build` does so ahead of time (the `tfds`
+command of TFDS 4.9.10 needs `pip install apache-beam`):
+
     tfds build spade_jax/data/builders/coco_stuff.py --manual_dir=DIR \
         --file_format=array_record
-
-builds one ahead of time; otherwise the first training does.
 """

@@ -266,42 +266,10 @@ def test_annotations_of_the_other_split_are_refused(folders):
         open_coco(folders)
 
 
-def outlines(region: np.ndarray) -> list[list[float]]:
-    """The runs of a region's rows as polygons."""
-    steps = np.diff(np.pad(region, ((0, 0), (1, 1))).astype(int), axis=1)
-    starts, ends = np.argwhere(steps == 1), np.argwhere(steps == -1)
-    return [
-        rectangle(left, row, right - 1, row)
-        for (row, left), (_, right) in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
-
-
-def test_real_pictures_have_the_official_edges(shared, tmp_path):
+def test_real_pictures_have_the_official_edges(shared, coco_manual):
     sample = shared / "coco_stuff_sample"
-    manual = tmp_path / "manual"
-    (manual / "annotations").mkdir(parents=True)
-    for split in ("train", "val"):
-        shutil.copytree(sample / f"{split}_img", manual / f"{split}2017")
-        shutil.copytree(
-            sample / f"{split}_label", manual / "stuffthingmaps" / f"{split}2017"
-        )
-        listed, annotations = [], []
-        for file in sorted((sample / f"{split}_inst").iterdir()):
-            number = int(file.stem)
-            listed.append({"id": number, "file_name": f"{file.stem}.jpg"})
-            label = decode_map(sample / f"{split}_label" / file.name, where="label")
-            instance = decode_map(file, where="instance")
-            # The official script has drawn object 0, 1, ... over the labels.
-            annotations += [
-                annotation(number, *outlines(instance == drawn))
-                for drawn in range(instance[instance != label].max() + 1)
-            ]
-        content = {"images": listed, "annotations": annotations}
-        (manual / "annotations" / f"instances_{split}2017.json").write_text(
-            json.dumps(content)
-        )
     for split, count in (("train", 13), ("val", 8)):
-        source = open_coco(manual, split)
+        source = open_coco(coco_manual, split)
         assert len(source) == count
         for example in map(source.__getitem__, range(count)):
             image = sample / f"{split}_img" / f"{example.name}.jpg"
