@@ -18,6 +18,10 @@ import numpy as np
 
 from spade_jax.layout import Layout, Neighbourhoods, nearest, scale_name
 
+# With a larger share of distinct neighbourhoods, at the largest scale, computing every
+# pixel is as quick; benchmarks/versus_pytorch.py shows where the two meet.
+DENSE_ABOVE = 0.6
+
 # Of fewer pixels tables are never shortened: it would save nothing.
 _SMALL = 2**14
 
@@ -38,12 +42,13 @@ def plan(
       kernel_size: K, odd, of both of SPADE's convolutions.
       shards: parts of the batch that are planned apart: one for each device that the
         batch will be spread over.
-      tight: make tables of a quarter or half the rows there are pixels where that is
-        enough: less memory, but a compilation for every length that occurs, and
-        processes that disagree on it cannot compute together.
+      tight: fit the plan to the layout: tables have a quarter or half the rows there
+        are pixels where that is enough, and a layout like noise has no plan. Less
+        memory and work, but a compilation for every length that occurs, and processes
+        that disagree on it cannot compute together.
 
     Returns:
-      The layout with its `plan`.
+      The layout with its `plan`, or without where that is quicker (if `tight`).
 
     Raises:
       ValueError: the batch is not divisible by the shards.
@@ -67,6 +72,9 @@ def plan(
             hidden_index=stacked.hidden_index.reshape(codes.shape),
             index=stacked.index.reshape(codes.shape),
         )
+    largest = max(found.values(), key=lambda scale: scale.index.size)
+    if tight and largest.count[:, 1].sum() > DENSE_ABOVE * largest.index.size:
+        return layout
     return layout._replace(plan=found)
 
 
@@ -81,7 +89,7 @@ def plan_batch(
     """Adds a `plan` to a batch with `label` and possibly `edge`; see `plan`."""
     layout = Layout(batch["label"], batch.get("edge"))
     planned = plan(layout, sizes, kernel_size=kernel_size, shards=shards, tight=tight)
-    return {**batch, "plan": planned.plan}
+    return dict(batch) if planned.plan is None else {**batch, "plan": planned.plan}
 
 
 def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:

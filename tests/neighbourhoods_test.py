@@ -148,6 +148,14 @@ def test_tight_tables_are_as_short_as_the_layout_allows():
     assert apart.at.shape == (2, pixels // 2)
 
 
+def test_a_layout_like_noise_has_no_tight_plan():
+    label = np.random.default_rng(0).integers(0, 9, (1, 16, 16), dtype=np.int32)
+    arguments = {"sizes": [(8, 8), (16, 16)], "kernel_size": 3}
+    assert plan(Layout(label), **arguments, tight=True).plan is None
+    assert plan(Layout(label), **arguments).plan is not None
+    assert plan_batch({"label": label}, **arguments, tight=True).keys() == {"label"}
+
+
 def test_plan_batch_adds_a_plan_and_survives_pickling():
     batch = {"label": np.zeros((2, 4, 4), np.int32), "image": np.ones((2, 4, 4, 3))}
     planned = pickle.loads(
