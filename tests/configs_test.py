@@ -19,39 +19,29 @@ EPOCHS = {
 SIZES = {"cityscapes": (256, 512), "scenes": (64, 64)}
 
 
-@pytest.fixture(
-    params=[
-        "ade20k",
-        "ade20k_outdoor",
-        "camvid",
-        "cityscapes",
-        "coco",
-        "default",
-        "facades",
-        "folder",
-        "landscapes",
-        "scenes",
-    ]
+NAMES = (
+    "ade20k",
+    "ade20k_outdoor",
+    "camvid",
+    "cityscapes",
+    "coco",
+    "default",
+    "facades",
+    "folder",
+    "landscapes",
+    "scenes",
 )
+
+
+@pytest.fixture(params=NAMES)
 def recipe(request):
     name = request.param
     return name, importlib.import_module(f"configs.{name}").get_config()
 
 
-def test_every_recipe_is_tested(repository, request):
+def test_every_recipe_is_tested(repository):
     files = {path.stem for path in (repository / "configs").glob("*.py")}
-    assert files - {"__init__"} == {
-        "ade20k",
-        "ade20k_outdoor",
-        "camvid",
-        "cityscapes",
-        "coco",
-        "default",
-        "facades",
-        "folder",
-        "landscapes",
-        "scenes",
-    }
+    assert files - {"__init__"} == set(NAMES)
 
 
 def test_makes_pictures_of_the_size_it_loads(recipe):
