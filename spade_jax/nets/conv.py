@@ -5,7 +5,9 @@ as the official recipe does. Letters: B batch, H height, W width, I input
 features, F output features, K kernel size.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax.layout import Layout
+from spade_jax.nets import winograd
 from spade_jax.nets.norm import Norm, NormSpec
 
 xavier = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
@@ -113,17 +116,37 @@ class SpectralNorm(nn.Module):
         return _unit(jax.random.normal(self.make_rng("params"), (size,)))
 
 
-def frozen(module: nn.Module, variables) -> tuple[nn.Module, dict]:
-    """Divides spectral norms out once, for a network that is only used any more.
+def frozen(
+    module: nn.Module, variables, *, inputs: Sequence[Any] = ()
+) -> tuple[nn.Module, dict]:
+    """Prepares a network that is only used any more.
+
+    Spectral norms are divided out. With `inputs`, kernels are transformed for
+    `spade_jax.nets.winograd` where that is quicker for inputs of these shapes, on a
+    CPU; other shapes can be used just as well. Such kernels take four times the memory.
 
     Args:
       module: of `spade_jax.nets`, with a norm's name as its attribute `norm`.
       variables: of the module.
+      inputs: of a call, or what `jax.eval_shape` takes in their place.
 
     Returns:
       The module without spectral norm and its variables; in evaluation they compute
       what the given ones do.
     """
+    module, collections = _without_spectral_norm(module, variables)
+    params, transformed = flatten_dict(collections["params"]), {}
+    for path, shape in _convolved_shapes(module, collections, inputs).items():
+        name = (*path, "kernel")
+        if winograd.pays(shape, params[name].shape):
+            transformed[name] = jax.jit(winograd.transform)(params.pop(name))
+    if transformed:
+        collections["params"] = unflatten_dict(params)
+        collections["winograd"] = unflatten_dict(transformed)
+    return module, collections
+
+
+def _without_spectral_norm(module: nn.Module, variables) -> tuple[nn.Module, dict]:
     collections = dict(variables)
     params = flatten_dict(collections["params"])
     vectors = flatten_dict(collections.pop("spectral", {}))
@@ -134,6 +157,26 @@ def frozen(module: nn.Module, variables) -> tuple[nn.Module, dict]:
         params[*path[:-1], "kernel"] = kernel / _sigma(matrix, u, v)
     collections["params"] = unflatten_dict(params)
     return module.clone(norm=module.norm.removeprefix("spectral")), collections
+
+
+def _convolved_shapes(
+    module: nn.Module, variables, inputs: Sequence[Any]
+) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """By the paths of the `Conv`s that Winograd's filters could replace: of inputs."""
+    shapes = {}
+
+    def record(call, args, kwargs, context):
+        conv = context.module
+        if isinstance(conv, Conv) and conv.is_plain and conv.dtype == jnp.float32:
+            shapes[conv.path] = args[0].shape
+        return call(*args, **kwargs)
+
+    if inputs:
+        with nn.intercept_methods(record):
+            jax.eval_shape(
+                functools.partial(module.apply, train=False), variables, *inputs
+            )
+    return shapes
 
 
 class Conv(nn.Module):
@@ -159,24 +202,36 @@ class Conv(nn.Module):
     spectral: bool = False
     dtype: jnp.dtype = jnp.float32
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has stride 1 and an output of the input's size."""
+        return (self.strides, self.padding, self.upsample) == (1, "SAME", 1)
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps `[B, H, W, I]` to `[B, H', W', F]`; `train` matters to `spectral`."""
+        x = x.astype(self.dtype)
+        if self.has_variable("winograd", "kernel"):  # made by `frozen`
+            y = winograd.conv(x, self.get_variable("winograd", "kernel"))
+        else:
+            y = self._convolve(x, train=train)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + bias.astype(y.dtype)
+        return y
+
+    def _convolve(self, x: jax.Array, *, train: bool) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", xavier, shape)
         if self.spectral:
             kernel = SpectralNorm(name="spectral_norm")(kernel, train=train)
-        y = conv(
-            x.astype(self.dtype),
+        return conv(
+            x,
             kernel,
             strides=self.strides,
             padding=self.padding,
             upsample=self.upsample,
         )
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y = y + bias.astype(y.dtype)
-        return y
 
 
 class ConvNorm(nn.Module):

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 from spade_jax.layout import Layout, Neighbourhoods
 from spade_jax.nets.conv import conv
 
-# Rows of a table that are computed at a time.
-_CHUNK = 512
+# Rows of a table that are computed at a time. More leave more of the last chunk unused,
+# and fewer make products that are too small.
+_CHUNK = 256
 
 
 class Kernel(NamedTuple):

@@ -69,6 +69,29 @@ def parse_norm(name: str) -> NormSpec:
     return NormSpec((match[2] or "none").replace("_", ""), bool(match[1]))
 
 
+class Moments(NamedTuple):
+    """Mean and biased variance of each feature, at least float32 `[F]`."""
+
+    mean: jax.Array
+    var: jax.Array
+
+
+def moments(x: jax.Array, *, axis_name: str | None) -> Moments:
+    """Moments of `[B, H, W, F]` over (B, H, W).
+
+    Args:
+      x: this device's share of the values.
+      axis_name: over which devices share them; None for one device.
+    """
+    x = _at_least_float32(x)
+    # Two passes: the variance of mean-free values does not cancel in float32.
+    mean = _pmean(x.mean((0, 1, 2)), axis_name)
+    # The variance is least at the mean, so its gradient with respect to that is zero.
+    # Saying so spares the way back one of its reductions over devices.
+    residuals = x - jax.lax.stop_gradient(mean)
+    return Moments(mean, _pmean(jnp.square(residuals).mean((0, 1, 2)), axis_name))
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over (B, H, W), as `torch.nn.BatchNorm2d` computes it.
 
@@ -90,12 +113,35 @@ class BatchNorm(nn.Module):
     synchronised: bool = True
     affine: bool = False
 
+    def moments(self, x: jax.Array) -> Moments:
+        """Of `[B, H, W, F]`, such as a training call normalises it by."""
+        return moments(x, axis_name=self._sync_axis)
+
+    @property
+    def _sync_axis(self) -> str | None:
+        return self.axis_name if self.synchronised and self._is_parallel else None
+
+    @property
+    def _is_parallel(self) -> bool:
+        return self.axis_name is not None and not self.is_initializing()
+
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, repeats: int = 1) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        repeats: int = 1,
+        known: Moments | None = None,
+    ) -> jax.Array:
         """Normalises `[B, H, W, F]`; same shape and dtype back.
 
-        With `repeats` each value stands for so many equal ones, as before nearest
-        up-sampling: that changes the unbiased variance only.
+        Args:
+          x: this device's share of the batch.
+          train: normalise by the batch's moments, and advance the running ones.
+          repeats: each value stands for so many equal ones, as before nearest
+            up-sampling: that changes the unbiased variance only.
+          known: the batch's moments, if they are at hand.
         """
         features = x.shape[-1]
         mean_var = self.variable("batch_stats", "mean", jnp.zeros, (features,))
@@ -109,25 +155,19 @@ class BatchNorm(nn.Module):
         if not train:
             return _normalise(x, mean_var.value, var_var.value, scale, bias)
 
-        axis_name = None if self.is_initializing() else self.axis_name
-        sync_axis = axis_name if self.synchronised else None
-        stats_input = _at_least_float32(x)
-        # Two passes: the variance of mean-free values does not cancel in float32.
-        mean = _pmean(stats_input.mean((0, 1, 2)), sync_axis)
-        var = _pmean(jnp.square(stats_input - mean).mean((0, 1, 2)), sync_axis)
-
+        mean, var = self.moments(x) if known is None else known
         if not self.is_initializing():
             count = x.size // features * repeats
-            if sync_axis is not None:
-                count *= jax.lax.axis_size(sync_axis)
+            if self._sync_axis is not None:
+                count *= jax.lax.axis_size(self._sync_axis)
             if count == 1:
                 raise ValueError(
                     "batch norm in training needs more than one value per feature,"
                     f" but the input is {x.shape}: use a larger batch or image."
                 )
             running = (mean, var * (count / (count - 1)))
-            if axis_name is not None and not self.synchronised:
-                running = jax.lax.pmean(running, axis_name)
+            if self._is_parallel and not self.synchronised:
+                running = jax.lax.pmean(running, self.axis_name)
             for variable, value in zip((mean_var, var_var), running, strict=True):
                 value = jax.lax.stop_gradient(value).astype(variable.value.dtype)
                 variable.value = MOMENTUM * variable.value + (1 - MOMENTUM) * value
@@ -160,19 +200,33 @@ class Norm(nn.Module):
     axis_name: str | None = None
     affine: bool = False
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, repeats: int = 1) -> jax.Array:
+    def setup(self):
+        if self.kind in ("batch", "syncbatch"):
+            self.batch = BatchNorm(
+                axis_name=self.axis_name,
+                synchronised=self.kind == "syncbatch",
+                affine=self.affine,
+            )
+
+    def moments(self, x: jax.Array) -> Moments | None:
+        """What several training calls on the same values can share, if anything."""
+        return self.batch.moments(x) if self.kind in ("batch", "syncbatch") else None
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        repeats: int = 1,
+        known: Moments | None = None,
+    ) -> jax.Array:
         """Normalises `[B, H, W, F]`; see `BatchNorm`."""
-        if self.kind == "none":
-            return x
-        if self.kind == "instance":
-            return instance_norm(x)
-        return BatchNorm(
-            axis_name=self.axis_name,
-            synchronised=self.kind == "syncbatch",
-            affine=self.affine,
-            name="batch",
-        )(x, train=train, repeats=repeats)
+        match self.kind:
+            case "none":
+                return x
+            case "instance":
+                return instance_norm(x)
+        return self.batch(x, train=train, repeats=repeats, known=known)
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from spade_jax.nets.modulation import (
     ModulationWeights,
     modulate,
 )
-from spade_jax.nets.norm import Norm, NormSpec
+from spade_jax.nets.norm import Moments, Norm, NormSpec
 
 
 class SPADE(nn.Module):
@@ -69,13 +69,16 @@ class SPADE(nn.Module):
         *,
         train: bool,
         upsample: bool = False,
+        known: Moments | None = None,
     ) -> jax.Array:
         """Normalises `[B, h, w, F]` and applies the modulation.
 
-        With `upsample` height and width are doubled first. That leaves the statistics
-        as they are, so they are taken of the quarter of values.
+        With `upsample` height and width are doubled first. That leaves the moments
+        as they are, so they are taken of the quarter of values. `known` are the batch's
+        moments, if they are at hand.
         """
-        x = self.normalise(x, train=train, repeats=4 if upsample else 1)
+        repeats = 4 if upsample else 1
+        x = self.normalise(x, train=train, repeats=repeats, known=known)
         if upsample:
             x = upsample_nearest(x)
         gamma, beta = modulation.at_pixels()
@@ -161,6 +164,8 @@ class SPADEResBlock(nn.Module):
         """
         first = {"train": train, "upsample": upsample}
         if self.learns_shortcut:
+            if train:
+                first["known"] = self.norm_0.normalise.moments(x)
             shortcut = self.norm_s(x, modulations["norm_s"], **first)
             shortcut = self.conv_s(shortcut, train=train)
         else:

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from spade_jax.layout import Layout
-from spade_jax.nets import SPADEGenerator
+from spade_jax.nets import SPADEGenerator, winograd
 from spade_jax.nets.conv import (
     Conv,
     ConvNorm,
@@ -225,6 +226,26 @@ def test_frozen_networks_compute_the_same_without_spectral_norm(fill):
     assert last is given
     assert frozen(plain, without)[1].keys() == without.keys()
     assert "spectral" in variables
+
+
+def test_frozen_networks_compute_the_same_by_winograd(fill, monkeypatch):
+    monkeypatch.setattr(winograd, "_LEAST_FEATURES", 16)
+    monkeypatch.setattr(winograd, "_LEAST_PIXELS", 16)
+    layout = Layout(np.arange(2 * 64 * 64, dtype=np.int32).reshape(2, 64, 64) // 99 % 4)
+    module = SPADEGenerator(4, width=2, hidden=3)
+    init = functools.partial(module.init, train=False)
+    variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
+    plain, by_winograd = frozen(module, variables, inputs=(layout,))
+    chosen = {path[0] for path in flatten_dict(by_winograd["winograd"])}
+    # Of 2x2x2 pixels and 32 features, of 16 features, and of fewer.
+    assert chosen == {"middle_0", "middle_1", "up_0"}
+    assert "kernel" not in by_winograd["params"]["up_0"]["conv_1"]
+    for seen in (layout, Layout(layout.label[:1, :32])):
+        expected = module.apply(variables, seen, train=False)
+        found = plain.apply(by_winograd, seen, train=False)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    half = module.clone(dtype=jnp.bfloat16)
+    assert "winograd" not in frozen(half, variables, inputs=(layout,))[1]
 
 
 @pytest.mark.parametrize("edges", [True, False])
