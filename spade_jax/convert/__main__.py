@@ -1,8 +1,10 @@
-"""Converts official checkpoints, and VGG weights, on the command line.
+r"""Converts official checkpoints, and other published weights, on the command line.
 
 python -m spade_jax.convert nvlabs CHECKPOINT_DIR --out=WORKDIR
 python -m spade_jax.convert nvlabs WORKDIR --to=nvlabs --out=CHECKPOINT_DIR
 python -m spade_jax.convert vgg19 vgg19-dcbb9e9d.pth --out=vgg19.npz
+python -m spade_jax.convert inception|deeplabv2|upernet101|upernet101_baseline|drn105 \
+    FILE... --out=FILE.npz
 
 Everything is read and checked before anything is written.
 """
@@ -20,7 +22,8 @@ import optax
 
 import spade_jax
 from spade_jax import build, checkpoint, mesh, nets, perceptual, restore
-from spade_jax.convert import mapping, nvlabs, torch_file
+from spade_jax.convert import mapping, metric_networks, nvlabs, torch_file
+from spade_jax.metrics import weights
 from spade_jax.state import NetState, TrainState, create_state
 
 _DEFAULT_CONFIG = pathlib.Path(spade_jax.__file__).parents[1] / "configs" / "default.py"
@@ -118,6 +121,35 @@ def from_vgg19(file: pathlib.Path, out: pathlib.Path) -> None:
     print(f"Wrote {out}. Use it with --config.loss.vgg_file={out}")
 
 
+def from_metric_network(
+    network: str, files: Sequence[pathlib.Path], out: pathlib.Path
+) -> None:
+    """Writes the weights of a network that scores syntheses.
+
+    Raises:
+      ValueError: a file is missing, damaged or refused; or see
+        `metric_networks.read_files`.
+      ImportError: PyTorch is not installed.
+    """
+    found, contents = metric_networks.read_files(network, files)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    weights.save(out, found)
+    print(
+        f"Wrote {out}: {network}, {mapping.num_parameters(found.variables):,} numbers"
+    )
+    for (name, digest), content in zip(found.sources, contents, strict=True):
+        off = f"; took off {' and '.join(content.wrappers)}" if content.wrappers else ""
+        print(f"  {name}: SHA-256 {digest}{off}")
+    match found.published:
+        case True:
+            print("  the published weights, by the hash in their names")
+        case False:
+            begins = " and ".join(weights.NETWORKS[network].sha256)
+            print(f"  NOT the published weights, whose SHA-256 begins with {begins}")
+        case None:
+            print("  the published names have no hash to tell whether it is those")
+
+
 def _fresh_state(
     config: ml_collections.ConfigDict, variables: nvlabs.Networks
 ) -> TrainState:
@@ -186,6 +218,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("source", type=pathlib.Path, metavar="FILE")
     command.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
     command.set_defaults(run=lambda o: from_vgg19(o.source, o.out))
+
+    for network, (_, files, where, _) in weights.NETWORKS.items():
+        name = " ".join(files)
+        command = commands.add_parser(network, help=f"{name} of {where}")
+        command.add_argument("sources", type=pathlib.Path, nargs="+", metavar="FILE")
+        command.add_argument(
+            "--out", type=pathlib.Path, required=True, metavar="FILE.npz"
+        )
+        command.set_defaults(
+            run=lambda o, network=network: from_metric_network(
+                network, o.sources, o.out
+            )
+        )
     return parser
 
 

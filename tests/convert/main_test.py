@@ -1,3 +1,5 @@
+import hashlib
+import re
 import runpy
 import sys
 
@@ -7,7 +9,8 @@ import pytest
 
 from spade_jax import checkpoint, convert, nets, perceptual, restore
 from spade_jax.convert import __main__ as main
-from spade_jax.convert import nvlabs, torch_file
+from spade_jax.convert import metric_networks, nvlabs, torch_file
+from spade_jax.metrics import weights
 
 pytest.importorskip("torch")
 
@@ -209,6 +212,79 @@ def test_vgg19_of_another_network(tmp_path):
     with pytest.raises(SystemExit, match=r"vgg19\.pth does not hold the weights"):
         main.main(["vgg19", str(file), f"--out={out}"])
     assert not out.exists()
+
+
+@pytest.fixture
+def upernet(tmp_path, monkeypatch):
+    """A narrow UperNet as the command's, and its state dict in two files."""
+    network = weights.NETWORKS["upernet101"]
+    narrow = network._replace(module=lambda: nets.UperNet(3, width=2))
+    monkeypatch.setitem(weights.NETWORKS, "upernet101", narrow)
+    abstract = metric_networks.abstract_variables(narrow.module())
+    monkeypatch.setattr(metric_networks, "abstract_variables", lambda _: abstract)
+    random = np.random.default_rng(0)
+    state_dict = {
+        entry.key: random.standard_normal(entry.rearrangement.theirs, np.float32)
+        for entry in metric_networks.entries("upernet101", abstract)
+    }
+    files = tmp_path / "encoder.pth", tmp_path / "decoder.pth"
+    decoder = {k: v for k, v in state_dict.items() if re.match("ppm|fpn|conv_last", k)}
+    torch_file.write(
+        files[0], {k: v for k, v in state_dict.items() if k not in decoder}
+    )
+    torch_file.write(files[1], decoder)
+    return files, state_dict
+
+
+def test_metric_network(upernet, tmp_path, capsys):
+    files, state_dict = upernet
+    out = tmp_path / "weights" / "upernet101.npz"
+    main.main(["upernet101", *map(str, files), f"--out={out}"])
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    said = capsys.readouterr().out
+    assert f"  encoder.pth: SHA-256 {digests[0]}\n  decoder.pth: SHA-256" in said
+    assert "the published names have no hash" in said
+    found = weights.load(out, "upernet101", sha256=digests)
+    back = metric_networks.to_published("upernet101", found.variables)
+    assert back.keys() == state_dict.keys()
+    for key, tensor in state_dict.items():
+        np.testing.assert_array_equal(back[key], tensor, err_msg=key)
+
+
+def test_metric_network_of_files_that_do_not_belong_together(upernet, tmp_path):
+    (encoder, decoder), _ = upernet
+    out = tmp_path / "upernet101.npz"
+    for files, message in [
+        ([encoder], r"encoder\.pth does not hold(?s:.*)missing \(\d+\):\n +ppm_conv"),
+        (
+            [encoder, decoder, decoder],
+            r"decoder\.pth holds 'conv_last.*, which a file b",
+        ),
+        ([decoder, tmp_path / "x.pth"], r"FileError: .*x\.pth does not exist"),
+    ]:
+        with pytest.raises(SystemExit, match=message) as raised:
+            main.main(["upernet101", *map(str, files), f"--out={out}"])
+        assert str(raised.value).endswith("Nothing was written.")
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("sha256", "message"),
+    [
+        ("6726825d", "the published weights, by the hash"),
+        ("12345678", "NOT the published weights, whose SHA-256 begins with 6726825d"),
+    ],
+)
+def test_whether_weights_are_the_published_ones(
+    sha256, message, tmp_path, capsys, monkeypatch
+):
+    found = weights.make("inception", {"params": {}}, [weights.Source("a.pth", sha256)])
+    content = metric_networks.StateDictFile({}, sha256, ("state_dict", "module."))
+    monkeypatch.setattr(metric_networks, "read_files", lambda *_: (found, [content]))
+    main.main(["inception", "a.pth", f"--out={tmp_path / 'inception.npz'}"])
+    said = capsys.readouterr().out
+    assert message in said
+    assert f"a.pth: SHA-256 {sha256}; took off state_dict and module.\n" in said
 
 
 def test_without_torch(official, tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""How good syntheses are: scores, and the published networks that they need."""

@@ -1,0 +1,192 @@
+"""Weights of the published networks that metrics are defined by.
+
+They are converted once from their authors' files (`python -m spade_jax.convert`) into
+an `.npz` of arrays and of what has to be known about them: which network it is, and
+which files it came from.
+"""
+
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import spade_jax
+from spade_jax import nets
+
+_META = "meta"
+_CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch"
+
+
+class Network(NamedTuple):
+    """A network as its authors publish it.
+
+    Attributes:
+      module: makes the module of `spade_jax.nets`.
+      files: their names.
+      where: to get them.
+      sha256: how the files' SHA-256 begin, as far as their names say so (torch.hub's
+        convention); otherwise nothing.
+    """
+
+    module: Callable[[], nn.Module]
+    files: tuple[str, ...]
+    where: str
+    sha256: tuple[str, ...] = ()
+
+
+NETWORKS = {
+    "inception": Network(
+        nets.InceptionV3,
+        ("pt_inception-2015-12-05-6726825d.pth",),
+        "https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights",
+        ("6726825d",),
+    ),
+    "deeplabv2": Network(
+        nets.DeepLabV2,
+        ("deeplabv2_resnet101_msc-cocostuff164k-100000.pth",),
+        "https://github.com/kazuto1011/deeplab-pytorch/releases/tag/v1.0",
+    ),
+    "upernet101": Network(
+        nets.UperNet,
+        ("encoder_epoch_50.pth", "decoder_epoch_50.pth"),
+        f"{_CSAIL}/ade20k-resnet101-upernet",
+    ),
+    # The same network trained on other input, which nothing in its files shows.
+    "upernet101_baseline": Network(
+        nets.UperNet,
+        ("encoder_epoch_50.pth", "decoder_epoch_50.pth"),
+        f"{_CSAIL}/baseline-resnet101-upernet",
+    ),
+    "drn105": Network(
+        nets.DRN,
+        ("drn-d-105_ms_cityscapes.pth",),
+        "http://go.yf.io/drn-cityscapes-models",
+    ),
+}
+
+
+class WeightsError(ValueError):
+    """A weight file is missing, damaged, or of something else."""
+
+
+class Source(NamedTuple):
+    """A file that weights were converted from: its name and its SHA-256 in hex."""
+
+    file: str
+    sha256: str
+
+
+class Weights(NamedTuple):
+    """Weights of a published network.
+
+    Attributes:
+      network: a key of `NETWORKS`.
+      variables: of `NETWORKS[network].module()`; float32.
+      sources: the files they were converted from.
+      published: whether those are the published files, by the hash in their names; None
+        where the names have none.
+    """
+
+    network: str
+    variables: dict[str, Any]
+    sources: tuple[Source, ...]
+    published: bool | None
+
+
+def make(
+    network: str, variables: Mapping[str, Any], sources: Sequence[Source]
+) -> Weights:
+    """Weights of these variables; sees whether the sources are the published files."""
+    begins = NETWORKS[network].sha256
+    published = not _missing_hashes(sources, begins) if begins else None
+    return Weights(network, dict(variables), tuple(sources), published)
+
+
+def save(path: str | os.PathLike[str], weights: Weights) -> None:
+    """Writes arrays by their paths, `params/stem/kernel`, and the rest as JSON."""
+    meta = {
+        "network": weights.network,
+        "sources": [source._asdict() for source in weights.sources],
+        "published": weights.published,
+        "versions": {"spade_jax": spade_jax.__version__, "numpy": np.__version__},
+    }
+    with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
+        arrays = flatten_dict(weights.variables, sep="/")
+        np.savez(file, **{_META: json.dumps(meta)}, **arrays)
+
+
+def load(
+    path: str | os.PathLike[str], network: str, *, sha256: Sequence[str] = ()
+) -> Weights:
+    """Reads weights that `python -m spade_jax.convert` wrote.
+
+    Args:
+      path: of the `.npz`.
+      network: a key of `NETWORKS`, the one that it has to be.
+      sha256: of the files that it has to be converted from; beginnings are enough.
+
+    Raises:
+      WeightsError: the file is missing, damaged, of another network, or converted from
+        other files.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}, the weights of {network}, does not exist. {how_to_get(network)}"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+        meta = json.loads(str(found.pop(_META)))
+        weights = Weights(
+            network=meta["network"],
+            variables=unflatten_dict(found, sep="/"),
+            sources=tuple(Source(**source) for source in meta["sources"]),
+            published=meta["published"],
+        )
+    except (
+        # Cut short or empty; text, pickled, a single array, or another `.npz`.
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ) as error:
+        raise WeightsError(
+            f"{path} does not hold the weights of {network} as `python -m"
+            f" spade_jax.convert` writes them ({type(error).__name__}: {error})."
+            f" {how_to_get(network)}"
+        ) from error
+    if weights.network != network:
+        raise WeightsError(
+            f"{path} holds the weights of {weights.network}, not of {network}."
+            f" {how_to_get(network)}"
+        )
+    if missing := _missing_hashes(weights.sources, sha256):
+        names = ", ".join(f"{name} ({digest})" for name, digest in weights.sources)
+        raise WeightsError(
+            f"{path} was converted from {names}, and no SHA-256 there begins with"
+            f" {' or '.join(missing)}. {how_to_get(network)}"
+        )
+    return weights
+
+
+def how_to_get(network: str) -> str:
+    """One sentence: where the files are published and how to convert them."""
+    _, files, where, _ = NETWORKS[network]
+    return (
+        f"Get {' and '.join(files)} from {where} and convert: python -m"
+        f" spade_jax.convert {network} {' '.join(files)} --out={network}.npz"
+    )
+
+
+def _missing_hashes(sources: Sequence[Source], begins: Sequence[str]) -> list[str]:
+    return [b for b in begins if not any(s.sha256.startswith(b) for s in sources)]
