@@ -73,7 +73,7 @@ class StateDictFile(NamedTuple):
     Attributes:
       tensors: by official key.
       sha256: of the file, in hex.
-      wrappers: what was taken off: 'state_dict', 'module.' or both.
+      wrappers: what was taken off; see `torch_file.read_wrapped`.
     """
 
     tensors: dict[str, np.ndarray]
@@ -197,41 +197,16 @@ def read_files(
 
 
 def read_state_dict(path: pathlib.Path) -> StateDictFile:
-    """Reads a state dict, also out of a training checkpoint of a `DataParallel` module.
-
-    Such a checkpoint holds it as `state_dict`, beside the epoch and more, and its keys
-    begin with `module.`.
+    """Reads a state dict, by itself or out of a training checkpoint.
 
     Raises:
       FileError: see `torch_file.read`.
       ImportError: PyTorch is not installed.
     """
-    wrappers = []
-    try:
-        tensors = torch_file.read(path)
-    except torch_file.FileError:
-        tensors = _wrapped(path)
-        if tensors is None:
-            raise
-        wrappers.append("state_dict")
-    prefix = "module."
-    if all(key.startswith(prefix) for key in tensors):
-        tensors = {key.removeprefix(prefix): x for key, x in tensors.items()}
-        wrappers.append(prefix)
+    tensors, wrappers = torch_file.read_wrapped(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return StateDictFile(tensors, digest, tuple(wrappers))
-
-
-def _wrapped(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """The tensors of an entry `state_dict`; None where there is none to be had."""
-    import torch
-
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-        return {key: value.detach().numpy() for key, value in content.items()}
-    except Exception:  # `torch_file.read` has said what is wrong with the file
-        return None
+    return StateDictFile(tensors, digest, wrappers)
 
 
 def _rearrangement(shape: Shape) -> Rearrangement:

@@ -6,7 +6,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from spade_jax import build, convert, nets
-from spade_jax.convert import nvlabs
+from spade_jax.convert import nvlabs_options
 
 NETWORKS = {"G": "generator", "D": "discriminator", "E": "encoder"}
 
@@ -60,7 +60,7 @@ def assert_round_trip(module, state_dict, *, edges=False):
 )
 def test_official_to_here_and_back(name, golden, default_config):
     arrays, meta = golden(name)
-    config = nvlabs.config_from_options(meta["opt"], default_config, name=name)
+    config = nvlabs_options.config_from_options(meta["opt"], default_config, name=name)
     networks = build.networks(config)
     converted = 0
     for letter, field in NETWORKS.items():
@@ -92,7 +92,9 @@ def test_full_size_has_the_official_keys_and_shapes(
     recipe, parameters, goldens, default_config
 ):
     official = json.loads((goldens / "state_dict_shapes.json").read_text())[recipe]
-    config = nvlabs.config_from_options(official["opt"], default_config, name=recipe)
+    config = nvlabs_options.config_from_options(
+        official["opt"], default_config, name=recipe
+    )
     networks = build.networks(config)
     for letter, count in parameters.items():
         module = getattr(networks, NETWORKS[letter])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spade_jax import build, convert
-from spade_jax.convert import nvlabs, torch_file
+from spade_jax.convert import nvlabs, nvlabs_options, torch_file
 
 pytest.importorskip("torch")
 
@@ -75,8 +75,10 @@ def original(tmp_path_factory, make_default_config):
     """An official checkpoint of a small VAE model: its directory and state dicts."""
     directory = tmp_path_factory.mktemp("original")
     (directory / "opt.txt").write_text(OPTIONS)
-    options = nvlabs.parse_options(directory / "opt.txt")
-    config = nvlabs.config_from_options(options, make_default_config(), name="opt.txt")
+    options = nvlabs_options.parse_options(directory / "opt.txt")
+    config = nvlabs_options.config_from_options(
+        options, make_default_config(), name="opt.txt"
+    )
     networks = build.networks(config)
     state_dicts = {}
     for letter, name in LETTERS.items():
@@ -115,7 +117,7 @@ def read(directory, default_config):
 
 
 def test_options_file(official):
-    options = nvlabs.parse_options(official[0] / "opt.txt")
+    options = nvlabs_options.parse_options(official[0] / "opt.txt")
     assert options["label_nc"] == 5
     assert options["lr"] == 1e-4
     assert options["use_vae"] is True
@@ -125,8 +127,8 @@ def test_options_file(official):
 
 
 def test_options_file_of_the_end_to_end_case(goldens, default_config):
-    options = nvlabs.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
-    config = nvlabs.config_from_options(options, default_config, name="opt.txt")
+    options = nvlabs_options.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
+    config = nvlabs_options.config_from_options(options, default_config, name="opt.txt")
     assert build.num_class_ids(config) == 183
     assert config.data.instances
     assert config.generator.width == 16
@@ -174,12 +176,12 @@ def test_config(official, default_config):
     ],
 )
 def test_class_ids(mode, dont_care, num_classes, unknown, official, default_config):
-    options = nvlabs.parse_options(official[0] / "opt.txt") | {
+    options = nvlabs_options.parse_options(official[0] / "opt.txt") | {
         "dataset_mode": mode,
         "contain_dontcare_label": dont_care,
         "label_nc": 150,
     }
-    config = nvlabs.config_from_options(options, default_config, name="opt.txt")
+    config = nvlabs_options.config_from_options(options, default_config, name="opt.txt")
     assert config.data.num_classes == num_classes
     assert config.data.unknown_label == unknown
     assert build.num_class_ids(config) == 150 + dont_care
@@ -209,8 +211,8 @@ def test_written_options(official, default_config, tmp_path):
     config.discriminator.norm = "spectralsyncbatch"
     variables = variables | {"discriminator": None}
     nvlabs.write_checkpoint(tmp_path / "out", config=config, variables=variables)
-    theirs = nvlabs.parse_options(official[0] / "opt.txt")
-    ours = nvlabs.parse_options(tmp_path / "out" / "opt.txt")
+    theirs = nvlabs_options.parse_options(official[0] / "opt.txt")
+    ours = nvlabs_options.parse_options(tmp_path / "out" / "opt.txt")
     changed = {name for name, value in theirs.items() if ours[name] != value}
     assert changed == {"name", "dataset_mode", "gpu_ids", "lambda_kld", "norm_D"}
     assert ours["norm_D"] == "spectralsync_batch"
@@ -228,8 +230,8 @@ def test_written_options_have_all_that_the_official_program_has(
 ):
     config, variables = read(official[0], default_config)
     nvlabs.write_checkpoint(tmp_path / "out", config=config, variables=variables)
-    ours = nvlabs.parse_options(tmp_path / "out" / "opt.txt")
-    theirs = nvlabs.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
+    ours = nvlabs_options.parse_options(tmp_path / "out" / "opt.txt")
+    theirs = nvlabs_options.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
     assert theirs.keys() - ours.keys() == {
         "coco_no_portraits",  # of its COCO data only
         "which_epoch",  # of the program's call
@@ -252,7 +254,7 @@ def test_not_official(changes, message, official, default_config, tmp_path):
     config, variables = read(official[0], default_config)
     config.update_from_flattened_dict(changes)
     out = tmp_path / "out"
-    with pytest.raises(nvlabs.OptionsError, match=message):
+    with pytest.raises(nvlabs_options.OptionsError, match=message):
         nvlabs.write_checkpoint(out, config=config, variables=variables)
     assert not out.exists()
 
@@ -283,16 +285,16 @@ def test_another_epoch(official, default_config):
 
 def test_missing_options_file(official, default_config):
     (official[0] / "opt.txt").unlink()
-    with pytest.raises(nvlabs.OptionsError, match=r"opt\.txt does not exist"):
+    with pytest.raises(nvlabs_options.OptionsError, match=r"opt\.txt does not exist"):
         read(official[0], default_config)
 
 
 def test_options_file_of_something_else(official, default_config):
     (official[0] / "opt.txt").write_text("hello\n")
-    with pytest.raises(nvlabs.OptionsError, match="line 1: 'hello' is not"):
+    with pytest.raises(nvlabs_options.OptionsError, match="line 1: 'hello' is not"):
         read(official[0], default_config)
     (official[0] / "opt.txt").write_bytes(b"\x80\x04\xff")
-    with pytest.raises(nvlabs.OptionsError, match="not a text file"):
+    with pytest.raises(nvlabs_options.OptionsError, match="not a text file"):
         read(official[0], default_config)
 
 
@@ -302,7 +304,7 @@ def test_options_that_are_not_there(official, default_config):
     gone = ("ngf:", "z_dim:")
     kept = [line for line in lines if not line.strip().startswith(gone)]
     file.write_text("\n".join(kept))
-    with pytest.raises(nvlabs.OptionsError, match="does not say ngf, z_dim"):
+    with pytest.raises(nvlabs_options.OptionsError, match="does not say ngf, z_dim"):
         read(official[0], default_config)
 
 
@@ -323,7 +325,7 @@ def test_options_that_are_not_supported(
     option, value, message, official, default_config
 ):
     set_option(official[0], option, value)
-    with pytest.raises(nvlabs.OptionsError, match=message):
+    with pytest.raises(nvlabs_options.OptionsError, match=message):
         read(official[0], default_config)
 
 
@@ -392,7 +394,7 @@ def test_options_contradict_the_weights(
     option, value, message, official, default_config
 ):
     set_option(official[0], option, value)
-    with pytest.raises(nvlabs.OptionsError, match=message) as raised:
+    with pytest.raises(nvlabs_options.OptionsError, match=message) as raised:
         read(official[0], default_config)
     assert str(official[0] / "opt.txt") in str(raised.value)
 
@@ -408,7 +410,7 @@ def test_use_vae_of_weights_without(official, default_config):
     message = (
         r"use_vae=True: fc.weight should be \(512, 256\), the file has \(32, 7, 3, 3\)"
     )
-    with pytest.raises(nvlabs.OptionsError, match=message):
+    with pytest.raises(nvlabs_options.OptionsError, match=message):
         read(directory, default_config)
 
 
@@ -420,7 +422,7 @@ def test_use_vae_and_the_encoder_s_file(use_vae, official, default_config):
     message = f"use_vae={use_vae}, but .*latest_net_E.pth " + (
         "does not exist" if use_vae else "exists"
     )
-    with pytest.raises(nvlabs.OptionsError, match=message):
+    with pytest.raises(nvlabs_options.OptionsError, match=message):
         read(official[0], default_config)
 
 
@@ -448,7 +450,7 @@ def test_another_network_s_file(official, default_config):
     directory, _ = official
     (directory / "latest_net_E.pth").replace(directory / "latest_net_D.pth")
     set_option(directory, "use_vae", "False")
-    with pytest.raises(nvlabs.OptionsError, match="contradicts"):
+    with pytest.raises(nvlabs_options.OptionsError, match="contradicts"):
         read(directory, default_config)
 
 

@@ -1,0 +1,343 @@
+"""Options of the official release (NVlabs/SPADE), and the configs that they are.
+
+The official program writes them to `opt.txt` beside its weights.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+
+from spade_jax import build, nets
+from spade_jax.nets.norm import parse_norm, parse_spade_norm
+
+Option = bool | int | float | str | None
+Options = dict[str, Option]
+
+UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
+_ENCODER_SIZE = 256  # the official encoder takes no other picture
+_ENCODER_LATENT = 256  # and gives no other latent
+_HIDDEN = 128  # width inside the official SPADE
+
+
+# Options that a config field holds as it is.
+_FIELDS = {
+    "batchSize": "batch_size",
+    "niter": "num_epochs",
+    "niter_decay": "decay_epochs",
+    "D_steps_per_G": "discriminator_steps",
+    "preprocess_mode": "data.preprocess_mode",
+    "load_size": "data.load_size",
+    "crop_size": "data.crop_size",
+    "aspect_ratio": "data.aspect_ratio",
+    "netG": "generator.name",
+    "ngf": "generator.width",
+    "norm_G": "generator.norm",
+    "num_upsampling_layers": "generator.upsampling",
+    "z_dim": "generator.latent_size",
+    "resnet_n_downsample": "generator.downsamplings",
+    "resnet_n_blocks": "generator.blocks",
+    "num_D": "discriminator.num_scales",
+    "n_layers_D": "discriminator.num_layers",
+    "ndf": "discriminator.width",
+    "norm_D": "discriminator.norm",
+    "norm_E": "encoder.norm",
+    "gan_mode": "loss.gan",
+    "lr": "optimizer.learning_rate",
+    "beta1": "optimizer.beta1",
+    "beta2": "optimizer.beta2",
+}
+# Options that a config field holds the opposite of.
+_NEGATED_FIELDS = {
+    "no_instance": "data.instances",
+    "no_flip": "data.flip",
+    "no_TTUR": "optimizer.ttur",
+}
+# A weight, the option that switches it off, and the config field of both.
+_WEIGHTS = {
+    "lambda_feat": ("no_ganFeat_loss", "loss.feature_matching"),
+    "lambda_vgg": ("no_vgg_loss", "loss.perceptual"),
+}
+# Without these the networks and their input are not known.
+_REQUIRED = (
+    "netG",
+    "ngf",
+    "norm_G",
+    "label_nc",
+    "contain_dontcare_label",
+    "no_instance",
+    "dataset_mode",
+    "use_vae",
+    "preprocess_mode",
+    "load_size",
+    "crop_size",
+    "aspect_ratio",
+)
+# Types of what is not copied to a field, which would check them.
+_TYPES = {
+    "label_nc": int,
+    "lambda_kld": float,
+    **dict.fromkeys(
+        (
+            "contain_dontcare_label",
+            "use_vae",
+            *_NEGATED_FIELDS,
+            *(switch for switch, _ in _WEIGHTS.values()),
+        ),
+        bool,
+    ),
+}
+_REQUIRED_FOR_SPADE = ("num_upsampling_layers",)
+_REQUIRED_FOR_VAE = ("z_dim", "norm_E")
+# Options whose other values nothing here corresponds to.
+_FIXED: Options = {
+    "netD": "multiscale",
+    "netD_subarch": "n_layer",
+    "output_nc": 3,
+    "resnet_kernel_size": 3,
+    "resnet_initial_kernel_size": 7,
+}
+# What the official program also expects to find, at its own defaults.
+_OTHER_OPTIONS: Options = {
+    "cache_filelist_read": False,
+    "cache_filelist_write": False,
+    "continue_train": False,
+    "dataroot": "./datasets/cityscapes/",
+    "debug": False,
+    "display_freq": 100,
+    "display_winsize": 400,
+    "init_type": "xavier",
+    "init_variance": 0.02,
+    "isTrain": True,
+    "load_from_opt_file": False,
+    "max_dataset_size": 9223372036854775807,
+    "model": "pix2pix",
+    "nThreads": 0,
+    "nef": 16,
+    "no_html": False,
+    "no_pairing_check": False,
+    "optimizer": "adam",
+    "phase": "train",
+    "print_freq": 100,
+    "save_epoch_freq": 10,
+    "save_latest_freq": 5000,
+    "serial_batches": False,
+    "tf_log": False,
+}
+
+
+class OptionsError(ValueError):
+    """An options file is missing or unreadable, or does not fit the weights."""
+
+
+def parse_options(path: str | os.PathLike[str]) -> Options:
+    """Reads an official `opt.txt`: lines of `option: value [default: ...]`.
+
+    Values become bool, int, float or None where they read like one.
+
+    Raises:
+      OptionsError: the file is missing, or a line is something else.
+    """
+    path = pathlib.Path(path)
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError as error:
+        raise OptionsError(
+            f"{path} does not exist. The official program writes it beside the weights"
+            " when it trains; it says what networks they are for."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise OptionsError(f"{path} is not a text file.") from error
+    options: Options = {}
+    for number, line in enumerate(lines, start=1):
+        line = line.split("\t[default:")[0].strip()
+        if not line or line.startswith("---"):
+            continue
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise OptionsError(
+                f"{path}, line {number}: {line!r} is not `option: value`."
+            )
+        # gpu_ids is a list of numbers, although one alone looks like a number.
+        options[name] = value.strip() if name == "gpu_ids" else _value(value.strip())
+    return options
+
+
+def config_from_options(
+    options: Options, default_config: ml_collections.ConfigDict, *, name: str
+) -> ml_collections.ConfigDict:
+    """Translates official options; fields without an option keep their default.
+
+    Args:
+      options: see `parse_options`.
+      default_config: of `configs/default.py`; not changed.
+      name: of the options, for errors.
+
+    Raises:
+      OptionsError: an option is missing, has the wrong type, or is not supported.
+    """
+    required = _REQUIRED
+    if options.get("netG") == "spade":
+        required += _REQUIRED_FOR_SPADE
+    if options.get("use_vae"):
+        required += _REQUIRED_FOR_VAE
+    missing = [option for option in required if option not in options]
+    if missing:
+        raise OptionsError(f"{name} does not say {', '.join(missing)}.")
+    for option, value in _FIXED.items():
+        if options.get(option, value) != value:
+            raise OptionsError(
+                f"{name}: {option}={options[option]!r} is not supported, only"
+                f" {value!r}."
+            )
+    for option, kind in _TYPES.items():
+        if option in options and type(options[option]) is not kind:
+            found = describe(options, (option,))
+            raise OptionsError(f"{name}: {found} is not of type {kind.__name__}.")
+
+    config = ml_collections.ConfigDict(default_config.to_dict())
+
+    def assign(field: str, value: Any, *of: str) -> None:
+        try:
+            config.update_from_flattened_dict({field: value})
+        except (TypeError, ValueError) as error:
+            raise OptionsError(
+                f"{name}: {describe(options, of)} cannot be config.{field} ({error})."
+            ) from error
+
+    for option, field in _FIELDS.items():
+        if option in options:
+            assign(field, options[option], option)
+    for option, field in _NEGATED_FIELDS.items():
+        if option in options:
+            assign(field, not options[option], option)
+    for option, (switch, field) in _WEIGHTS.items():
+        if option in options:
+            off = options.get(switch, False)
+            assign(field, 0.0 if off else options[option], option)
+    if "lambda_kld" in options and "batchSize" in options:
+        # The official KLD is a sum over the pictures of one GPU; ours is a mean.
+        ids = re.findall(r"-?\d+", str(options.get("gpu_ids")))
+        gpus = sum(int(i) >= 0 for i in ids)  # -1 is the CPU
+        pictures = options["batchSize"] / max(gpus, 1)
+        assign("loss.kld", options["lambda_kld"] * pictures, "lambda_kld", "batchSize")
+
+    num_classes, has_unknown = options["label_nc"], options["contain_dontcare_label"]
+    if options["dataset_mode"] == "ade20k" and has_unknown:
+        # The official ADE20K code means to make 0, "unknown", the last id, but never
+        # writes that back: its networks see the ids as they are in the files.
+        num_classes, has_unknown = num_classes + 1, False
+    assign("data.num_classes", num_classes, "label_nc")
+    config.data.unknown_label = UNKNOWN_LABEL if has_unknown else None
+    config.generator.latent = "vae" if options["use_vae"] else "none"
+    assign("encoder.width", options["ngf"], "ngf")
+    config.encoder.image_size = _ENCODER_SIZE
+    grid = ("crop_size", "aspect_ratio", "num_upsampling_layers")
+    try:
+        if options["netG"] == "spade" and 0 in nets.start_grid(
+            *(options[option] for option in grid)
+        ):
+            raise ValueError(f"{describe(options, grid)} leave no start grid.")
+        build.networks(config)
+        parse = parse_spade_norm if options["netG"] == "spade" else parse_norm
+        parse(config.generator.norm)
+    except ValueError as error:
+        raise OptionsError(f"{name}: {error}") from error
+    return config
+
+
+def options_from_config(
+    config: ml_collections.ConfigDict, *, directory: pathlib.Path
+) -> Options:
+    """The official options of a config; the opposite of `config_from_options`.
+
+    Args:
+      config: see `configs/default.py`.
+      directory: of the checkpoint, officially `checkpoints_dir/name`.
+
+    Raises:
+      OptionsError: naming each field that the official code has no setting for.
+    """
+    problems = list(_not_official(config))
+    if problems:
+        raise OptionsError(
+            "the official code has no network like this:\n  " + "\n  ".join(problems)
+        )
+    options = _FIXED | _OTHER_OPTIONS
+    options |= {option: _get(config, field) for option, field in _FIELDS.items()}
+    options |= {o: not _get(config, field) for o, field in _NEGATED_FIELDS.items()}
+    for option, (switch, field) in _WEIGHTS.items():
+        weight = _get(config, field)
+        options |= {switch: not weight, option: weight or 10.0}
+    for option in ("norm_G", "norm_D", "norm_E"):
+        # SPADE's norms are officially spelt one way, all others the other way.
+        norm = str(options[option]).replace("sync_batch", "syncbatch")
+        if "spade" not in norm:
+            norm = norm.replace("syncbatch", "sync_batch")
+        options[option] = norm
+    return options | {
+        "name": directory.name,
+        "checkpoints_dir": str(directory.parent),
+        "dataset_mode": "custom",
+        "label_nc": config.data.num_classes,
+        "contain_dontcare_label": config.data.unknown_label is not None,
+        "use_vae": config.generator.latent == "vae",
+        # For training on one GPU, which then holds the whole batch.
+        "gpu_ids": "0",
+        "lambda_kld": config.loss.kld / config.batch_size,
+    }
+
+
+def _not_official(config: ml_collections.ConfigDict) -> Iterator[str]:
+    g, e = config.generator, config.encoder
+    norms = {"discriminator.norm": config.discriminator.norm}
+    if g.name == "concat":
+        yield "config.generator.name='concat': it has spade and pix2pixhd."
+    if g.name == "pix2pixhd":
+        norms["generator.norm"] = g.norm
+    if g.name == "spade" and g.hidden != _HIDDEN:
+        yield f"config.generator.hidden={g.hidden}: it has {_HIDDEN}."
+    if g.latent == "noise":
+        yield "config.generator.latent='noise': it has 'none' and 'vae'."
+    if g.latent == "vae":
+        norms["encoder.norm"] = e.norm
+        if e.width != g.width:
+            yield (
+                f"config.encoder.width={e.width}: it has the generator's, {g.width}."
+            )
+        if e.image_size != _ENCODER_SIZE:
+            yield f"config.encoder.image_size={e.image_size}: it has {_ENCODER_SIZE}."
+        if g.latent_size != _ENCODER_LATENT:
+            yield (
+                f"config.generator.latent_size={g.latent_size}: it has"
+                f" {_ENCODER_LATENT} with an encoder."
+            )
+    for field, norm in norms.items():
+        if not parse_norm(norm).spectral:
+            yield f"config.{field}={norm!r}: it needs the prefix 'spectral'."
+
+
+def _value(text: str) -> Option:
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _get(config: ml_collections.ConfigDict, field: str) -> Any:
+    for part in field.split("."):
+        config = config[part]
+    return config
+
+
+def describe(options: Options, names: tuple[str, ...]) -> str:
+    """Some options and their values, for messages."""
+    return ", ".join(f"{name}={options.get(name)!r}" for name in names)
