@@ -18,8 +18,8 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(VENV)/.installed  ## seconds and memory of a train step, as ratios
-	$(BIN)/python benchmarks/train_step.py --config=configs/scenes.py
+bench: $(VENV)/.dev-installed  ## times and memory beside PyTorch's; half an hour
+	$(BIN)/python benchmarks/versus_pytorch.py --out=bench.json
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'

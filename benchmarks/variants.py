@@ -38,12 +38,14 @@ class Variant(NamedTuple):
         modulations is done by then; nothing else.
       factored: whether it computes modulations at distinct neighbourhoods only.
       restyles: whether it does not compute modulations at all.
+      frozen: whether it computes with what `spade_jax.nets.frozen` gives.
     """
 
     name: str
     prepare: Callable[[Layout], Run]
     factored: bool = False
     restyles: bool = False
+    frozen: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,11 @@ class Problem:
         shape = (1, self.size, self.size, 3)
         return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
+    def empty_layout(self) -> Layout:
+        """For its shape."""
+        shape = (1, self.size, self.size)
+        return Layout(np.zeros(shape, np.int32), np.zeros(shape, bool))
+
     def planned(self, layout: Layout, *, tight: bool = False) -> Layout:
         """The layout with its plan."""
         generator = self.networks["generator"]
@@ -162,7 +169,8 @@ def our_inference(
     module = problem.networks["generator"]
     variables = jax.device_put(problem.variables("generator"))
     if frozen:
-        module, variables = nets.frozen(module, variables)
+        inputs = (problem.empty_layout(),) if jax.default_backend() == "cpu" else ()
+        module, variables = nets.frozen(module, variables, inputs=inputs)
 
     def prepare(layout: Layout) -> Run:
         if restyles:
@@ -178,7 +186,7 @@ def our_inference(
 
         return run
 
-    return Variant(name, prepare, factored=factored, restyles=restyles)
+    return Variant(name, prepare, factored=factored, restyles=restyles, frozen=frozen)
 
 
 INFERENCE: dict[str, Callable[[Problem, str], Variant]] = {

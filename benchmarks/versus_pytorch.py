@@ -44,8 +44,8 @@ import numpy as np
 import torch
 
 from benchmarks import layouts as layout_files
-from benchmarks import work
 from benchmarks.variants import INFERENCE, TRAINING, Problem, Variant
+from spade_jax import work
 from spade_jax.layout import Layout
 
 OFFICIAL = "PyTorch, official settings"
@@ -151,7 +151,7 @@ class Bench:
 @functools.cache
 def _typical_name(bench: Bench) -> str:
     work_by_name = {
-        name: sum(_generator_work(bench.problem, layout, factored=True))
+        name: _generator_work(bench.problem, layout, factored=True).forward
         for name, layout in bench.layouts(bench.problem).items()
     }
     return sorted(work_by_name, key=work_by_name.get)[len(work_by_name) // 2]
@@ -394,35 +394,43 @@ def _make(kind: str, name: str, problem: Problem) -> Variant:
     return REGISTRIES[kind][name](problem, name)
 
 
-def _counts(problem: Problem, layout: Layout) -> dict[int, tuple[int, int]]:
-    """By height of a scale, the distinct neighbourhoods of the two levels."""
+def _distinct(problem: Problem, layout: Layout) -> dict[work.Size, tuple[int, int]]:
+    """By size of a scale, the distinct neighbourhoods of the two levels."""
     return {
-        int(name.split("x")[0]): tuple(map(int, found.count[0]))
-        for name, found in problem.planned(layout, tight=False).plan.items()
+        found.index.shape[1:]: tuple(map(int, found.count[0]))
+        for found in problem.planned(layout, tight=False).plan.values()
     }
 
 
-def _generator_work(problem: Problem, layout: Layout, *, factored: bool) -> work.Work:
-    return work.generator(
+def _generator_work(
+    problem: Problem, layout: Layout, *, factored: bool, frozen: bool = False
+) -> work.Generator:
+    return work.spade_generator(
+        (problem.size, problem.size),
         num_planes=problem.num_planes,
-        size=problem.size,
         width=problem.width,
         hidden=problem.hidden,
-        counts=_counts(problem, layout) if factored else None,
+        distinct=_distinct(problem, layout) if factored else None,
+        frozen=frozen and jax.default_backend() == "cpu",
     )
 
 
 def _inference_flops(problem: Problem, variant: Variant, layout: Layout) -> int:
-    counted = _generator_work(problem, layout, factored=variant.factored)
-    return 2 * (counted.main if variant.restyles else sum(counted))
+    counted = _generator_work(
+        problem, layout, factored=variant.factored, frozen=variant.frozen
+    )
+    return 2 * (counted.start + counted.main if variant.restyles else counted.forward)
 
 
 def _training_flops(problem: Problem, variant: Variant, layout: Layout) -> int:
+    size = (problem.size, problem.size)
+    discriminator = work.discriminator(
+        size, num_planes=problem.num_planes, width=problem.width
+    )
     return 2 * work.train_step(
-        _generator_work(problem, layout, factored=variant.factored),
-        num_planes=problem.num_planes,
-        size=problem.size,
-        width=problem.width,
+        generator=_generator_work(problem, layout, factored=variant.factored),
+        discriminator=discriminator,
+        vgg=work.vgg(size),
     )
 
 
@@ -464,7 +472,7 @@ def _growth_rows(
     found = measure(list(variants.values()), layouts, repeats=bench.repeats)
     rows = []
     for case, timings in found.items():
-        _, distinct = _counts(problem, layouts[case])[problem.size]
+        _, distinct = _distinct(problem, layouts[case])[problem.size, problem.size]
         gflop = {
             name: _inference_flops(problem, variants[name], layouts[case]) / 1e9
             for name in (DENSE, FACTORED)

@@ -22,8 +22,8 @@ from spade_jax.layout import Layout, Neighbourhoods, nearest, scale_name
 # pixel is as quick; benchmarks/versus_pytorch.py shows where the two meet.
 DENSE_ABOVE = 0.6
 
-# Of fewer pixels tables are never shortened: it would save nothing.
-_SMALL = 2**14
+# Rows that a table has at least, unless there are fewer pixels: less saves nothing.
+_SHORTEST = 2**12
 
 
 def plan(
@@ -42,10 +42,10 @@ def plan(
       kernel_size: K, odd, of both of SPADE's convolutions.
       shards: parts of the batch that are planned apart: one for each device that the
         batch will be spread over.
-      tight: fit the plan to the layout: tables have a quarter or half the rows there
-        are pixels where that is enough, and a layout like noise has no plan. Less
-        memory and work, but a compilation for every length that occurs, and processes
-        that disagree on it cannot compute together.
+      tight: fit the plan to the layout: tables have an eighth, a quarter or half the
+        rows there are pixels where that is enough, and a layout like noise has no plan.
+        Less memory and work, but a compilation for every length that occurs, and
+        processes that disagree on it cannot compute together.
 
     Returns:
       The layout with its `plan`, or without where that is quicker (if `tight`).
@@ -106,10 +106,9 @@ def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:
 
 def _tightened(parts: list[Neighbourhoods]) -> list[Neighbourhoods]:
     pixels = parts[0].at.size
-    if pixels < _SMALL:
-        return parts
+    shorter = [pixels // n for n in (8, 4, 2) if pixels // n >= _SHORTEST]
     most = np.max([part.count for part in parts], axis=0)
-    rows = [next(r for r in (pixels // 4, pixels // 2, pixels) if r >= n) for n in most]
+    rows = [next(r for r in (*shorter, pixels) if r >= n) for n in most]
     return [
         part._replace(hidden_at=part.hidden_at[: rows[0]], at=part.at[: rows[1]])
         for part in parts

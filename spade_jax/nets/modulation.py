@@ -26,8 +26,10 @@ from spade_jax.layout import Layout, Neighbourhoods
 from spade_jax.nets.conv import conv
 
 # Rows of a table that are computed at a time. More leave more of the last chunk unused,
-# and fewer make products that are too small.
+# and fewer make products that are too small. On the way back each chunk reads and
+# writes the sums of all weights' gradients, so there it is larger.
 _CHUNK = 256
+_BACKWARD_CHUNK = 512
 
 
 class Kernel(NamedTuple):
@@ -136,7 +138,7 @@ def _hidden_table(shared: Kernel, layout: Layout, num_classes: int) -> jax.Array
       of neighbourhood n.
     """
     plan, features = layout.neighbourhoods, shared.bias.size
-    around = _planes_around(layout, shared.kernel, num_classes)
+    around = _planes_around(layout, shared.kernel, num_classes, _CHUNK)
     rows = shared.kernel.reshape(-1, features)
     of_edge = shared.kernel[:, :, -1].reshape(-1, features)
 
@@ -149,7 +151,7 @@ def _hidden_table(shared: Kernel, layout: Layout, num_classes: int) -> jax.Array
 
     size = plan.hidden_at.shape[1]
     table = _empty(size + 1, features, shared.bias.dtype).at[0].set(0)
-    return _in_chunks(compute, plan.count[0, 0], size, table)
+    return _in_chunks(compute, plan.count[0, 0], size, table, chunk=_CHUNK)
 
 
 def _hidden_table_forward(shared, layout, num_classes):
@@ -160,7 +162,7 @@ def _hidden_table_forward(shared, layout, num_classes):
 def _hidden_table_backward(num_classes, residuals, gradient):
     shared, layout, table = residuals
     plan, features = layout.neighbourhoods, shared.bias.size
-    around = _planes_around(layout, shared.kernel, num_classes)
+    around = _planes_around(layout, shared.kernel, num_classes, _BACKWARD_CHUNK)
     taps = shared.kernel.shape[0] ** 2
     dtype = _sum_dtype(gradient)
 
@@ -185,6 +187,7 @@ def _hidden_table_backward(num_classes, residuals, gradient):
         plan.count[0, 0],
         plan.hidden_at.shape[1],
         (*sums, jnp.zeros(features, dtype)),
+        chunk=_BACKWARD_CHUNK,
     )
     of_kernel = of_rows.reshape(shared.kernel.shape)
     of_kernel = of_kernel.at[:, :, -1].add(
@@ -197,7 +200,7 @@ _hidden_table.defvjp(_hidden_table_forward, _hidden_table_backward)
 
 
 def _planes_around(
-    layout: Layout, kernel: jax.Array, num_classes: int
+    layout: Layout, kernel: jax.Array, num_classes: int, chunk: int
 ) -> Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array | None]]:
     """Which rows of a kernel `[T * I, D]` a neighbourhood adds up.
 
@@ -210,10 +213,11 @@ def _planes_around(
     """
     size, _, planes, _ = kernel.shape
     at = layout.neighbourhoods.hidden_at[0]
-    labels = _around(layout.label, at, size, outside=-1)
+    labels = _around(layout.label, at, size, chunk, outside=-1)
     edges = None
     if layout.edge is not None:
-        edges = _around(layout.edge.astype(kernel.dtype), at, size, outside=0)
+        is_edge = layout.edge.astype(kernel.dtype)
+        edges = _around(is_edge, at, size, chunk, outside=0)
 
     def around(start):
         label = labels(start)
@@ -244,7 +248,7 @@ def _modulation_tables(
       `[N, F]` of each.
     """
     kernels = (gamma, beta)
-    around = _hidden_around(plan, gamma)
+    around = _hidden_around(plan, gamma, _CHUNK)
 
     def compute(start, _, tables):
         inputs = _rows(hidden, around(start))
@@ -256,7 +260,7 @@ def _modulation_tables(
 
     size = plan.at.shape[1]
     tables = tuple(_empty(size, k.bias.size, hidden.dtype) for k in kernels)
-    return _in_chunks(compute, plan.count[0, 1], size, tables)
+    return _in_chunks(compute, plan.count[0, 1], size, tables, chunk=_CHUNK)
 
 
 def _modulation_tables_forward(hidden, gamma, beta, plan):
@@ -265,7 +269,7 @@ def _modulation_tables_forward(hidden, gamma, beta, plan):
 
 def _modulation_tables_backward(residuals, gradients):
     hidden, *kernels, plan = residuals
-    around = _hidden_around(plan, kernels[0])
+    around = _hidden_around(plan, kernels[0], _BACKWARD_CHUNK)
     dtype = _sum_dtype(hidden)
 
     def compute(start, new, sums):
@@ -295,6 +299,7 @@ def _modulation_tables_backward(residuals, gradients):
                 for k in kernels
             ),
         ),
+        chunk=_BACKWARD_CHUNK,
     )
     of_gamma, of_beta = (
         _cast(Kernel(matrix.reshape(k.kernel.shape), bias), k)
@@ -306,10 +311,10 @@ def _modulation_tables_backward(residuals, gradients):
 _modulation_tables.defvjp(_modulation_tables_forward, _modulation_tables_backward)
 
 
-def _hidden_around(plan: Neighbourhoods, kernel: Kernel):
+def _hidden_around(plan: Neighbourhoods, kernel: Kernel, chunk: int):
     """From the start of a chunk to int32 `[R, T]`, rows of the hidden table."""
     size = kernel.kernel.shape[0]
-    return _around(plan.hidden_index + 1, plan.at[0], size, outside=0)
+    return _around(plan.hidden_index + 1, plan.at[0], size, chunk, outside=0)
 
 
 def _matrix(kernel: Kernel) -> jax.Array:
@@ -320,7 +325,7 @@ def _matrix(kernel: Kernel) -> jax.Array:
 
 
 def _around(
-    values: jax.Array, at: jax.Array, size: int, *, outside: int
+    values: jax.Array, at: jax.Array, size: int, chunk: int, *, outside: int
 ) -> Callable[[jax.Array], jax.Array]:
     """The KxK values around the pixels of a chunk.
 
@@ -328,6 +333,7 @@ def _around(
       values: `[B, h, w]`.
       at: int32, pixels.
       size: K.
+      chunk: most pixels of one.
       outside: the value beyond the picture.
 
     Returns:
@@ -339,7 +345,7 @@ def _around(
     padded = jnp.pad(values, pad, constant_values=outside)
     padded_width = padded.shape[2]
     offset = padded_width * jnp.arange(size)[:, None] + jnp.arange(size)
-    chunk = min(_CHUNK, at.size)
+    chunk = min(chunk, at.size)
 
     def around(start):
         pixel = _read(at, start, chunk)
@@ -351,7 +357,7 @@ def _around(
     return around
 
 
-def _in_chunks(compute, count: jax.Array, size: int, init):
+def _in_chunks(compute, count: jax.Array, size: int, init, *, chunk: int):
     """Goes through `count` of `size` rows, a chunk at a time.
 
     Args:
@@ -361,8 +367,9 @@ def _in_chunks(compute, count: jax.Array, size: int, init):
       count: int32 scalar.
       size: number of rows there are.
       init: the first carry.
+      chunk: most rows of one.
     """
-    chunk = min(_CHUNK, size)
+    chunk = min(chunk, size)
 
     def body(i, carry):
         start = jnp.minimum(i * chunk, size - chunk)

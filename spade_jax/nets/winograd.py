@@ -13,6 +13,7 @@ Letters: B batch, H height, W width, I input features, F output features, N tile
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -46,6 +47,13 @@ def pays(shape: Sequence[int], kernel_shape: Sequence[int]) -> bool:
         and min(kernel_shape[2:]) >= _LEAST_FEATURES
         and batch * height * width >= _LEAST_PIXELS
     )
+
+
+def products(size: tuple[int, int], in_features: int, features: int) -> int:
+    """Multiply-accumulates of `conv` for one picture of (height, width) pixels."""
+    tiles, points = math.prod(-(-side // _OUTPUTS) for side in size), _INPUTS**2
+    transforms = points * in_features + _OUTPUTS**2 * features
+    return tiles * points * (in_features * features + transforms)
 
 
 def transform(kernel: jax.Array) -> jax.Array:

@@ -96,6 +96,7 @@ def layouts(draw, *, edges):
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_factored_equals_dense(monkeypatch, relative_error, kernel_size, edges, chunk):
     monkeypatch.setattr(modulation, "_CHUNK", chunk)
+    monkeypatch.setattr(modulation, "_BACKWARD_CHUNK", chunk + 1)
     weights = weights_of(kernel_size, edges=edges)
     compute = value_and_gradients()
 

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -34,3 +35,12 @@ def test_it_is_the_convolution(batch, height, width):
 )
 def test_where_it_pays(shape, kernel, expected):
     assert winograd.pays(shape, kernel) == expected
+
+
+def test_its_products_are_those_of_the_compiled_program():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 10, 8, 24)).astype(np.float32)
+    kernels = winograd.transform(random.standard_normal((3, 3, 24, 32), np.float32))
+    compiled = jax.jit(winograd.conv).lower(x, kernels).compile()
+    counted = winograd.products((10, 8), 24, 32)
+    assert compiled.cost_analysis()["flops"] == pytest.approx(2 * counted, rel=0.02)
