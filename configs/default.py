@@ -17,6 +17,12 @@ def get_config() -> ConfigDict:
             # Iterations after which to stop, whatever the epochs say; none: the epochs.
             "num_steps": config_dict.placeholder(int),
             "dtype": "float32",  # of the networks' computations: or "bfloat16"
+            # Devices that share the height of each picture, for pictures that are too
+            # large for one.
+            "spatial": 1,
+            # Parts of the batch that are computed one after another before an update:
+            # less memory. Batch norm sees each part by itself.
+            "accumulate": 1,
             "remat": False,  # recompute the generator's blocks: less memory, slower
             # Compute the generator's modulations once a distinct neighbourhood of the
             # layout: the same result with less work. None: where that is quicker.
@@ -115,5 +121,19 @@ def get_config() -> ConfigDict:
             "num_samples": 8,  # pictures in a grid
             "checkpoint_every": 1000,  # iterations
             "keep_checkpoints": 3,  # the newest ones
+            "keep_every": 0,  # iterations; their multiples are kept for ever; 0: none
+            # Keep the checkpoint with the lowest of a number in metrics.jsonl, as last
+            # logged before it: "loss/feature_matching"; "-NAME": the highest, as of
+            # "eval/own/mean_iou" with eval.every.
+            "keep_best": "",
+            "eval": {  # in training; a finished run is evaluated by --mode=eval
+                "every": 0,  # iterations, a multiple of checkpoint_every; 0: never
+                # How to measure, and with what: see --protocol, --weights_dir,
+                # --segmenter and --reference.
+                "protocol": "",
+                "weights_dir": "",
+                "segmenter": "",
+                "reference": "",
+            },
         }
     )

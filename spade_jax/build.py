@@ -125,12 +125,13 @@ def planner(
 
     Args:
       config: see `configs/default.py`.
-      shards: devices that share a batch of this process.
+      shards: parts of a process's batch that are computed apart.
       platform: of the devices: "cpu", "gpu" or "tpu".
       tight: see `neighbourhoods.plan`.
 
     Raises:
-      ValueError: `config.factored` is True for a generator without SPADE.
+      ValueError: `config.factored` is True for a generator without SPADE, or with
+        `config.spatial`.
     """
     factored, name = config.factored, config.generator.name
     if factored and name != "spade":
@@ -138,8 +139,13 @@ def planner(
             f"config.factored=True needs config.generator.name='spade'; {name!r} has no"
             " modulations."
         )
+    if factored and config.spatial > 1:
+        raise ValueError(
+            f"config.factored=True needs config.spatial=1, not {config.spatial}: tables"
+            " of neighbourhoods are not shared by devices."
+        )
     if factored is None:
-        factored = name == "spade" and platform in FACTORED_ON
+        factored = name == "spade" and platform in FACTORED_ON and config.spatial == 1
     if not factored:
         return None
     generator = networks(config).generator
@@ -177,6 +183,14 @@ def optimizers(
         generator_learning_rate=rate(0.5 if o.ttur else 1.0),
         discriminator_learning_rate=rate(2.0 if o.ttur else 1.0),
     )
+
+
+def num_steps(config: ml_collections.ConfigDict, num_examples: int) -> int:
+    """The iterations of a whole run on so many training examples."""
+    if config.num_steps is not None:
+        return config.num_steps
+    steps_per_epoch = max(1, num_examples // config.batch_size)
+    return (config.num_epochs + config.decay_epochs) * steps_per_epoch
 
 
 def source(config: ml_collections.ConfigDict, split: str) -> data.Source:

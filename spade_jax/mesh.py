@@ -1,7 +1,9 @@
 """Devices, shardings, and the way from a host's batch to arrays on all devices.
 
-The mesh has one axis, `data`: the batch is split over it, the state is the same on
-every device.
+The mesh has two axes. The batch is split over `data`, and the height of its pictures
+over `spatial`; the state is the same on every device. The train step knows `data`,
+over which it averages explicitly. How to compute with a part of each picture,
+exchanging borders and sums, is left to the compiler.
 """
 
 import collections
@@ -10,42 +12,100 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA_AXIS = "data"
+SPATIAL_AXIS = "spatial"
 _REPLICATED = PartitionSpec()
 _BATCH = PartitionSpec(DATA_AXIS)
+# Arrays of a batch that are made of pictures `[B, H, ...]`, and so split over both.
+_PICTURES = ("image", "label", "edge")
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with axis `data` over `devices`, by default all of all processes."""
-    devices = jax.devices() if devices is None else devices
-    # linen modules do not know Explicit axes, which jax.make_mesh defaults to.
-    return jax.make_mesh(
-        (len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices
-    )
+def make_mesh(devices: Sequence[jax.Device] | None = None, *, spatial: int = 1) -> Mesh:
+    """A mesh with axes `data` and `spatial`.
 
-
-def check_batch_size(batch_size: int, num_devices: int) -> None:
-    """Refuses a global batch that the devices cannot share evenly.
+    Args:
+      devices: by default all of all processes.
+      spatial: devices that share the height of each picture.
 
     Raises:
-      ValueError: naming the nearest batch sizes that would do.
+      ValueError: the devices of a process cannot be grouped so.
     """
-    if batch_size >= num_devices and batch_size % num_devices == 0:
-        return
-    below = batch_size // num_devices * num_devices
-    choices = [n for n in (below, below + num_devices) if n]
-    raise ValueError(
-        f"config.batch_size={batch_size} cannot be shared by {num_devices} devices."
-        f" It is the global batch: use {' or '.join(map(str, choices))}, or another"
-        f" multiple of {num_devices}."
+    devices = jax.devices() if devices is None else devices
+    of_process = collections.Counter(d.process_index for d in devices)
+    count = min(of_process.values())
+    if spatial < 1 or count % spatial:
+        divisors = [n for n in range(1, count + 1) if count % n == 0]
+        raise ValueError(
+            f"config.spatial={spatial} does not divide the {count} devices of a"
+            f" process: use {' or '.join(map(str, divisors))}."
+        )
+    # Not jax.make_mesh, which may put them into another order: the batch is the same
+    # whatever the hosts are called.
+    in_order = sorted(devices, key=lambda d: (d.process_index, d.id))
+    return Mesh(
+        np.array(in_order).reshape(-1, spatial),
+        (DATA_AXIS, SPATIAL_AXIS),
+        # linen modules do not know Explicit axes.
+        axis_types=(AxisType.Auto,) * 2,
     )
+
+
+def check_batch(
+    batch_size: int, mesh: Mesh, *, accumulate: int = 1, height: int | None = None
+) -> None:
+    """Refuses a global batch that the devices cannot share evenly.
+
+    Args:
+      batch_size: pictures.
+      mesh: see `make_mesh`.
+      accumulate: parts in which each device works through its share.
+      height: of the pictures.
+
+    Raises:
+      ValueError: naming the nearest numbers that would do.
+    """
+    data, spatial = (mesh.shape[axis] for axis in (DATA_AXIS, SPATIAL_AXIS))
+    if accumulate < 1:
+        raise ValueError(
+            f"config.accumulate={accumulate} must be 1 or more: the parts of the batch"
+            " that are computed one after another."
+        )
+    unit = data * accumulate
+    if batch_size < unit or batch_size % unit:
+        below = batch_size // unit * unit
+        choices = [n for n in (below, below + unit) if n]
+        groups = f"{data} devices" if spatial == 1 else f"{data} groups of {spatial}"
+        parts = f" in config.accumulate={accumulate} parts" if accumulate > 1 else ""
+        raise ValueError(
+            f"config.batch_size={batch_size} cannot be shared by {groups}{parts}."
+            f" It is the global batch: use {' or '.join(map(str, choices))}, or another"
+            f" multiple of {unit}."
+        )
+    if height is not None and height % spatial:
+        raise ValueError(
+            f"config.spatial={spatial} devices cannot share pictures that are {height}"
+            " high (config.data.crop_size over config.data.aspect_ratio): use a"
+            " divisor of the height."
+        )
+
+
+def local_shares(mesh: Mesh) -> int:
+    """Devices, or groups of them, that share this process's part of the batch."""
+    return len(mesh.local_devices) // mesh.shape[SPATIAL_AXIS]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of the state: the same on every device."""
     return NamedSharding(mesh, _REPLICATED)
+
+
+def batch_sharding(name: str, mesh: Mesh) -> NamedSharding:
+    """The sharding of one entry of a batch."""
+    axes = (DATA_AXIS, SPATIAL_AXIS) if name in _PICTURES else (DATA_AXIS,)
+    return NamedSharding(mesh, PartitionSpec(*axes))
 
 
 def shard_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
@@ -57,12 +117,11 @@ def shard_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
       mesh: see `make_mesh`.
 
     Returns:
-      Global arrays `[B, ...]`, split over `data`.
+      Global arrays `[B, ...]`, split over `data`, and pictures over `spatial` too.
 
     Raises:
       TypeError: an array holds strings, which devices do not.
     """
-    sharding = NamedSharding(mesh, _BATCH)
 
     def put(path, values):
         if values.dtype.kind in "OSU":
@@ -71,7 +130,9 @@ def shard_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
                 " which devices cannot hold. Keep it on the host: leave it out of the"
                 " batch."
             )
-        return jax.make_array_from_process_local_data(sharding, values)
+        return jax.make_array_from_process_local_data(
+            batch_sharding(path[0].key, mesh), values
+        )
 
     return jax.tree.map_with_path(put, dict(batch))
 
@@ -120,14 +181,24 @@ def parallel_train_step(train_step: Callable, mesh: Mesh) -> Callable:
 
     The result is called the same way, with global arrays.
     """
+    # An axis of one device has nothing to leave to the compiler, which, asked to split
+    # by it all the same, moves more bytes on TPUs.
+    split = mesh.shape[SPATIAL_AXIS] > 1
+    manual = {DATA_AXIS} if split else set(mesh.axis_names)
 
-    @functools.partial(jax.jit, donate_argnums=0, static_argnames="update_generator")
+    @functools.partial(
+        jax.jit,
+        donate_argnums=0,
+        static_argnames="update_generator",
+        out_shardings=replicated(mesh),
+    )
     def parallel(state, batch, perceptual_params=None, *, update_generator=True):
         return jax.shard_map(
             functools.partial(train_step, update_generator=update_generator),
             mesh=mesh,
             in_specs=(_REPLICATED, _BATCH, _REPLICATED),
             out_specs=_REPLICATED,
+            axis_names=manual,
             # See spade_jax.step: gradients are averaged explicitly.
             check_vma=False,
         )(state, batch, perceptual_params)

@@ -98,6 +98,7 @@ def make_train_step(
     weights: LossWeights = DEFAULT_WEIGHTS,
     noise: Noise | None = None,
     reuse_fake: bool = False,
+    accumulate: int = 1,
     ema_decay: float = 0.0,
     axis_name: str | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
@@ -118,6 +119,9 @@ def make_train_step(
       noise: for a generator that starts from a latent; see `example_noise`.
       reuse_fake: the discriminator learns from the fakes of (a) instead of new ones
         of the updated generator: one generator forward less. Not official.
+      accumulate: parts of each device's share of the batch, which are computed one
+        after another and their gradients averaged: less memory. Batch norm normalises
+        each part by itself, and statistics advance with every part.
       ema_decay: of the averaged generator weights in `TrainState.ema`; 0 for none.
       axis_name: over which devices share the batch; None for one device.
 
@@ -137,12 +141,17 @@ def make_train_step(
         )
     gan = losses.GAN_LOSSES[gan_loss]
 
-    def synthesise(state: TrainState, params, batch: Batch, purpose: str):
+    def draw(state: TrainState, batch: Batch, purpose: str):
+        """Noise for the whole batch, so that it does not depend on `accumulate`."""
+        if noise is None:
+            return None
+        return noise(state.step, purpose, batch["label"].shape[0])
+
+    def synthesise(state: TrainState, params, batch: Batch, z: jax.Array | None):
         """Fakes, the encoder's output if any, and the advanced statistics."""
         layout = layout_of(batch)
-        stats, latent, inputs = {}, None, ()
-        if noise is not None:
-            inputs = (noise(state.step, purpose, batch["label"].shape[0]),)
+        stats, latent = {}, None
+        inputs = () if z is None else (z,)
         if encoder is not None:
             latent, stats["encoder"] = _forward(
                 encoder, params["encoder"], state.encoder.stats, batch["image"]
@@ -179,8 +188,10 @@ def make_train_step(
         on_real = discriminator.apply(variables, layout, real, train=False)
         return on_fake, on_real, stats
 
-    def generator_objective(params, state: TrainState, batch: Batch, perceptual_params):
-        fake, latent, stats = synthesise(state, params, batch, purpose="generator")
+    def generator_objective(
+        params, state: TrainState, batch: Batch, z, perceptual_params
+    ):
+        fake, latent, stats = synthesise(state, params, batch, z)
         on_fake, on_real, stats["discriminator"] = judge_for_generator(
             state, batch, fake
         )
@@ -216,8 +227,18 @@ def make_train_step(
 
     def update_makers(state: TrainState, batch: Batch, perceptual_params):
         params = {name: getattr(state, name).params for name in makers}
-        gradients, (terms, fake, stats) = jax.grad(generator_objective, has_aux=True)(
-            params, state, batch, perceptual_params
+
+        def learn(stats, part):
+            gradients, (terms, fake, stats) = jax.grad(
+                generator_objective, has_aux=True
+            )(params, _with_stats(state, stats), *part, perceptual_params)
+            return (gradients, terms), stats, fake
+
+        (gradients, terms), stats, fake = _in_parts(
+            learn,
+            {name: getattr(state, name).stats for name in (*makers, "discriminator")},
+            (batch, draw(state, batch, "generator")),
+            count=accumulate,
         )
         gradients, terms = average((gradients, terms))
         learned = {
@@ -238,14 +259,34 @@ def make_train_step(
         return state.replace(discriminator=seen, **learned), terms, fake
 
     def update_discriminator(state: TrainState, batch: Batch, fake):
-        gradients, (terms, stats) = jax.grad(discriminator_objective, has_aux=True)(
-            state.discriminator.params, state, batch, jax.lax.stop_gradient(fake)
+        """Learns from the fakes, or without any from new ones."""
+        params = {name: getattr(state, name).params for name in makers}
+
+        def learn(stats, part):
+            batch, z, fake = part
+            advanced = _with_stats(state, stats)
+            if fake is None:
+                fake, _, of_makers = synthesise(advanced, params, batch, z)
+                stats = stats | of_makers
+            gradients, (terms, of_discriminator) = jax.grad(
+                discriminator_objective, has_aux=True
+            )(state.discriminator.params, advanced, batch, jax.lax.stop_gradient(fake))
+            stats = stats | {"discriminator": of_discriminator}
+            return (gradients, terms), stats, None
+
+        z = draw(state, batch, "discriminator") if fake is None else None
+        (gradients, terms), stats, _ = _in_parts(
+            learn,
+            {name: getattr(state, name).stats for name in (*makers, "discriminator")},
+            (batch, z, fake),
+            count=accumulate,
         )
         gradients, terms = average((gradients, terms))
+        state = _with_stats(state, stats)
         learned = _apply_gradients(
             state.discriminator,
             gradients,
-            stats,
+            stats["discriminator"],
             discriminator_optimizer,
             discriminator_learning_rate(state.step),
         )
@@ -261,14 +302,9 @@ def make_train_step(
         terms, fake = {}, None
         if update_generator:
             state, terms, fake = update_makers(state, batch, perceptual_params)
-        if fake is None or not reuse_fake:
-            params = {name: getattr(state, name).params for name in makers}
-            fake, _, stats = synthesise(state, params, batch, purpose="discriminator")
-            advanced = {
-                name: getattr(state, name).replace(stats=stats[name]) for name in makers
-            }
-            state = state.replace(**advanced)
-        state, d_terms = update_discriminator(state, batch, fake)
+        state, d_terms = update_discriminator(
+            state, batch, fake if reuse_fake else None
+        )
         return state.replace(step=state.step + 1), terms | d_terms
 
     return train_step
@@ -316,6 +352,43 @@ def _forward(module: nn.Module, params, stats, *inputs):
     )
     # linen leaves out a collection that nothing wrote to.
     return output, {**stats, **advanced}
+
+
+def _with_stats(state: TrainState, stats) -> TrainState:
+    """The state with the statistics of some networks, by name."""
+    return state.replace(
+        **{name: getattr(state, name).replace(stats=s) for name, s in stats.items()}
+    )
+
+
+def _in_parts(compute: Callable, stats, inputs, *, count: int):
+    """Works through the parts of a batch one after another.
+
+    Args:
+      compute: `compute(stats, part)` gives (a tree to average, advanced statistics, a
+        tree with an entry for each picture).
+      stats: the first ones.
+      inputs: a tree of arrays of which each part takes `1 / count`.
+      count: of the parts.
+
+    Returns:
+      The mean over the parts, the last statistics, and the entries joined.
+    """
+    if count == 1:
+        return compute(stats, inputs)
+    parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), inputs)
+
+    def body(carry, part):
+        total, stats = carry
+        found, stats, outputs = compute(stats, part)
+        return (jax.tree.map(jnp.add, total, found), stats), outputs
+
+    shapes, _, _ = jax.eval_shape(compute, stats, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (total, stats), outputs = jax.lax.scan(body, (zeros, stats), parts)
+    mean = jax.tree.map(lambda x: x / count, total)
+    outputs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+    return mean, stats, outputs
 
 
 def _apply_gradients(

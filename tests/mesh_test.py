@@ -7,38 +7,83 @@ from jax.sharding import AxisType, PartitionSpec
 from spade_jax import mesh
 
 
-def test_mesh_is_one_axis_over_the_devices():
+def test_mesh_is_over_the_devices():
     everything = mesh.make_mesh()
-    assert everything.axis_names == ("data",)
-    assert everything.size == len(jax.devices()) == 8
-    assert everything.axis_types == (AxisType.Auto,)
-    some = mesh.make_mesh(jax.devices()[2:4])
-    assert list(some.devices) == jax.devices()[2:4]
+    assert everything.axis_names == ("data", "spatial")
+    assert dict(everything.shape) == {"data": len(jax.devices()), "spatial": 1}
+    assert everything.axis_types == (AxisType.Auto,) * 2
+    some = mesh.make_mesh(jax.devices()[2:6], spatial=2)
+    assert some.devices.tolist() == [jax.devices()[2:4], jax.devices()[4:6]]
+    assert mesh.local_shares(some) == 2
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(8, 8), (32, 8), (1, 1), (6, 2)])
-def test_batches_that_can_be_shared(batch_size, devices):
-    mesh.check_batch_size(batch_size, devices)
+@pytest.mark.parametrize("spatial", [0, 3, 16])
+def test_devices_that_cannot_be_grouped(spatial):
+    message = (
+        rf"config\.spatial={spatial} does not divide the 8 .*: use 1 or 2 or 4 or 8"
+    )
+    with pytest.raises(ValueError, match=message):
+        mesh.make_mesh(spatial=spatial)
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "devices", "choices"),
-    [(12, 8, "use 8 or 16"), (4, 8, "use 8,"), (7, 2, "use 6 or 8"), (0, 2, "use 2,")],
+    ("batch_size", "devices", "options"),
+    [
+        (8, 8, {}),
+        (32, 8, {"accumulate": 2}),
+        (1, 1, {"height": 5}),
+        (6, 2, {"accumulate": 3}),
+    ],
 )
-def test_batches_that_cannot_be_shared(batch_size, devices, choices):
-    message = (
-        rf"config\.batch_size={batch_size} cannot be shared by {devices} devices\. It"
-        rf" is the global batch: {choices}.* multiple of {devices}\."
-    )
+def test_batches_that_can_be_shared(batch_size, devices, options):
+    mesh.check_batch(batch_size, mesh.make_mesh(jax.devices()[:devices]), **options)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "spatial", "accumulate", "message"),
+    [
+        (12, 8, 1, 1, "by 8 devices. .*: use 8 or 16, .* multiple of 8"),
+        (4, 8, 1, 1, "by 8 devices. .*: use 8, .* multiple of 8"),
+        (7, 2, 1, 1, "by 2 devices. .*: use 6 or 8, .* multiple of 2"),
+        (0, 2, 1, 1, "by 2 devices. .*: use 2, .* multiple of 2"),
+        (3, 8, 4, 1, "by 2 groups of 4. .*: use 2 or 4, .* multiple of 2"),
+        (8, 4, 1, 3, "by 4 devices in config.accumulate=3 parts. .*: use 12, .* of 12"),
+    ],
+)
+def test_batches_that_cannot_be_shared(
+    batch_size, devices, spatial, accumulate, message
+):
+    shared = mesh.make_mesh(jax.devices()[:devices], spatial=spatial)
+    message = rf"config\.batch_size={batch_size} cannot be shared {message}"
     with pytest.raises(ValueError, match=message):
-        mesh.check_batch_size(batch_size, devices)
+        mesh.check_batch(batch_size, shared, accumulate=accumulate)
+
+
+def test_pictures_that_cannot_be_shared():
+    shared = mesh.make_mesh(jax.devices()[:4], spatial=4)
+    with pytest.raises(ValueError, match=r"config\.spatial=4 .* pictures that are 66"):
+        mesh.check_batch(4, shared, height=66)
+    with pytest.raises(ValueError, match=r"config\.accumulate=0 must be 1 or more"):
+        mesh.check_batch(4, shared, accumulate=0)
+
+
+def test_pictures_are_split_over_both_axes():
+    shared = mesh.make_mesh(jax.devices()[:4], spatial=2)
+    label = np.arange(2 * 4 * 3).reshape(2, 4, 3)
+    batch = {"label": label, "plan": {"count": np.arange(4).reshape(2, 2)}}
+    sharded = mesh.shard_batch(batch, shared)
+    for i, shard in enumerate(sharded["label"].addressable_shards):
+        rows = slice(2 * (i % 2), 2 * (i % 2) + 2)
+        np.testing.assert_array_equal(shard.data, label[i // 2 : i // 2 + 1, rows])
+    for i, shard in enumerate(sharded["plan"]["count"].addressable_shards):
+        np.testing.assert_array_equal(shard.data, batch["plan"]["count"][[i // 2]])
 
 
 def test_batch_is_split_over_the_devices_in_order():
     devices = mesh.make_mesh(jax.devices()[:4])
     batch = {
         "image": np.arange(16.0, dtype=np.float32).reshape(8, 2),
-        "edge": np.arange(8) % 2 == 0,
+        "edge": (np.arange(8) % 2 == 0)[:, None],
     }
     sharded = mesh.shard_batch(batch, devices)
     for name, array in sharded.items():
@@ -61,7 +106,7 @@ def numbered_batches(count):
     for number in range(count):
         yield {
             "image": np.full((8, 2), number, np.float32),
-            "label": np.arange(8, dtype=np.int32) + number,
+            "label": np.full((8, 2), number, np.int32),
         }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from spade_jax import build
-from spade_jax.convert import abstract_variables, from_official, nvlabs
+from spade_jax.convert import abstract_variables, from_official, nvlabs_options
 from spade_jax.data.transforms import edges, to_float
 from spade_jax.layout import Layout
 
@@ -138,7 +138,7 @@ def model(default_config):
     """`model(golden)`: the config and networks of a golden's official options."""
 
     def describe(golden, dtype="float32"):
-        config = nvlabs.config_from_options(
+        config = nvlabs_options.config_from_options(
             golden.meta["opt"], default_config, name=golden.name
         )
         config.dtype = dtype
