@@ -1,0 +1,311 @@
+"""Compiling a config's train step for TPUs that are not here."""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+
+from spade_jax import build, libtpu, mesh, nets, train
+from spade_jax.perceptual import Perceptual
+from spade_jax.plan import hlo
+from spade_jax.plan.chips import MEGACORE, Topology
+from spade_jax.state import create_state
+
+# libtpu asks Google Cloud's metadata server what this machine is, complains if nothing
+# answers, and serves one process at a time, unless it is told.
+_NO_TPU_HERE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+# Seconds between two signs of life.
+_PATIENCE = 15
+
+
+class DoesNotFitError(RuntimeError):
+    """The compiler found no way to run the step in a device's memory.
+
+    Attributes:
+      needed: bytes, or None where the compiler does not tell.
+      available: bytes, or None.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        # "Used 20.1G of 15.75G hbm." or, of the temporaries alone, "the total memory
+        # required for HLO temporaries (48.00G) exceeds available HBM (15.75G)".
+        found = re.search(r"Used (\S+) of (\S+) hbm", message) or re.search(
+            r"temporaries \((\S+)\) exceeds available HBM \((\S+)\)", message
+        )
+        self.needed, self.available = map(_bytes, found.groups() if found else "  ")
+
+
+class Memory(NamedTuple):
+    """Bytes that a step takes on each device.
+
+    Attributes:
+      arguments: the state, the device's share of the batch and the perceptual network.
+      temporaries: what the step needs while it runs, the activations above all.
+      outputs: the new state, and the losses.
+      reused: the part of the outputs that takes the place of donated arguments.
+      program: the compiled code, which lies there too.
+    """
+
+    arguments: int
+    temporaries: int
+    outputs: int
+    reused: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return (
+            self.arguments
+            + self.temporaries
+            + self.outputs
+            - self.reused
+            + self.program
+        )
+
+
+class Compiled(NamedTuple):
+    """What the compiler says of a step; everything is for one device.
+
+    Attributes:
+      memory: that it takes.
+      flops: floating-point operations, elementwise ones included.
+      bytes_accessed: to and from memory. Loops count as one round, here and in `flops`.
+      collectives: of the program.
+      seconds: that compiling took.
+    """
+
+    memory: Memory
+    flops: float
+    bytes_accessed: float
+    collectives: list[hlo.Collective]
+    seconds: float
+
+
+def devices(topology: Topology) -> Sequence[jax.Device]:
+    """Descriptions of a topology's devices, to compile for.
+
+    Raises:
+      ValueError: libtpu is missing, or knows no such topology.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError(
+            "Compiling for TPUs needs the package libtpu, also where there is no TPU:"
+            " pip install 'spade-jax[tpu]'."
+        )
+    libtpu.configure()
+    for name, value in _NO_TPU_HERE.items():
+        os.environ.setdefault(name, value)
+    options = {}
+    if topology.chip in MEGACORE:
+        options["chip_config_name"] = "megacore"
+    if topology.num_chips == 1:
+        options["chips_per_host_bounds"] = topology.shape + (1,) * (
+            3 - len(topology.shape)
+        )
+    try:
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology.name, **options
+        )
+    except jax.errors.JaxRuntimeError as error:
+        raise ValueError(
+            f"--topology={topology.name}: libtpu knows no such topology ({error})."
+        ) from error
+    return found.devices
+
+
+def libtpu_version() -> str:
+    """Of the package that compiles."""
+    return importlib.metadata.version("libtpu")
+
+
+def lower(
+    config: ml_collections.ConfigDict, devices: Sequence[jax.Device]
+) -> jax.stages.Lowered:
+    """Traces the train step of a config for some devices; no array is made.
+
+    Args:
+      config: see `configs/default.py`. A perceptual network of 'auto' is VGG19, as in
+        the paper; its weights are not needed.
+      devices: to share the batch, of a topology or real ones.
+
+    Raises:
+      ValueError: fields of the config do not fit together.
+    """
+    devices = mesh.make_mesh(devices, spatial=config.spatial)
+    mesh.check_batch(config.batch_size, devices, accumulate=config.accumulate)
+    networks = build.networks(config, axis_name=mesh.DATA_AXIS)
+    check_size(config)
+    optimizers = build.optimizers(config, steps_per_epoch=1)
+    features = _perceptual(config)
+    layout = build.example_layout(config)
+    replicated = mesh.replicated(devices)
+    state = _placed(
+        jax.eval_shape(
+            lambda: create_state(
+                jax.random.key(config.seed),
+                networks=networks,
+                optimizers=optimizers,
+                layout=layout,
+                ema=config.ema_decay > 0,
+            )
+        ),
+        replicated,
+    )
+    step = mesh.parallel_train_step(
+        train.make_step(config, networks, optimizers, features), devices
+    )
+    return step.lower(
+        state,
+        abstract_batch(config, devices),
+        None if features is None else _placed(features.params, replicated),
+    )
+
+
+def abstract_batch(config: ml_collections.ConfigDict, devices: Mesh) -> dict:
+    """A batch as training makes it for a mesh, in shapes only."""
+    layout = build.example_layout(config)
+    shape = (config.batch_size, *layout.size)
+    batch = {
+        "image": jax.ShapeDtypeStruct((*shape, 3), jnp.float32),
+        "label": np.zeros(shape, np.int32),
+    }
+    if layout.edge is not None:
+        batch["edge"] = np.zeros(shape, bool)
+    shards = devices.shape[mesh.DATA_AXIS] * config.accumulate
+    add_plan = build.planner(config, shards=shards, platform="tpu")
+    if add_plan is not None:
+        batch = add_plan(batch)
+    return {
+        name: _placed(entry, mesh.batch_sharding(name, devices))
+        for name, entry in batch.items()
+    }
+
+
+def check_size(config: ml_collections.ConfigDict) -> None:
+    """Refuses pictures of a size that the SPADE generator does not make.
+
+    Raises:
+      ValueError: naming the fields.
+    """
+    if config.generator.name != "spade":
+        return
+    size = build.example_layout(config).size
+    made = build.networks(config).generator.scales(*size)[-1]
+    if made != size:
+        raise ValueError(
+            f"config.data.crop_size={config.data.crop_size} and"
+            f" config.data.aspect_ratio={config.data.aspect_ratio} make layouts"
+            f" {size[1]} wide and {size[0]} high, for which the generator makes"
+            f" pictures {made[1]} wide and {made[0]} high. Choose them so that both"
+            " sides are multiples of 32, or of 64 and 128 with"
+            " config.generator.upsampling 'more' and 'most'."
+        )
+
+
+def compile_step(lowered: jax.stages.Lowered) -> Compiled:
+    """Compiles a step, which can take many minutes; says so on stderr meanwhile.
+
+    Raises:
+      DoesNotFitError: it needs more memory than a device has.
+    """
+    start = time.monotonic()
+    with _signs_of_life("Compiling"):
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise DoesNotFitError(str(error)) from error
+    seconds = time.monotonic() - start
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    return Compiled(
+        memory=Memory(
+            arguments=memory.argument_size_in_bytes,
+            temporaries=memory.temp_size_in_bytes,
+            outputs=memory.output_size_in_bytes,
+            reused=memory.alias_size_in_bytes,
+            program=memory.generated_code_size_in_bytes,
+        ),
+        flops=cost["flops"],
+        bytes_accessed=cost["bytes accessed"],
+        collectives=hlo.collectives(compiled.as_text()),
+        seconds=seconds,
+    )
+
+
+def perceptual_variant(config: ml_collections.ConfigDict) -> str | None:
+    """Which network the perceptual loss of a config is planned with, or None.
+
+    Raises:
+      ValueError: `config.loss.perceptual_network` names none.
+    """
+    network = config.loss.perceptual_network
+    if network not in ("auto", "vgg19", "vgg16", "none"):
+        raise ValueError(
+            f"config.loss.perceptual_network={network!r} is not one of auto, vgg19,"
+            " vgg16, none."
+        )
+    if not config.loss.perceptual or network == "none":
+        return None
+    return "vgg19" if network == "auto" else network
+
+
+def _perceptual(config: ml_collections.ConfigDict) -> Perceptual | None:
+    variant = perceptual_variant(config)
+    if variant is None:
+        return None
+    # Convolutions: their weights do not depend on the picture's size.
+    image = jnp.zeros((1, 32, 32, 3))
+    variables = jax.eval_shape(nets.VGG(variant).init, jax.random.key(0), image)
+    return Perceptual(variant, variables["params"])
+
+
+def _placed(tree, sharding: NamedSharding):
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
+
+
+def _bytes(size: str) -> int | None:
+    match = re.fullmatch(r"([\d.]+)([KMGT]?)", size)
+    if match is None:
+        return None
+    return round(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+
+
+@contextlib.contextmanager
+def _signs_of_life(what: str) -> Iterator[None]:
+    start, done = time.monotonic(), threading.Event()
+
+    def tell():
+        while not done.wait(_PATIENCE):
+            seconds = time.monotonic() - start
+            print(f"{what}: {seconds:.0f} s ...", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

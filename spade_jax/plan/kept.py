@@ -1,0 +1,73 @@
+"""What the compiler said, kept so that a step is compiled only once.
+
+JAX's own cache does not serve: it keeps programs for devices that are not here, and
+cannot load them.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+
+import jax
+
+from spade_jax.plan import ahead, hlo
+
+
+def compile_once(
+    lowered: jax.stages.Lowered, *, chip: str, directory: pathlib.Path
+) -> ahead.Compiled:
+    """`ahead.compile_step`, or what it found of the same step before.
+
+    Args:
+      lowered: see `ahead.lower`.
+      chip: that it is for, a key of `spade_jax.plan.chips.CHIPS`.
+      directory: of what is kept, created where missing.
+
+    Raises:
+      DoesNotFitError: it needs more memory than a device has.
+    """
+    file = directory / f"{_key(lowered, chip)}.json"
+    found = json.loads(file.read_text()) if file.exists() else None
+    if found is None:
+        found = _compile(lowered)
+        directory.mkdir(parents=True, exist_ok=True)
+        # At once, so that another process never reads half of it.
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(found, indent=1))
+        unfinished.replace(file)
+    if "does_not_fit" in found:
+        raise ahead.DoesNotFitError(found["does_not_fit"])
+    return ahead.Compiled(
+        **found
+        | {
+            "memory": ahead.Memory(**found["memory"]),
+            "collectives": [
+                hlo.Collective(**c | {"shape": c["shape"] and tuple(c["shape"])})
+                for c in found["collectives"]
+            ],
+        }
+    )
+
+
+def _compile(lowered: jax.stages.Lowered) -> dict:
+    try:
+        compiled = ahead.compile_step(lowered)
+    except ahead.DoesNotFitError as error:
+        return {"does_not_fit": str(error)}
+    return compiled._asdict() | {
+        "memory": compiled.memory._asdict(),
+        "collectives": [c._asdict() for c in compiled.collectives],
+    }
+
+
+def _key(lowered: jax.stages.Lowered, chip: str) -> str:
+    parts = (
+        chip,
+        ahead.libtpu_version(),
+        jax.__version__,
+        os.environ.get("LIBTPU_INIT_ARGS", ""),
+        str(jax.config.jax_optimization_level),
+        lowered.as_text(),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

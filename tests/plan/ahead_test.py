@@ -1,0 +1,181 @@
+import importlib.util
+import math
+
+import jax
+import pytest
+
+from spade_jax import mesh
+from spade_jax.nets import VGG
+from spade_jax.plan import ahead, counted
+from spade_jax.plan.chips import parse_topology
+
+
+class Lowered:
+    """Stands for a step whose compilation fails."""
+
+    def __init__(self, message):
+        self._message = message
+
+    def compile(self):
+        raise jax.errors.JaxRuntimeError(self._message)
+
+
+def shapes(tree):
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+
+
+@pytest.fixture
+def baseline_config(tiny_config):
+    """One that takes a third of the time to trace and to compile."""
+    tiny_config.generator.update(
+        name="pix2pixhd", latent="none", norm="spectralsyncbatch", width=16
+    )
+    tiny_config.generator.update(blocks=1, downsamplings=1)
+    return tiny_config
+
+
+def test_a_step_for_eight_devices(baseline_config):
+    lowered = ahead.lower(baseline_config, jax.devices())
+    (state, batch, _), _ = lowered.args_info
+    found = ahead.compile_step(lowered)
+
+    params = (state.generator, state.discriminator)
+    num_params = sum(
+        math.prod(x.shape) for x in jax.tree.leaves([p.params for p in params])
+    )
+    (reduction, *_) = found.collectives
+    assert {c.kind for c in found.collectives} == {"all-reduce"}
+    assert sum(c.bytes * c.count for c in found.collectives) > 4 * num_params
+    assert reduction.dtype == "f32"
+
+    # Parameters, Adam's two moments and the gradients between; the state is donated.
+    assert found.memory.arguments > 3 * 4 * num_params
+    assert found.memory.outputs > 3 * 4 * num_params
+    assert found.memory.reused > 0.99 * found.memory.outputs - 4096
+    assert found.memory.temporaries > 4 * num_params
+    assert found.memory.total < 2 * found.memory.arguments + found.memory.temporaries
+    assert found.bytes_accessed > found.memory.arguments
+    assert 2 * 2 * counted.count(baseline_config).train_step < found.flops
+    assert found.seconds > 0
+    assert batch["image"].shape == (16, 32, 32, 3)
+
+
+def test_averages_and_the_perceptual_network_are_lowered(baseline_config):
+    baseline_config.ema_decay = 0.9
+    baseline_config.loss.perceptual_network = "auto"
+    (state, _, vgg), _ = ahead.lower(baseline_config, jax.devices()[:2]).args_info
+    assert shapes(state.ema) == shapes(state.generator.params)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
+    expected = jax.eval_shape(VGG("vgg19").init, jax.random.key(0), image)
+    assert shapes(vgg) == shapes(expected["params"])
+
+
+def test_a_batch_has_a_plan_for_each_part_of_it(tiny_config):
+    tiny_config.update(factored=True, accumulate=2)
+    found = shapes(ahead.abstract_batch(tiny_config, mesh.make_mesh(jax.devices()[:2])))
+    assert found["['image']"] == (16, 32, 32, 3)
+    assert found["['label']"] == found["['edge']"] == (16, 32, 32)
+    # Of four shards of four pictures.
+    assert found["['plan']['8x8'].count"] == (4, 2)
+    assert found["['plan']['8x8'].at"] == (4, 4 * 8 * 8)
+    assert found["['plan']['8x8'].index"] == (16, 8, 8)
+
+
+def test_devices_share_pictures(tiny_config):
+    devices = mesh.make_mesh(jax.devices(), spatial=2)
+    batch = ahead.abstract_batch(tiny_config, devices)
+    assert batch["label"].sharding == mesh.batch_sharding("label", devices)
+    assert batch["label"].sharding.shard_shape((16, 32, 32)) == (4, 16, 32)
+
+
+def test_a_batch_that_the_devices_cannot_share(tiny_config):
+    tiny_config.batch_size = 12
+    message = r"config\.batch_size=12 cannot be shared by 8 devices.* use 8 or 16"
+    with pytest.raises(ValueError, match=message):
+        ahead.lower(tiny_config, jax.devices())
+
+
+def test_a_size_that_the_generator_does_not_make(tiny_config):
+    tiny_config.data.crop_size = 40
+    message = (
+        r"config\.data\.crop_size=40 and config\.data\.aspect_ratio=1\.0 make layouts"
+        r" 40 wide and 40 high, .* pictures 32 wide and 32 high\. .* multiples of 32"
+    )
+    with pytest.raises(ValueError, match=message):
+        ahead.lower(tiny_config, jax.devices())
+
+
+@pytest.mark.parametrize(
+    ("network", "weight", "variant"),
+    [
+        ("auto", 10.0, "vgg19"),
+        ("vgg19", 10.0, "vgg19"),
+        ("vgg16", 10.0, "vgg16"),
+        ("none", 10.0, None),
+        ("auto", 0.0, None),
+    ],
+)
+def test_perceptual_network(default_config, network, weight, variant):
+    default_config.loss.update(perceptual_network=network, perceptual=weight)
+    assert ahead.perceptual_variant(default_config) == variant
+
+
+def test_a_perceptual_network_that_there_is_not(default_config):
+    default_config.loss.perceptual_network = "vgg11"
+    message = r"config\.loss\.perceptual_network='vgg11' is not one of auto, vgg19"
+    with pytest.raises(ValueError, match=message):
+        ahead.perceptual_variant(default_config)
+
+
+@pytest.mark.parametrize(
+    ("text", "needed", "available"),
+    [
+        ("Used 20.5G of 15.75G hbm. Exceeded hbm capacity", 20.5, 15.75),
+        (
+            "the total memory required for HLO temporaries (48.00G) exceeds available"
+            " HBM (15.75G).",
+            48.0,
+            15.75,
+        ),
+        ("Used 512.0M of 1.00G hbm", 0.5, 1.0),
+    ],
+)
+def test_the_compiler_tells_what_is_missing(text, needed, available):
+    lowered = Lowered(f"RESOURCE_EXHAUSTED: Ran out of memory: {text}")
+    with pytest.raises(ahead.DoesNotFitError, match="Ran out of memory") as error:
+        ahead.compile_step(lowered)
+    assert error.value.needed == needed * 2**30
+    assert error.value.available == available * 2**30
+
+
+def test_the_compiler_may_tell_nothing():
+    with pytest.raises(ahead.DoesNotFitError) as error:
+        ahead.compile_step(Lowered("RESOURCE_EXHAUSTED: no."))
+    assert error.value.needed is error.value.available is None
+
+
+def test_other_failures_of_the_compiler_stay_what_they_are():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: bug"):
+        ahead.compile_step(Lowered("INTERNAL: bug"))
+
+
+def test_without_libtpu_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'spade-jax\[tpu\]'"):
+        ahead.devices(parse_topology("v5e:2x4"))
+
+
+def test_long_compilations_give_signs_of_life(monkeypatch, capsys):
+    monkeypatch.setattr(ahead, "_PATIENCE", 0.001)
+    told = ""
+
+    class Slow:
+        def compile(self):
+            nonlocal told
+            while "Compiling: 0 s ..." not in told:
+                told += capsys.readouterr().err
+            raise jax.errors.JaxRuntimeError("INTERNAL: that is enough")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="enough"):
+        ahead.compile_step(Slow())

@@ -1,0 +1,261 @@
+import json
+
+import jax
+import pytest
+
+from spade_jax.plan import ahead, counted, hlo, kept, report
+from spade_jax.plan.chips import parse_topology
+
+GIB = 2**30
+COMPILED = ahead.Compiled(
+    memory=ahead.Memory(
+        arguments=2 * GIB,
+        temporaries=6 * GIB,
+        outputs=GIB + 512,
+        reused=GIB,
+        program=GIB // 4,
+    ),
+    flops=5e12,
+    bytes_accessed=81.9e9,
+    collectives=[
+        hlo.Collective("all-reduce", "f32", 400_000_000, 90, None, 1),
+        hlo.Collective("all-reduce", "f32", 4096, 1, (1024,), 24),
+    ],
+    seconds=187.4,
+)
+V5E = parse_topology("v5e:2x4")
+
+
+@pytest.fixture
+def make_plan(tiny_config, monkeypatch, tmp_path):
+    """`make_plan(**options)` of the tiny config, with fields in `config`.
+
+    The TPUs are the CPU's devices, and `compiled` is what the compiler says.
+    """
+    monkeypatch.setattr(ahead, "libtpu_version", lambda: "0.0.99")
+
+    def make(*, config=(), compiled=COMPILED, topology=V5E, **options):
+        tiny_config.update_from_flattened_dict(dict(config))
+
+        def compile_once(_, *, chip, directory):
+            assert (chip, directory) == (topology.chip, tmp_path)
+            if isinstance(compiled, Exception):
+                raise compiled
+            return compiled
+
+        monkeypatch.setattr(
+            ahead, "devices", lambda topology: jax.devices()[: topology.num_chips]
+        )
+        monkeypatch.setattr(ahead, "lower", lambda config, devices: None)
+        monkeypatch.setattr(kept, "compile_once", compile_once)
+        return report.make_plan(tiny_config, topology, cache=tmp_path, **options)
+
+    return make
+
+
+def test_a_plan_is_data(make_plan, tiny_config):
+    plan = make_plan(
+        config={"num_epochs": 3, "decay_epochs": 2, "dtype": "bfloat16"},
+        num_examples=170,
+    )
+    count = counted.count(tiny_config)
+    # Two pictures a device, two operations a multiply-accumulate.
+    flops = 4 * count.train_step
+    assert json.loads(json.dumps(plan)) == {
+        "topology": "v5e:2x4",
+        "num_devices": 8,
+        "device": {"peak_flops": 197e12, "bandwidth": 819e9, "memory": 16 * GIB},
+        "versions": {"jax": jax.__version__, "libtpu": "0.0.99"},
+        "step": {
+            "batch_size": 16,
+            "a_device": 2,
+            "height": 32,
+            "width": 32,
+            "dtype": "bfloat16",
+            "remat": False,
+            "factored": False,
+            "spatial": 1,
+            "accumulate": 1,
+        },
+        "multiply_accumulates": count._asdict(),
+        "fits": True,
+        "memory": {
+            "arguments": 2 * GIB,
+            "temporaries": 6 * GIB,
+            "outputs": GIB + 512,
+            "reused": GIB,
+            "program": GIB // 4,
+            "total": 8 * GIB + GIB // 4 + 512,
+        },
+        "flops": {"counted": flops, "compiled": 5e12, "ratio": 5e12 / flops},
+        "bytes_accessed": 81.9e9,
+        "compile_seconds": 187.4,
+        "collectives": [
+            {
+                "kind": "all-reduce",
+                "dtype": "f32",
+                "bytes": 400_000_000,
+                "arrays": 90,
+                "shape": None,
+                "count": 1,
+            },
+            {
+                "kind": "all-reduce",
+                "dtype": "f32",
+                "bytes": 4096,
+                "arrays": 1,
+                "shape": [1024],
+                "count": 24,
+            },
+        ],
+        "time": {
+            "arithmetic": flops / 197e12,
+            "traffic": pytest.approx(0.1),
+            "step": pytest.approx(0.1),
+            "bound": "traffic",
+            "images_per_second": pytest.approx(160),
+        },
+        # Ten steps an epoch.
+        "recipe": {
+            "num_examples": 170,
+            "steps": 50,
+            "days": pytest.approx(5 / 86400),
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_examples"),
+    [
+        ({"data.source": "coco_stuff"}, 118_287),
+        ({"data.source": "scenes", "data.scenes.num_train": 77}, 77),
+        ({"data.source": "folder"}, None),
+    ],
+)
+def test_published_datasets_are_as_large_as_they_are(make_plan, fields, num_examples):
+    recipe = make_plan(config=fields)["recipe"]
+    assert recipe["num_examples"] == num_examples
+    assert (recipe["days"] is None) == (num_examples is None)
+
+
+def test_a_number_of_steps_comes_before_epochs(make_plan):
+    plan = make_plan(config={"num_steps": 500})
+    assert plan["recipe"]["steps"] == 500
+    assert plan["recipe"]["days"] == pytest.approx(50 / 86400)
+    assert "The recipe: 500 steps, 0.01 hours or more" in report.describe(
+        plan, title="x.py"
+    )
+
+
+def test_a_plan_is_text(make_plan):
+    text = report.describe(
+        make_plan(config={"data.source": "coco_stuff"}), title="configs/x.py"
+    )
+    for line in (
+        "configs/x.py on v5e:2x4: 8 devices, each of 197 TFLOP/s (bf16), 819 GB/s,"
+        " 16.00 GiB",
+        "A step: 16 pictures 32 wide and 32 high, 2 a device; float32, remat off,"
+        " dense",
+        "Compiled in 187 s by libtpu 0.0.99 with jax " + jax.__version__,
+        "  arguments     2.00 GiB  state, batch, perceptual network",
+        "  outputs       1.00 GiB  1.00 GiB of them in the arguments' place",
+        "  total         8.25 GiB  of 16.00 GiB: fits, 48% free",
+        "  traffic         81.9 GB    100.00 ms at full bandwidth, as the compiler"
+        " counts it",
+        "  at best 100.00 ms a step, bound by traffic: 160.0 images/s at most",
+        # 200 epochs of 7,392 steps.
+        "The recipe: 1,478,400 steps (118,287 training pictures), 1.71 days or more",
+        "Collectives of a step: 25, of 400 MB",
+        "    1 x all-reduce of f32, 90 arrays: 400 MB",
+        "   24 x all-reduce of f32[1024]: 4.1 kB",
+    ):
+        assert line in text.splitlines()
+
+
+def test_without_a_number_of_pictures_the_text_asks_for_it(make_plan):
+    text = report.describe(make_plan(), title="x.py")
+    assert "Give --num_examples for the days that the recipe takes." in text
+
+
+def test_what_loops_hide_of_a_factored_step_is_said(make_plan):
+    plan = make_plan(config={"factored": True}, distinct={32: 0.5})
+    assert plan["step"]["factored"]
+    assert plan["flops"]["ratio"] is None
+    text = report.describe(plan, title="x.py")
+    assert "remat off, factored" in text
+    assert "compiler 5 TFLOP, with loops as one round" in text
+    assert "as the compiler counts it, less the loops' further rounds" in text
+    assert "  more than 100.00 ms a step, bound by traffic" in text
+    more = make_plan(config={"factored": True}, distinct={32: 1.0})
+    assert more["flops"]["counted"] > plan["flops"]["counted"]
+
+
+def test_devices_that_share_pictures_and_parts_of_the_batch_are_told(make_plan):
+    whole = make_plan()
+    plan = make_plan(config={"spatial": 2, "accumulate": 2})
+    assert plan["flops"]["counted"] == whole["flops"]["counted"]
+    assert plan["flops"]["ratio"] is None
+    text = report.describe(plan, title="x.py")
+    assert "32 high, 4 for 2 devices in 2 parts; float32" in text
+    assert "compiler 5 TFLOP, with loops as one round" in text
+
+
+def test_a_step_that_the_compiler_gave_up_on(make_plan):
+    error = ahead.DoesNotFitError("RESOURCE_EXHAUSTED: Used 20.5G of 15.75G hbm.")
+    plan = make_plan(compiled=error)
+    json.dumps(plan)
+    assert not plan["fits"]
+    assert plan["shortage"]["needed"] == 20.5 * GIB
+    assert plan["flops"].keys() == {"counted"}
+    text = report.describe(plan, title="x.py")
+    assert "DOES NOT FIT a device: it needs 20.50 GiB of the 15.75 GiB" in text
+    assert "  --config.dtype=bfloat16: halves the activations" in text
+    assert "Memory of a device" not in text
+
+
+def test_the_compilers_words_stand_in_for_numbers(make_plan):
+    plan = make_plan(compiled=ahead.DoesNotFitError("RESOURCE_EXHAUSTED: no way"))
+    text = report.describe(plan, title="x.py")
+    assert "DOES NOT FIT a device.\nThe compiler: RESOURCE_EXHAUSTED: no way" in text
+
+
+def test_a_step_that_compiles_and_is_still_too_large(make_plan):
+    memory = COMPILED.memory._replace(arguments=12 * GIB)
+    plan = make_plan(compiled=COMPILED._replace(memory=memory))
+    assert not plan["fits"]
+    text = report.describe(plan, title="x.py")
+    assert "DOES NOT FIT a device: it needs 18.25 GiB of the 16.00 GiB" in text
+    assert "  --config.dtype=bfloat16: halves the activations" in text
+    assert "  total        18.25 GiB  of 16.00 GiB: too much" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "flags"),
+    [
+        (
+            {"batch_size": 32},
+            [
+                "--config.dtype=bfloat16",
+                "--config.remat=True",
+                "--topology=v5e:2x8",
+                "--config.accumulate=2",
+            ],
+        ),
+        (
+            {"batch_size": 32, "dtype": "bfloat16", "remat": True, "accumulate": 4},
+            ["--topology=v5e:2x8"],
+        ),
+        (
+            {"batch_size": 8, "dtype": "bfloat16", "remat": True},
+            ["--topology=v5e:2x8 --config.spatial=2"],
+        ),
+        (
+            {"batch_size": 8, "generator.name": "pix2pixhd", "spatial": 2},
+            ["--config.dtype=bfloat16", "--topology=v5e:2x8", "--config.accumulate=2"],
+        ),
+    ],
+)
+def test_remedies_are_those_that_are_left(tiny_config, fields, flags):
+    tiny_config.update_from_flattened_dict(fields)
+    found = report.remedies(tiny_config, V5E, num_devices=8)
+    assert [flag for flag, _ in found] == flags
