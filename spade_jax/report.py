@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import TextIO
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Report:
             return
         workdir = pathlib.Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        self._lines = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
+        self._lines = _open_lines(workdir / "metrics.jsonl")
         self._tensorboard = _tensorboard_writer(workdir)
 
     def __enter__(self) -> "Report":
@@ -90,6 +91,14 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _open_lines(path: pathlib.Path) -> TextIO:
+    """Opens a file to add lines, without what a full disk left of the last one."""
+    if path.exists():
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        os.truncate(path, len(whole) + len(newline))
+    return path.open("a", encoding="utf-8")
 
 
 def _tensorboard_writer(workdir: pathlib.Path):

@@ -98,3 +98,13 @@ def test_other_processes_write_nothing(tmp_path):
         report.scalars(1, {"x": 0.0})
         report.picture(1, "sheet", np.zeros((4, 6, 3), np.uint8))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_line_that_a_full_disk_cut_short_is_dropped(tmp_path):
+    with Report(tmp_path) as report:
+        report.scalars(1, {"a": 1.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "a')
+    with Report(tmp_path) as report:
+        report.scalars(3, {"a": 3.0})
+    assert lines_of(tmp_path) == [{"step": 1, "a": 1.0}, {"step": 3, "a": 3.0}]

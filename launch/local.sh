@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# Trains with several processes on this host.
+#
+#   launch/local.sh [N] [OPTIONS] -- ARGS
+#
+# Starts N processes (2) of `python -m spade_jax.main ARGS`, which find each other on a
+# free port. What process 0 says is shown, and every process has a log of its own.
+# Ctrl-C and SIGTERM are passed on to all, so that they save; a second one kills. If one
+# fails the others are ended too. The exit status is the worst of all.
+#
+#   --devices_per_process=K  compute on the CPU, each process as K virtual devices
+#   --logs=DIR               for the logs, instead of a new temporary directory
+#   --grace=SECONDS          that the others have to end by themselves (20)
+#   --dry_run                print the commands, run nothing
+#
+# The interpreter is $PYTHON, or python.
+set -uo pipefail
+
+usage() {
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2
+  echo "launch/local.sh: $1" >&2
+  exit 2
+}
+
+is_number() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
+
+processes=2
+devices=
+logs=
+grace=20
+dry_run=
+while (($#)); do
+  case $1 in
+    --) break ;;
+    --devices_per_process=*)
+      devices=${1#*=}
+      is_number "$devices" || usage "$1 is not a positive number."
+      ;;
+    --logs=*) logs=${1#*=} ;;
+    --grace=*)
+      grace=${1#*=}
+      is_number "$grace" || usage "$1 is not a positive number."
+      ;;
+    --dry_run) dry_run=yes ;;
+    *)
+      is_number "$1" || usage "'$1' is not understood; what is for spade_jax.main comes after --."
+      processes=$1
+      ;;
+  esac
+  shift
+done
+(($#)) || usage "-- ARGS is missing."
+shift
+
+python=${PYTHON:-python}
+port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])') || exit
+
+environment=()
+if [[ $devices ]]; then
+  flags="${XLA_FLAGS:+$XLA_FLAGS }--xla_force_host_platform_device_count=$devices"
+  environment=(env JAX_PLATFORMS=cpu "XLA_FLAGS=$flags")
+fi
+
+# Sets `command` to that of one process.
+set_command() {
+  command=(
+    ${environment[@]+"${environment[@]}"}
+    "$python" -m spade_jax.main "${@:2}"
+    "--coordinator=localhost:$port" "--num_processes=$processes" "--process_id=$1"
+  )
+}
+
+if [[ $dry_run ]]; then
+  directory=$(printf %q "$logs")
+  if [[ ! $logs ]]; then
+    # shellcheck disable=SC2016  # For the reader's shell to expand.
+    {
+      directory='"$logs"'
+      echo 'logs=$(mktemp -d -t spade_jax.XXXXXX)'
+    }
+  fi
+  for ((i = 0; i < processes; i++)); do
+    set_command "$i" "$@"
+    printf '%q ' "${command[@]}"
+    if ((i == 0)); then
+      echo "2>&1 | tee $directory/process_0.log &"
+    else
+      echo ">$directory/process_$i.log 2>&1 &"
+    fi
+  done
+  exit
+fi
+
+if [[ ! $logs ]]; then
+  logs=$(mktemp -d -t spade_jax.XXXXXX) || exit
+fi
+mkdir -p "$logs" || exit
+echo "launch/local.sh: $processes processes, logs in $logs" >&2
+
+# With job control every process is a group of its own: Ctrl-C reaches them through the
+# trap below only, and so once.
+set -m
+pids=()
+signals=0
+
+alive() {
+  local pid
+  for pid in ${pids[@]+"${pids[@]}"}; do
+    kill -0 "$pid" 2>/dev/null && return
+  done
+  return 1
+}
+
+send() {
+  local pid
+  for pid in ${pids[@]+"${pids[@]}"}; do
+    if [[ $1 == KILL ]]; then
+      # And what it has started to read data.
+      kill -KILL -- "-$pid" 2>/dev/null
+    else
+      kill "-$1" "$pid" 2>/dev/null
+    fi
+  done
+}
+
+# Called by the traps.
+# shellcheck disable=SC2329
+pass_on() {
+  signals=$((signals + 1))
+  if ((signals == 1)); then send "$1"; else send KILL; fi
+}
+
+trap 'pass_on INT' INT
+trap 'pass_on TERM' TERM HUP
+trap 'send KILL' EXIT
+
+shown=$logs/process_0.pipe
+rm -f "$shown"
+mkfifo "$shown" || exit
+tee "$logs/process_0.log" <"$shown" &
+show=$!
+for ((i = 0; i < processes; i++)); do
+  set_command "$i" "$@"
+  log=$logs/process_$i.log
+  ((i == 0)) && log=$shown
+  "${command[@]}" </dev/null >"$log" 2>&1 &
+  pids+=($!)
+done
+
+worst=0
+deadline=
+ended=()
+while true; do
+  for ((i = 0; i < processes; i++)); do
+    if [[ ! ${ended[i]:-} ]] && ! kill -0 "${pids[i]}" 2>/dev/null; then
+      wait "${pids[i]}"
+      status=$?
+      ended[i]=yes
+      ((status > worst)) && worst=$status
+      if ((status != 0)) && [[ ! $deadline ]]; then
+        echo "launch/local.sh: process $i ended with status $status; see $logs/process_$i.log" >&2
+        deadline=$((SECONDS + grace))
+      fi
+    fi
+  done
+  alive || break
+  if [[ $deadline ]] && ((SECONDS >= deadline)); then
+    echo "launch/local.sh: killing the others." >&2
+    send KILL
+  fi
+  # In the background, because a trap waits for a command in the foreground.
+  sleep 0.2 &
+  wait $!
+done
+wait "$show"
+rm -f "$shown"
+exit "$worst"

