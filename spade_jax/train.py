@@ -1,5 +1,6 @@
 """Training, in one reading: data, networks, state, step, loop."""
 
+import functools
 import logging
 import os
 import pathlib
@@ -12,8 +13,18 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from spade_jax import build, checkpoint, data, mesh, perceptual, pictures
+from spade_jax import (
+    build,
+    checkpoint,
+    data,
+    distributed,
+    mesh,
+    perceptual,
+    pictures,
+)
+from spade_jax.evaluation.evaluate import TrainingEvaluation
 from spade_jax.report import Report, progress_line
 from spade_jax.state import Networks, Optimizers, TrainState, create_state
 from spade_jax.step import (
@@ -50,30 +61,48 @@ def train(
 
     Raises:
       DataError: the data is missing or wrong.
-      CheckpointError: the work dir's checkpoint is of other networks.
+      CheckpointError: the work dir's checkpoint is of other networks, or none can be
+        saved.
       ValueError: fields of the config do not fit together.
       DivergedError: training diverged; the last good checkpoint is kept.
+      ProcessError: the data is missing or wrong for another process of the run.
     """
     workdir = pathlib.Path(workdir)
 
     # ---- What can be known to be wrong before any work ------------------------------
+    _check_multiple(config, "keep_every", config.keep_every)
+    _check_multiple(config, "eval.every", config.eval.every)
+    distributed.check_shared(workdir)
+    distributed.together(functools.partial(checkpoint.set_aside_damaged, workdir))
+    open_checkpoints = functools.partial(
+        checkpoint.Checkpoints,
+        workdir,
+        keep=config.keep_checkpoints,
+        keep_every=config.keep_every,
+        keep_best=config.keep_best,
+    )
     if checkpoint.has_checkpoint(workdir):
-        with checkpoint.Checkpoints(workdir, keep=config.keep_checkpoints) as saved:
+        with open_checkpoints() as saved:
             checkpoint.check_architecture(saved.config(), config, workdir=workdir)
     config = build.with_palette(config)
-    devices = mesh.make_mesh()
+    devices = mesh.make_mesh(spatial=config.spatial)
     platform = devices.devices.flat[0].platform
-    mesh.check_batch_size(config.batch_size, devices.size)
+    height, _ = build.example_layout(config).size
+    mesh.check_batch(
+        config.batch_size, devices, accumulate=config.accumulate, height=height
+    )
 
     # ---- Data -----------------------------------------------------------------------
-    source = build.source(config, config.data.train_split)
-    transform = build.preprocess(config, training=True)
-    data.check(source, transform=transform)
-    examples = _example_batch(config, platform=platform)
+    def open_data():
+        source = build.source(config, config.data.train_split)
+        transform = build.preprocess(config, training=True)
+        data.check(source, transform=transform)
+        return source, transform, _example_batch(config, platform=platform)
+
+    # Process by process, as what is missing may be missing on one host only.
+    source, transform, examples = distributed.together(open_data)
     steps_per_epoch = max(1, len(source) // config.batch_size)
-    num_steps = config.num_steps
-    if num_steps is None:
-        num_steps = (config.num_epochs + config.decay_epochs) * steps_per_epoch
+    num_steps = build.num_steps(config, len(source))
 
     # ---- Networks, optimisers, functions --------------------------------------------
     networks = build.networks(config, axis_name=mesh.DATA_AXIS)
@@ -87,7 +116,9 @@ def train(
             generator=networks.generator,
             encoder=networks.encoder,
             latent_size=networks.latent_size,
-        )
+        ),
+        # Whole in every process: the compiler may otherwise share the pictures out.
+        out_shardings=mesh.replicated(devices),
     )
 
     # ---- State ----------------------------------------------------------------------
@@ -115,11 +146,16 @@ def train(
     feature_params = None
     if features is not None:
         feature_params = jax.device_put(features.params, replicated)
+    evaluate = None
+    if config.eval.every:
+        evaluate = TrainingEvaluation(
+            config, networks, workdir=workdir, devices=devices
+        )
 
     # ---- Loop -----------------------------------------------------------------------
     is_main_process = jax.process_index() == 0
     with (
-        checkpoint.Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints,
+        open_checkpoints() as checkpoints,
         Report(workdir, enabled=is_main_process) as report,
         StopRequest() as stop,
     ):
@@ -141,11 +177,14 @@ def train(
             workers=config.data.workers,
             start_batch=first_step,
             finish=build.planner(
-                config, shards=len(devices.local_devices), platform=platform
+                config,
+                shards=mesh.local_shares(devices) * config.accumulate,
+                platform=platform,
             ),
         )
         on_devices = mesh.prefetch(batches, devices)
         pending: PendingLosses = []
+        scalars = None
         window_step, window_start = first_step, time.monotonic()
         for step in range(first_step + 1, num_steps + 1):
             state, losses = train_step(
@@ -165,7 +204,7 @@ def train(
                 _log.info("Step %d, compilation included: %.0f s.", step, seconds)
                 window_step, window_start = step, time.monotonic()
 
-            last = step == num_steps or stop.requested
+            last = step == num_steps or stop.everywhere()
             if last or step % config.log_every == 0:
                 means = _mean_losses(pending, checkpoints)
                 pending.clear()
@@ -173,14 +212,13 @@ def train(
                 steps_per_second = (step - window_step) / (now - window_start)
                 window_step, window_start = step, now
                 rate = float(optimizers.generator_learning_rate(step - 1))
-                report.scalars(
-                    step,
-                    {f"loss/{name}": value for name, value in means.items()}
-                    | {
-                        "learning_rate/generator": rate,
-                        "images_per_second": steps_per_second * config.batch_size,
-                    },
-                )
+                scalars = {f"loss/{name}": value for name, value in means.items()} | {
+                    "learning_rate/generator": rate,
+                    "images_per_second": steps_per_second * config.batch_size,
+                }
+                report.scalars(step, scalars)
+                # Scores are there when they are saved, not whenever losses are.
+                checkpoints.check([*scalars, *(evaluate.names if evaluate else ())])
                 if is_main_process:
                     line = progress_line(
                         step=step,
@@ -193,7 +231,13 @@ def train(
                     print(line, flush=True)
             if last or step % config.checkpoint_every == 0:
                 _check_finite(state, checkpoints)
-                checkpoints.save(state, config=config)
+                metrics = scalars
+                if evaluate and step % config.eval.every == 0:
+                    scores, seconds = _evaluated(evaluate, state)
+                    window_start += seconds
+                    report.scalars(step, scores)
+                    metrics = {**(scalars or {}), **scores}
+                checkpoints.save(state, config=config, metrics=metrics)
             if last or step % config.sample_every == 0:
                 sheet = _contact_sheet(config, synthesise_examples(state), examples)
                 if is_main_process:
@@ -215,6 +259,7 @@ class StopRequest:
 
     def __init__(self):
         self.requested = False
+        self._ballot: jax.Array | None = None
         self._usual: dict[int, signal.Handlers | Callable | int | None] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -226,6 +271,18 @@ class StopRequest:
         for number, handler in self._usual.items():
             signal.signal(number, handler)
 
+    def everywhere(self) -> bool:
+        """Whether any process was asked to stop; all get the same answer.
+
+        To be called by all processes, once an iteration. With several of them the
+        answer is that of one iteration ago, which is there by now: waiting for this
+        one's would keep the devices from running ahead of the host.
+        """
+        if jax.process_count() == 1:
+            return self.requested
+        previous, self._ballot = self._ballot, _any_process(self.requested)
+        return previous is not None and bool(previous)
+
     def _request(self, number: int, _) -> None:
         self.requested = True
         signal.signal(number, self._usual[number])
@@ -233,6 +290,25 @@ class StopRequest:
             "%s: saving after this iteration; a second one leaves at once.",
             signal.Signals(number).name,
         )
+
+
+@functools.cache
+def _across_devices() -> tuple[NamedSharding, Callable[[jax.Array], jax.Array]]:
+    # All devices, though one a process would do: TPUs do not compute on any few.
+    devices = Mesh(jax.devices(), "device")
+    everywhere = NamedSharding(devices, PartitionSpec())
+    one_each = NamedSharding(devices, PartitionSpec("device"))
+    return one_each, jax.jit(jnp.any, out_shardings=everywhere)
+
+
+def _any_process(value: bool) -> jax.Array:
+    """Whether `value` is True in any process, for all of them to wait for later."""
+    one_each, any_value = _across_devices()
+    return any_value(
+        jax.make_array_from_callback(
+            (jax.device_count(),), one_each, lambda _: np.array([value])
+        )
+    )
 
 
 def make_step(
@@ -273,6 +349,7 @@ def make_step(
         ),
         noise=noise,
         reuse_fake=config.reuse_fake,
+        accumulate=config.accumulate,
         ema_decay=config.ema_decay,
         axis_name=mesh.DATA_AXIS,
     )
@@ -296,6 +373,15 @@ def _example_batch(
         )
     )
     return dict(batch)
+
+
+def _check_multiple(config: ml_collections.ConfigDict, field: str, every: int) -> None:
+    if every % config.checkpoint_every:
+        raise ValueError(
+            f"config.{field}={every} must be a multiple of"
+            f" config.checkpoint_every={config.checkpoint_every}, or 0: other"
+            " iterations are not saved."
+        )
 
 
 def _check_picture_size(
@@ -357,6 +443,19 @@ def _last_good(checkpoints: checkpoint.Checkpoints) -> str:
         f" {kept}; nothing later was. A lower config.optimizer.learning_rate, or"
         " config.dtype='float32' if it is bfloat16, may help."
     )
+
+
+def _evaluated(
+    evaluate: TrainingEvaluation, state: TrainState
+) -> tuple[dict[str, float], float]:
+    """A state's scores, which are also printed, and how long they took."""
+    start = time.monotonic()
+    scores = evaluate(state)
+    seconds = time.monotonic() - start
+    if jax.process_index() == 0:
+        told = " ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        print(f"step {int(state.step)} | {told} | {seconds:.0f} s", flush=True)
+    return scores, seconds
 
 
 def _contact_sheet(

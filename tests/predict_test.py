@@ -8,7 +8,6 @@ from PIL import Image
 from spade_jax import build, checkpoint, pictures, restore
 from spade_jax.checkpoint import CheckpointError, Checkpoints
 from spade_jax.data import DataError
-from spade_jax.evaluate import evaluate
 from spade_jax.layout import Layout
 from spade_jax.predict import predict, read_photo
 
@@ -280,20 +279,3 @@ def test_averaged_weights_are_the_ones_used(tmp_path, default_config, fill):
     # `save_model` leaves the averaged weights at zero.
     params = restore.load_model(tmp_path).generator["params"]
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(params))
-
-
-def test_evaluation_counts_every_picture_once(plain, layouts):
-    model = restore.load_model(plain)
-    config = model.config
-    config.data.root = str(layouts)
-    # Two batches of two for three pictures: the last one is padded.
-    values = dict(evaluate(plain, config=config))
-    differences = [
-        np.abs(
-            synthesise(model, ids(layouts, name))
-            - (read(layouts / "val_img" / f"{name}.png") / 127.5 - 1)
-        ).mean()
-        for name in NAMES
-    ]
-    assert set(values) == {"l1"}
-    np.testing.assert_allclose(values["l1"], np.mean(differences), rtol=1e-4)

@@ -20,13 +20,15 @@ below, in `test_faults_are_told_before_training` where no other name is given):
 import contextlib
 import functools
 import importlib
+import io
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import jax
 import numpy as np
@@ -36,6 +38,9 @@ from PIL import Image
 from spade_jax import build, checkpoint, mesh, restore
 from spade_jax.checkpoint import CheckpointError
 from spade_jax.data import DataError
+from spade_jax.metrics import networks, own
+from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.nets import generator
 from spade_jax.train import DivergedError, StopRequest, train
 
 # A VAE with every moving part: instances, an unknown class, averaged weights.
@@ -132,47 +137,58 @@ def lines_of(workdir):
 
 
 @contextlib.contextmanager
-def running(repository, workdir, *, root, num_steps):
-    """A run of `python -m spade_jax.main` on one device; it ends with the block."""
-    fields = SPADE | {"data.root": root, "num_steps": num_steps}
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "spade_jax.main",
-            "--config=configs/folder.py",
-            f"--workdir={workdir}",
-            *(f"--config.{name}={value}" for name, value in fields.items()),
-        ],
-        cwd=repository,
-        env=os.environ
-        | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=8", "count=1")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def little_to_compile():
+    """Within it runs use one device of the eight, and SPADEs have two blocks."""
+    make_mesh = mesh.make_mesh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            mesh, "make_mesh", functools.partial(make_mesh, jax.devices()[:1])
+        )
+        patch.setattr(generator, "_WIDTHS", {"head": 16, "up_0": 8})
+        patch.setattr(generator, "_DOUBLES_BEFORE", {"normal": ("up_0",)})
+        yield
+
+
+@contextlib.contextmanager
+def listening():
+    """What is printed and logged within it, as a file to read afterwards."""
+    output = io.StringIO()
+    handler, logger = logging.StreamHandler(output), logging.getLogger("spade_jax")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
     try:
-        yield process
+        with contextlib.redirect_stdout(output):
+            yield output
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
-def wait_until(condition, process, *, seconds=300):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None:
-            pytest.fail(f"the run ended by itself:\n{process.communicate()[0]}")
-        if time.monotonic() > deadline:
-            process.kill()
-            pytest.fail(f"nothing in {seconds} s:\n{process.communicate()[0]}")
-        time.sleep(0.01)
+@contextlib.contextmanager
+def interrupting(workdir, *, lines):
+    """Sends this process SIGINT when the run within it has logged some steps."""
+    given_up = threading.Event()
+
+    def wait_and_send():
+        path = workdir / "metrics.jsonl"
+        while not path.exists() or path.read_text().count("\n") < lines:
+            if given_up.wait(0.01):
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    try:
+        yield
+    finally:
+        given_up.set()
+        thread.join()
 
 
 def read_state(workdir, config, *, step=None):
     """The state in a work dir's checkpoint, as NumPy arrays."""
-    sharding = mesh.replicated(mesh.make_mesh(jax.devices()[:1]))
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = restore.abstract_state(config, build.networks(config))
     with checkpoint.open_existing(workdir) as checkpoints:
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding), step=step)
@@ -180,55 +196,41 @@ def read_state(workdir, config, *, step=None):
 
 
 @pytest.fixture(scope="module")
-def runs(repository, pictures, tmp_path_factory):
-    """A run killed, started again, interrupted, started again; and one undisturbed.
+def runs(pictures, tmp_path_factory):
+    """A run interrupted and started again, and one undisturbed.
 
-    Processes: each knows of the one before by the work dir alone.
+    `kill_test` kills processes.
     """
     directory = tmp_path_factory.mktemp("runs")
-    start = functools.partial(running, repository, root=pictures)
     disturbed, undisturbed = directory / "disturbed", directory / "undisturbed"
     found = {"disturbed": disturbed, "undisturbed": undisturbed}
-    endless = 10**6
 
-    with start(disturbed, num_steps=endless) as process:
-        wait_until(lambda: checkpoint.has_checkpoint(disturbed), process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        found["killed"] = process.returncode
-    found["killed at"] = lines_of(disturbed)[-1]["step"]
-    with checkpoint.open_existing(disturbed) as checkpoints:
-        found["saved at"] = checkpoints.latest_step
+    with little_to_compile():
+        config = configure(SPADE | {"num_steps": 10**6}, pictures)
+        with listening() as output, interrupting(disturbed, lines=4):
+            state = train(config, disturbed)
+        found["interrupted output"] = output.getvalue()
+        found["interrupted at"] = int(state.step)
+        found["interrupted lines"] = lines_of(disturbed)
 
-    count = len(lines_of(disturbed))
-    with start(disturbed, num_steps=endless) as process:
-        wait_until(lambda: len(lines_of(disturbed)) > count + 1, process)
-        process.send_signal(signal.SIGINT)
-        found["interrupted output"], _ = process.communicate(timeout=120)
-        found["interrupted"] = process.returncode
-    found["interrupted lines"] = lines_of(disturbed)[count:]
-    with checkpoint.open_existing(disturbed) as checkpoints:
-        found["interrupted at"] = checkpoints.latest_step
-
-    found["last step"] = found["interrupted at"] + 2
-    for workdir in (disturbed, undisturbed):
-        with start(workdir, num_steps=found["last step"]) as process:
-            output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
-        found[f"{workdir.name} output"] = output
+        found["last step"] = found["interrupted at"] + 2
+        config = configure(SPADE | {"num_steps": found["last step"]}, pictures)
+        for workdir in (disturbed, undisturbed):
+            with listening() as output:
+                train(config, workdir)
+            found[f"{workdir.name} output"] = output.getvalue()
     return found
 
 
-def test_killed_and_interrupted_runs_end_in_the_same_bits(
-    runs, pictures, assert_same_tree
-):
-    assert runs["killed"] == -signal.SIGKILL
+def test_interrupted_runs_end_in_the_same_bits(runs, pictures, assert_same_tree):
     config = configure(SPADE, pictures)
-    expected = read_state(runs["undisturbed"], config)
-    assert_same_tree(read_state(runs["disturbed"], config), expected)
-    assert expected.step == runs["last step"] > runs["saved at"]
+    with little_to_compile():
+        expected = read_state(runs["undisturbed"], config)
+        found = read_state(runs["disturbed"], config)
+        before = read_state(runs["disturbed"], config, step=runs["interrupted at"])
+    assert_same_tree(found, expected)
+    assert expected.step == runs["last step"]
     # The comparison means something: steps change every network.
-    before = read_state(runs["disturbed"], config, step=runs["interrupted at"])
     for name in ("generator", "discriminator", "encoder"):
         old, new = getattr(before, name), getattr(expected, name)
         changed = [
@@ -239,27 +241,25 @@ def test_killed_and_interrupted_runs_end_in_the_same_bits(
 
 
 def test_resumed_runs_see_the_data_and_losses_of_an_undisturbed_one(runs):
-    """Also those of the steps which were done twice, because the kill lost them."""
-    expected = {line["step"]: line for line in lines_of(runs["undisturbed"])}
-    assert list(expected) == list(range(1, runs["last step"] + 1))
-    lines = lines_of(runs["disturbed"])
-    assert lines[-1]["step"] == runs["last step"]
-    for line in lines:
-        if line["step"] not in expected:
-            # The kill may come long after the checkpoint was seen.
-            continue
-        for name, value in expected[line["step"]].items():
+    steps = list(range(1, runs["last step"] + 1))
+    disturbed, undisturbed = (
+        lines_of(runs[name]) for name in ("disturbed", "undisturbed")
+    )
+    assert [line["step"] for line in undisturbed] == steps
+    assert [line["step"] for line in disturbed] == steps
+    for line, expected in zip(disturbed, undisturbed, strict=True):
+        for name, value in expected.items():
             if name.startswith("loss/"):
                 assert line[name] == value, (line["step"], name)
 
 
 def test_sigint_saves_and_leaves(runs):
-    assert runs["interrupted"] == 0, runs["interrupted output"]
     assert "SIGINT: saving after this iteration" in runs["interrupted output"]
+    last = runs["interrupted at"]
     steps = [line["step"] for line in runs["interrupted lines"]]
-    assert steps[0] == runs["saved at"] + 1, "it went on from the last checkpoint"
-    assert steps[-1] == runs["interrupted at"], "the step it was in is saved"
-    assert f"Step {steps[-1]} is saved" in runs["interrupted output"]
+    assert steps == list(range(1, last + 1))
+    assert f"Step {last} is saved" in runs["interrupted output"]
+    assert f"Going on from step {last} of" in runs["disturbed output"]
 
 
 def test_what_a_run_leaves(runs):
@@ -391,6 +391,41 @@ def test_divergence_before_the_first_checkpoint(tmp_path, pictures):
     with pytest.raises(DivergedError, match=r"step 1: .*\. No checkpoint had been sav"):
         train(config, tmp_path)
     assert not checkpoint.has_checkpoint(tmp_path)
+
+
+# ---- Evaluation ----------------------------------------------------------------------
+
+
+def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch):
+    looking = MetricNetworks(
+        features=lambda images: images.mean((1, 2)),
+        classes=lambda images: images.argmax(-1),
+        truth=np.array([0, 1, 2, -1, -1], np.int32),
+        class_names=("red", "green", "blue"),
+        description={},
+    )
+    monkeypatch.setattr(own, "find", lambda *args, **kwargs: "")
+    monkeypatch.setattr(networks, "load", lambda *args, **kwargs: looking)
+    changes = {
+        "num_steps": 5,
+        "checkpoint_every": 1,
+        "keep_checkpoints": 1,
+        "keep_best": "-eval/own/fd_own",
+        "eval.every": 1,
+    }
+    with listening() as output:
+        train(configure(SMALL | changes, pictures), workdir)
+    name = "eval/own/fd_own"
+    found = {line["step"]: line[name] for line in lines_of(workdir) if name in line}
+    assert list(found) == [3, 4, 5]
+    best = max(found, key=found.get)
+    assert set(kept_steps(workdir)) == {best, 5}
+    assert "step 4 | eval/own/fd_own" in output.getvalue()
+
+    config = configure(SMALL | changes | {"keep_best": "eval/own/fid"}, pictures)
+    config.num_steps = 6
+    with pytest.raises(CheckpointError, match=r"'eval/own/fid' .* eval/own/fd_own"):
+        train(config, workdir)
 
 
 # ---- Bad input -----------------------------------------------------------------------
@@ -537,6 +572,10 @@ def test_faults_are_told_before_training(broken, tmp_path, fault, changes, messa
         (
             {"data.preprocess_mode": "stretch"},
             r"stretch.*resize_and_crop",
+        ),
+        (
+            {"eval.every": 1500},
+            r"config\.eval\.every=1500 must be a multiple of config\.checkpoint_every=",
         ),
         (
             {"generator.name": "unet"},

@@ -1,91 +1,586 @@
-"""Evaluation of a checkpoint on the validation split.
+"""Evaluation of checkpoints on the validation split, by a named protocol.
 
-So far it measures how near the synthesised pictures are to the real ones of the same
-layouts. That is no measure of realism: a layout has many good pictures.
+From a config and a work dir to an `Evaluator`, and from that to a result; see
+`docs/evaluation.md` for what the numbers mean.
 """
 
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import logging
 import os
-from collections.abc import Iterator
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
-from spade_jax import build, data, losses, perceptual
+from spade_jax import (
+    build,
+    checkpoint,
+    data,
+    distributed,
+    losses,
+    mesh,
+    perceptual,
+)
+from spade_jax.evaluation import evaluator as evaluators
+from spade_jax.evaluation import result, sampling
+from spade_jax.evaluation.evaluator import Evaluator, Nearness, Reference, Scores
+from spade_jax.metrics import frechet, networks, own, protocols
+from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics.protocols import Protocol
+from spade_jax.report import Report
 from spade_jax.restore import load_model
-from spade_jax.step import Batch, make_sample
+from spade_jax.state import Networks, TrainState
+
+_log = logging.getLogger(__name__)
+
+# Of training, from which averaged weights get their batch statistics.
+_STATISTICS_BATCHES = 50
+_POLL_SECONDS = 30
+
+
+class Measure(NamedTuple):
+    """What to measure with.
+
+    Attributes:
+      protocol: one of `protocols.names()`; empty: the only one of the dataset.
+      weights_dir: of the published networks' weights, for protocols that need them.
+      segmenter: file of the project's own segmenter; empty: that in the work dir, or
+        that which comes with the project.
+      reference: file of the reference pictures' statistics; empty: they are computed
+        once and kept in the work dir.
+    """
+
+    protocol: str = ""
+    weights_dir: str = ""
+    segmenter: str = ""
+    reference: str = ""
+
+
+_DEFAULT = Measure()
 
 
 def evaluate(
     workdir: str | os.PathLike[str],
+    measure: Measure = _DEFAULT,
     *,
     config: ml_collections.ConfigDict | None = None,
-) -> Iterator[tuple[str, float]]:
-    """Yields (name, value) of each measure, a mean over the validation split.
-
-    Measures: `l1`, mean absolute difference on the scale [-1, 1]; `perceptual`, the
-    unweighted perceptual loss, where the config's feature network is at hand. A VAE
-    model takes each picture's style from the real picture; one that starts from noise
-    draws it.
+) -> dict[str, Any]:
+    """Evaluates a checkpoint, and leaves `WORKDIR/eval/PROTOCOL/eval-STEP.json`.
 
     Args:
-      workdir: of the model; see `spade_jax.restore.load_model`.
+      workdir: of the model, by its newest checkpoint, or `WORKDIR/checkpoints/STEP`.
+      measure: what to measure with.
       config: whose data to use; None for that of the checkpoint.
+
+    Returns:
+      What the file holds, and `spade_jax.evaluation.result.table` shows.
 
     Raises:
       CheckpointError: there is no model.
       DataError: the data is missing or wrong.
+      WeightsError: weights of the protocol's networks are missing or wrong.
+      ValueError: the protocol does not suit the data or the model, or there are too few
+        pictures.
     """
-    model = load_model(workdir)
-    config = model.config if config is None else config
-    source = build.source(config, config.data.val_split)
-    features = build.perceptual(config)
-    feature_network = perceptual.module(features, dtype=jnp.float32)
+    workdir, step = _locate(workdir)
+    if step is None:
+        with checkpoint.open_existing(workdir) as saved:
+            step = saved.latest_step
+    config = _saved_config(workdir, step, config)
+    evaluator = make_evaluator(config, measure, workdir=workdir)
+    return _evaluate(evaluator, config, workdir, step)
 
-    sample = make_sample(
-        generator=model.networks.generator,
-        encoder=model.networks.encoder,
-        latent_size=model.networks.latent_size,
+
+def follow(
+    workdir: str | os.PathLike[str],
+    measure: Measure = _DEFAULT,
+    *,
+    config: ml_collections.ConfigDict | None = None,
+    wait: Callable[[], None] = lambda: time.sleep(_POLL_SECONDS),
+) -> Iterator[dict[str, Any]]:
+    """Evaluates each checkpoint of a running job, up to the run's last iteration.
+
+    Checkpoints that have a result already are passed over, so it may be started again.
+
+    Args:
+      workdir: of the job, which another process may just have begun.
+      measure: what to measure with.
+      config: whose data to use; None for that of the checkpoints.
+      wait: called where there is nothing to do.
+
+    Yields:
+      What `evaluate` returns.
+
+    Raises:
+      Exception: see `evaluate`.
+    """
+    while not checkpoint.has_checkpoint(workdir):
+        wait()
+    config = _saved_config(workdir, None, config)
+    evaluator = make_evaluator(config, measure, workdir=workdir)
+    examples = build.source(config, config.data.train_split)
+    last_step = build.num_steps(config, len(examples))
+
+    def is_done(step: int) -> bool:
+        return result.path(workdir, evaluator.protocol.name, step).exists()
+
+    while True:
+        for step in itertools.filterfalse(is_done, checkpoint.steps(workdir)):
+            try:
+                found = _evaluate(evaluator, config, workdir, step)
+            except Exception:
+                if step in checkpoint.steps(workdir):
+                    raise
+                # Training keeps the newest ones only.
+                _log.info("Step %d was removed before it was evaluated.", step)
+            else:
+                yield found
+        if is_done(last_step):
+            return
+        wait()
+
+
+class TrainingEvaluation:
+    """Evaluation of a state in training, as `config.eval` says.
+
+    To be made, and called, by all processes.
+
+    Args:
+      config: see `configs/default.py`.
+      modules: of the state.
+      workdir: of the run.
+      devices: that hold the state.
+
+    Raises:
+      Exception: see `evaluate`.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        modules: Networks,
+        *,
+        workdir: str | os.PathLike[str],
+        devices: Mesh,
+    ):
+        of = config.eval
+        measure = Measure(of.protocol, of.weights_dir, of.segmenter, of.reference)
+        made = make_evaluator(config, measure, workdir=workdir, devices=devices)
+        # "sqrtm" would stop training for minutes.
+        protocol = dataclasses.replace(made.protocol, square_root="eigh")
+        self._evaluator = dataclasses.replace(made, protocol=protocol)
+        self._sample = sampling.make_sampler(modules, devices, seed=config.seed)
+        self._config, self._devices = config, devices
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the scores, among the run's metrics."""
+        return tuple(_metric(self._evaluator, name) for name in self._evaluator.names)
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """The state's scores by name."""
+        generator, encoder = state.generator_variables, state.encoder_variables
+        if state.ema is not None:
+            generator = renewed_statistics(
+                self._config, generator, encoder, devices=self._devices
+            )
+        sample = functools.partial(self._sample, generator, encoder)
+        return _metrics(self._evaluator, self._evaluator.scores(sample))
+
+
+def make_evaluator(
+    config: ml_collections.ConfigDict,
+    measure: Measure,
+    *,
+    workdir: str | os.PathLike[str],
+    devices: Mesh | None = None,
+) -> Evaluator:
+    """Everything about an evaluation that does not depend on the generator's weights.
+
+    To be called by all processes.
+
+    Args:
+      config: of the model, and of the data.
+      measure: what to measure with.
+      workdir: where a segmenter is looked for, and the reference statistics are kept.
+      devices: that share each batch; by default all.
+
+    Raises:
+      DataError: the data is missing or wrong.
+      WeightsError: weights are missing or wrong.
+      ValueError: see `evaluate`.
+    """
+
+    def prepare():
+        protocol = _find_protocol(measure.protocol, config.data.source)
+        _check_size(protocol, config)
+        own_file = ""
+        if own.NETWORK in (protocol.features, protocol.segmenter.network):
+            own_file = own.find(
+                config.data.source, workdir=workdir, file=measure.segmenter
+            )
+        looking = networks.load(
+            protocol,
+            num_ids=build.num_class_ids(config),
+            names=config.data.classes,
+            weights_dir=measure.weights_dir,
+            own_file=own_file,
+        )
+        source = build.source(config, config.data.val_split)
+        _check_count(source, config.data.val_split)
+        return protocol, looking, source
+
+    # Process by process, as what is missing may be missing on one host only.
+    protocol, looking, source = distributed.together(prepare)
+    devices = mesh.make_mesh() if devices is None else devices
+    return Evaluator(
+        protocol=protocol,
+        networks=looking,
+        reference=_reference(config, measure, protocol, looking, workdir, devices),
+        batches=functools.partial(
+            _validation_batches, config, source, protocol, looking.truth, devices
+        ),
+        nearness=_nearness(config),
     )
 
-    @jax.jit
-    def measure(batch: Batch, feature_params, key: jax.Array) -> dict[str, jax.Array]:
-        fake = sample(model.generator, model.encoder, batch, key)
 
-        def of_one(fake, real):
-            values = {"l1": jnp.abs(fake - real).mean()}
-            if feature_network is not None:
-                variables = {"params": feature_params}
-                values["perceptual"] = losses.perceptual_loss(
-                    feature_network.apply(variables, fake[None]),
-                    feature_network.apply(variables, real[None]),
-                )
-            return values
+def describe(
+    evaluator: Evaluator,
+    scores: Scores,
+    *,
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike[str],
+    step: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What the file of a result holds."""
+    protocol = evaluator.protocol
+    dataset, split = config.data.source, config.data.val_split
+    is_own = protocol.segmenter.network == own.NETWORK
+    return {
+        "step": step,
+        "scores": scores.values,
+        "ceiling": evaluator.ceiling if is_own else None,
+        "target": result.target(dataset, protocol.name),
+        "warnings": list(scores.warnings),
+        "dataset": {
+            "source": dataset,
+            "split": split,
+            "pictures": scores.pictures,
+            "reference_pictures": evaluator.reference.statistics.count,
+        },
+        "protocol": protocol.description(),
+        "networks": evaluator.networks.description,
+        "model": {"workdir": os.fspath(workdir), "ema": config.ema_decay > 0},
+        "classes": evaluators.class_rows(
+            scores.confusion, evaluator.networks.class_names
+        ),
+        "seconds": seconds,
+        "versions": result.versions(),
+    }
 
-        return jax.vmap(of_one)(fake, batch["image"])
 
-    values: dict[str, list[np.ndarray]] = {}
-    for number, batch in enumerate(
-        data.batches(
-            source,
-            batch_size=min(config.batch_size, len(source)),
+def renewed_statistics(
+    config: ml_collections.ConfigDict,
+    generator_variables: dict[str, Any],
+    encoder_variables: dict[str, Any] | None,
+    *,
+    devices: Mesh | None = None,
+) -> dict[str, Any]:
+    """A generator with averaged weights, and batch statistics that are theirs.
+
+    Raises:
+      DataError: the training split is missing or wrong.
+    """
+    devices = mesh.make_mesh() if devices is None else devices
+    source = build.source(config, config.data.train_split)
+    batch_size = _batch_size(config, config.batch_size, devices)
+    batches = data.batches(
+        source,
+        batch_size=batch_size,
+        seed=config.seed,
+        shuffle=True,
+        transform=build.preprocess(config, training=True),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        finish=_planner(config, devices),
+    )
+    try:
+        return sampling.recomputed_statistics(
+            build.networks(config, axis_name=mesh.DATA_AXIS),
+            generator_variables,
+            encoder_variables,
+            itertools.islice(_numbered(batches, batch_size), _STATISTICS_BATCHES),
+            devices,
             seed=config.seed,
-            shuffle=False,
-            transform=build.preprocess(config, training=False),
-            num_epochs=1,
-            finish=build.planner(
-                config, shards=1, platform=jax.default_backend(), tight=True
-            ),
         )
-    ):
-        real = batch.pop("mask")
-        measured = measure(
-            batch,
-            None if features is None else features.params,
-            jax.random.fold_in(jax.random.key(config.seed), number),
+    finally:
+        batches.close()
+
+
+def _evaluate(
+    evaluator: Evaluator,
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike[str],
+    step: int,
+) -> dict[str, Any]:
+    start = time.monotonic()
+    model = load_model(
+        workdir, step=step, renew=functools.partial(renewed_statistics, config)
+    )
+    sampler = sampling.make_sampler(model.networks, mesh.make_mesh(), seed=config.seed)
+    scores = evaluator.scores(
+        functools.partial(sampler, model.generator, model.encoder)
+    )
+    found = describe(
+        evaluator,
+        scores,
+        config=config,
+        workdir=workdir,
+        step=model.step,
+        seconds=time.monotonic() - start,
+    )
+    name = evaluator.protocol.name
+    result.write(result.path(workdir, name, model.step), found)
+    with Report(result.directory(workdir)) as report:
+        report.scalars(model.step, _metrics(evaluator, scores))
+    return found
+
+
+def _metrics(evaluator: Evaluator, scores: Scores) -> dict[str, float]:
+    """Scores by the names that they have among a run's metrics."""
+    return {_metric(evaluator, name): x for name, x in scores.values.items()}
+
+
+def _metric(evaluator: Evaluator, name: str) -> str:
+    return f"eval/{evaluator.protocol.name}/{name}"
+
+
+def _locate(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
+    """A work dir, and the step if the path is that of a checkpoint in one."""
+    path = pathlib.Path(path).absolute()
+    if path.name.isdigit() and path.parent.name == "checkpoints":
+        return path.parent.parent, int(path.name)
+    return path, None
+
+
+def _saved_config(
+    workdir: str | os.PathLike[str],
+    step: int | None,
+    config: ml_collections.ConfigDict | None,
+) -> ml_collections.ConfigDict:
+    """A checkpoint's config, with the data of another one if that is given."""
+    with checkpoint.open_existing(workdir) as saved:
+        found = saved.config(step=step)
+    if config is not None:
+        found.data = config.data
+    return found
+
+
+def _find_protocol(name: str, dataset: str) -> Protocol:
+    known = protocols.names(dataset)
+    if not name and len(known) > 1:
+        raise ValueError(
+            f"config.data.source={dataset!r} is evaluated in more than one way: give"
+            f" --protocol={' or '.join(known)}. docs/evaluation.md tells them apart."
         )
-        for name, value in jax.device_get(measured).items():
-            values.setdefault(name, []).append(value[real])
-    for name, parts in values.items():
-        yield name, float(np.concatenate(parts).mean())
+    return protocols.find(name or known[0], dataset)
+
+
+def _check_size(protocol: Protocol, config: ml_collections.ConfigDict) -> None:
+    size = build.example_layout(config).size
+    if protocol.size not in (None, size):
+        height, width = protocol.size
+        raise ValueError(
+            f"--protocol={protocol.name} is of pictures {width} wide and {height} high,"
+            f" but the model makes them {size[1]} wide and {size[0]} high"
+            f" (config.data.crop_size={config.data.crop_size},"
+            f" config.data.aspect_ratio={config.data.aspect_ratio:g}). Use"
+            " --protocol=own, or a model of that size."
+        )
+
+
+def _check_count(source: data.Source, split: str) -> None:
+    if len(source) < 2:
+        raise ValueError(
+            f"The split {split!r} has {len(source)} picture, and a Frechet distance"
+            " needs at least 2. Check config.data.root and config.data.val_split."
+        )
+
+
+def _reference(
+    config: ml_collections.ConfigDict,
+    measure: Measure,
+    protocol: Protocol,
+    looking: MetricNetworks,
+    workdir: str | os.PathLike[str],
+    devices: Mesh,
+) -> Reference:
+    if measure.reference:
+        return Reference(frechet.read_statistics(measure.reference))
+    split = {"val": config.data.val_split, "train": config.data.train_split}[
+        protocol.reference_split
+    ]
+    source = distributed.together(functools.partial(build.source, config, split))
+    _check_count(source, split)
+    transform = _resize_to(protocol.size) or build.preprocess(config, training=False)
+    fingerprint = _fingerprint(config, source, split, transform, protocol, looking)
+    file = result.directory(workdir) / f"reference-{fingerprint}.npz"
+    of_features = file.with_suffix(".npy")
+    keep = len(source) <= evaluators.KEPT_FEATURES
+    # Computing is for all processes together, so the first one decides.
+    if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
+        kept = np.load(of_features, allow_pickle=False) if keep else None
+        return Reference(frechet.read_statistics(file), kept)
+    _log.info("Looking at the %d real pictures of %s.", len(source), split)
+    reference = evaluators.reference_of(
+        _batches(config, source, transform, devices),
+        looking.features,
+        keep=keep,
+        name=f"The reference set, {split!r},",
+    )
+    if jax.process_index() == 0:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if keep:
+            np.save(of_features, reference.features)
+        unfinished = file.with_name(file.name + ".tmp")
+        frechet.write_statistics(unfinished, reference.statistics)
+        unfinished.replace(file)
+    return reference
+
+
+def _fingerprint(
+    config: ml_collections.ConfigDict,
+    source: data.Source,
+    split: str,
+    transform: data.Preprocess,
+    protocol: Protocol,
+    looking: MetricNetworks,
+) -> str:
+    """Of all that reference statistics depend on; of the pictures only three."""
+    digest = hashlib.sha256()
+    network = looking.description.get(protocol.features)
+    told = [config.data.source, split, len(source), repr(transform), network]
+    digest.update(json.dumps(told, sort_keys=True).encode())
+    for i in {0, len(source) // 2, len(source) - 1}:
+        digest.update(source[i].image.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _validation_batches(
+    config: ml_collections.ConfigDict,
+    source: data.Source,
+    protocol: Protocol,
+    truth: np.ndarray,
+    devices: Mesh,
+) -> Iterator[dict[str, Any]]:
+    """The validation split as `Evaluator.batches` gives it."""
+    transform = build.preprocess(config, training=False)
+    batches = _batches(
+        config, source, transform, devices, finish=_planner(config, devices)
+    )
+    own_size = build.example_layout(config).size
+    if protocol.label_size in (None, own_size):
+        for batch in batches:
+            yield {**batch, "truth": truth[batch["label"]]}
+        return
+    larger = _batches(config, source, _resize_to(protocol.label_size), devices)
+    for batch, other in zip(batches, larger, strict=True):
+        yield {**batch, "truth": truth[other["label"]]}
+
+
+def _batches(
+    config: ml_collections.ConfigDict,
+    source: data.Source,
+    transform: data.Preprocess,
+    devices: Mesh,
+    *,
+    finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """All examples once, in their order, with their numbers."""
+    batch_size = _batch_size(config, len(source), devices)
+    batches = data.batches(
+        source,
+        batch_size=batch_size,
+        seed=config.seed,
+        shuffle=False,
+        transform=transform,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_epochs=1,
+        finish=finish,
+    )
+    yield from _numbered(batches, batch_size)
+
+
+def _numbered(
+    batches: Iterable[Mapping[str, Any]], batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Adds `number`, of each example in the sequence of all processes' examples."""
+    share = batch_size // jax.process_count()
+    first = jax.process_index() * share
+    for i, batch in enumerate(batches):
+        numbers = i * batch_size + first + np.arange(share, dtype=np.int32)
+        yield {**batch, "number": numbers}
+
+
+def _batch_size(config: ml_collections.ConfigDict, most: int, devices: Mesh) -> int:
+    """The config's, or what is enough, as the devices can share it."""
+    shares = devices.shape[mesh.DATA_AXIS]
+    return -(-min(config.batch_size, most) // shares) * shares
+
+
+def _planner(config: ml_collections.ConfigDict, devices: Mesh):
+    return build.planner(
+        config,
+        shards=mesh.local_shares(devices),
+        platform=devices.devices.flat[0].platform,
+        # Tight plans differ in shape from batch to batch, and so among processes.
+        tight=jax.process_count() == 1,
+    )
+
+
+def _resize_to(size: tuple[int, int] | None) -> data.Preprocess | None:
+    """To a protocol's size, whatever the aspect ratio."""
+    if size is None:
+        return None
+    height, width = size
+    return data.Preprocess(
+        mode="fixed",
+        load_size=width,
+        crop_size=width,
+        aspect_ratio=width / height,
+        flip=False,
+    )
+
+
+def _nearness(config: ml_collections.ConfigDict) -> dict[str, Nearness]:
+    """The L1 distance and, where its network is at hand, the perceptual one."""
+    found = {"l1": evaluators.mean_difference}
+    features = build.perceptual(config)
+    if features is None:
+        return found
+    network = perceptual.module(features, dtype=jnp.float32)
+
+    @jax.jit
+    def distances(params, fake, real):
+        def of_one(fake, real):
+            return losses.perceptual_loss(
+                network.apply({"params": params}, fake[None]),
+                network.apply({"params": params}, real[None]),
+            )
+
+        return jax.vmap(of_one)(fake, real)
+
+    return found | {"perceptual": functools.partial(distances, features.params)}

@@ -128,7 +128,7 @@ def load(trunk: Trunk = "alex") -> dict[str, Any]:
     file_name, layers = _PACKAGED[trunk]
     package = pathlib.Path(found.submodule_search_locations[0])
     with (package / "weights" / f"{file_name}.ckpt").open("rb") as file:
-        content = perceptual._ArraysOnly(file).load()
+        content = perceptual.ArraysOnly(file).load()
     params, index = {}, 0
     for i, stage in enumerate(_TRUNKS[trunk]):
         params[f"weights_{i}"] = content[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][

@@ -1,0 +1,109 @@
+"""The result of an evaluation: a file that says what was measured and how, and a table.
+
+`WORKDIR/eval/PROTOCOL/eval-STEP.json`
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import spade_jax
+from spade_jax.metrics import published
+
+# Beside the project's own: what the numbers depend on.
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "pillow")
+# What a table calls the scores, and what they are compared with in published results.
+_ROWS = {
+    "fid": ("FID", "fid"),
+    "fd_own": ("FD-own", None),
+    "kid": ("KID", None),
+    "kd_own": ("KD-own", None),
+    "mean_iou": ("mIoU, %", "mean_iou"),
+    "accuracy": ("accuracy, %", "accuracy"),
+    "labelled_accuracy": ("accuracy of labelled pixels, %", None),
+    "mean_accuracy": ("mean accuracy of classes, %", None),
+    "l1": ("L1 to the real picture", None),
+    "perceptual": ("perceptual distance to it", None),
+}
+
+
+def directory(workdir: str | os.PathLike[str]) -> pathlib.Path:
+    """Where a work dir keeps everything about its evaluations."""
+    return pathlib.Path(workdir) / "eval"
+
+
+def path(workdir: str | os.PathLike[str], protocol: str, step: int) -> pathlib.Path:
+    """Of the file of a checkpoint's result by a protocol."""
+    return directory(workdir) / protocol / f"eval-{step}.json"
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"spade_jax": spade_jax.__version__, **found}
+
+
+def write(file: pathlib.Path, result: Mapping[str, Any]) -> None:
+    """Writes a result; what was there stays until the new file is whole.
+
+    What does not exist, such as the IoU of an absent class, is null.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(file.name + ".tmp")
+    unfinished.write_text(
+        json.dumps(_without_nan(result), indent=1) + "\n", encoding="utf-8"
+    )
+    unfinished.replace(file)
+
+
+def target(dataset: str, protocol: str) -> dict[str, Any] | None:
+    """SPADE's published result by a protocol, for the file; None without one."""
+    found = published.target(dataset, protocol)
+    return None if found is None else found._asdict()
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Measured scores beside the published target and the score of real pictures."""
+    published_scores, ceiling = result["target"] or {}, result["ceiling"] or {}
+    columns = ["measured"]
+    columns += ["published"] * bool(published_scores)
+    columns += ["real pictures"] * bool(ceiling)
+    lines = [f"{'':30}" + "".join(f"{column:>15}" for column in columns)]
+    for name, value in result["scores"].items():
+        if name not in _ROWS:
+            continue
+        title, published_name = _ROWS[name]
+        cells = [_cell(value)]
+        if published_scores:
+            cells.append(_cell(published_scores.get(published_name)))
+        if ceiling:
+            cells.append(_cell(ceiling.get(name)))
+        lines.append(f"{title:30}" + "".join(f"{cell:>15}" for cell in cells))
+    data, protocol = result["dataset"], result["protocol"]["name"]
+    head = (
+        f"Step {result['step']} by --protocol={protocol}: {data['pictures']} pictures"
+        f" of {data['source']}/{data['split']}"
+    )
+    if published_scores:
+        head += f"; published: {published_scores['source']}"
+    return "\n".join([head, *lines, *result["warnings"]])
+
+
+def _cell(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _without_nan(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _without_nan(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_without_nan(value) for value in tree]
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return None
+    return tree

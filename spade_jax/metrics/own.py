@@ -1,0 +1,315 @@
+"""The project's own segmenters: their files, and what they see in pictures.
+
+`python -m spade_jax.main --mode=train_segmenter` trains one on the real pictures and
+layouts of a dataset, for data that has no published segmenter. It is one `.npz` of the
+arrays and of all that has to be known to use them, and it travels alone. The package
+holds that of the `scenes` as `configs/scenes.py` draws them.
+
+Letters: B batch, H height, W width, C classes, F features.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import spade_jax
+from spade_jax.metrics.weights import WeightsError
+from spade_jax.nets.segmenter import Seen, Segmenter
+
+NETWORK = "own"
+FILE = "segmenter.npz"  # in a work dir
+
+_META = "meta"
+_PACKAGED = pathlib.Path(spade_jax.__file__).parent / "segmenters"
+
+
+class Description(NamedTuple):
+    """What a segmenter's file says of it.
+
+    Attributes:
+      dataset: `config.data.source` of what it was trained on.
+      names: of the ids that the dataset's layouts may hold, as far as they have any.
+      palette: their colours, (red, green, blue) in 0..255; may be missing.
+      truth: for each of these ids its class, or -1 where it is not scored. "Unknown" is
+        the last id of a dataset that has it, as in `spade_jax.data`.
+      unknown_label: what the dataset's files hold for "unknown", or None.
+      size: (height, width) of the pictures that it was trained on.
+      widths: see `spade_jax.nets.segmenter.Segmenter`.
+      norm: the same.
+      steps: iterations of training.
+      scores: on the real validation pictures, by name: the ceiling of what synthesised
+        ones can score.
+      recipe: the fields of the config that it was trained by.
+    """
+
+    dataset: str
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    truth: tuple[int, ...]
+    unknown_label: int | None
+    size: tuple[int, int]
+    widths: tuple[int, ...]
+    norm: str
+    steps: int
+    scores: dict[str, float]
+    recipe: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return max(self.truth) + 1
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """For each class its id in the dataset's layouts."""
+        return tuple(map(self.truth.index, range(self.num_classes)))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the C classes."""
+        named = len(self.names)
+        return tuple(self.names[i] if i < named else f"id {i}" for i in self.ids)
+
+    def module(self, *, axis_name: str | None = None) -> Segmenter:
+        """The network."""
+        return Segmenter(
+            self.num_classes, self.widths, norm=self.norm, axis_name=axis_name
+        )
+
+
+class OwnSegmenter(NamedTuple):
+    """A trained segmenter.
+
+    Attributes:
+      description: what its file says.
+      variables: of the network; float32.
+      sha256: of the variables, in hex; scores by equal ones are comparable.
+    """
+
+    description: Description
+    variables: dict[str, Any]
+    sha256: str
+
+    def see(self, images: jax.Array) -> Seen:
+        """Logits `[B, H, W, C]` and features `[B, F]` of pictures; runs under jit.
+
+        Args:
+          images: `[B, H, W, 3]` in [0, 1], of any size.
+        """
+        module = self.description.module()
+        height, width = images.shape[1:3]
+        below, right = (-side % module.factor for side in (height, width))
+        padding = ((0, 0), (0, below), (0, right), (0, 0))
+        images = jnp.pad(2 * images - 1, padding, "edge")
+        # Scores must not depend on the kind of device, some of which round the factors
+        # of products.
+        with jax.default_matmul_precision("highest"):
+            seen = module.apply(self.variables, images, train=False)
+        return seen._replace(logits=seen.logits[:, :height, :width])
+
+    def features(self, images: jax.Array) -> jax.Array:
+        """What the Frechet distance "FD-own" compares; runs under jit.
+
+        Args:
+          images: `[B, H, W, 3]` in [0, 1].
+
+        Returns:
+          float32 `[B, F]`.
+        """
+        return self.see(images).features
+
+    def classes(self, images: np.ndarray | jax.Array) -> jax.Array:
+        """The class of each pixel; runs under jit.
+
+        Args:
+          images: uint8 `[B, H, W, 3]`.
+
+        Returns:
+          int32 `[B, H, W]`, 0 .. C - 1.
+        """
+        images = jnp.asarray(images).astype(jnp.float32) / 255
+        return self.see(images).logits.argmax(-1).astype(jnp.int32)
+
+    def true_classes(self, label: np.ndarray) -> np.ndarray:
+        """The classes of a layout of the dataset's pipeline, -1 where not scored.
+
+        Args:
+          label: integers `[B, H, W]`.
+        """
+        return np.array(self.description.truth, np.int32)[label]
+
+
+def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
+    """Writes a segmenter; what was there stays until the new file is whole."""
+    arrays = flatten_dict(segmenter.variables, sep="/")
+    meta = {
+        "network": NETWORK,
+        **segmenter.description._asdict(),
+        "sha256": segmenter.sha256,
+        "versions": {
+            "spade_jax": spade_jax.__version__,
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{_META: json.dumps(meta)}, **arrays)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_bytes(stream.getvalue())
+    unfinished.replace(path)
+
+
+def make(description: Description, variables: Mapping[str, Any]) -> OwnSegmenter:
+    """A segmenter of these variables."""
+    variables = jax.tree.map(np.asarray, dict(variables))
+    return OwnSegmenter(description, variables, _sha256(variables))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    num_ids: int | None = None,
+    names: Sequence[str] = (),
+) -> OwnSegmenter:
+    """Reads what `save` wrote.
+
+    Args:
+      path: of the `.npz`.
+      num_ids: ids that the layouts to score may hold; None: not checked.
+      names: of these ids; empty: not checked.
+
+    Raises:
+      WeightsError: the file is missing, damaged, no segmenter of the project's own, or
+        one of other classes.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}, a segmenter, does not exist. {how_to_get()}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+        meta = json.loads(str(found.pop(_META)))
+        if meta["network"] != NETWORK:
+            raise WeightsError(
+                f"{path} holds the weights of {meta['network']}, not a segmenter of the"
+                f" project's own. {how_to_get()}"
+            )
+        description = Description(
+            **{field: _as_tuples(meta[field]) for field in Description._fields}
+        )
+        segmenter = make(description, unflatten_dict(found, sep="/"))
+        intact = segmenter.sha256 == meta["sha256"]
+    except WeightsError:
+        raise
+    except (
+        # Cut short or empty; text, pickled, a single array, or another `.npz`.
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ) as error:
+        raise WeightsError(
+            f"{path} is no segmenter as --mode=train_segmenter writes it"
+            f" ({type(error).__name__}: {error}). {how_to_get()}"
+        ) from error
+    if not intact:
+        raise WeightsError(
+            f"{path}: the arrays' SHA-256 begins with {segmenter.sha256[:8]}, but the"
+            f" file says {meta['sha256'][:8]}: it was changed. {how_to_get()}"
+        )
+    _check_classes(path, description, num_ids, names)
+    return segmenter
+
+
+def find(
+    dataset: str, *, workdir: str | os.PathLike[str] | None = None, file: str = ""
+) -> pathlib.Path:
+    """Where the segmenter of a dataset is.
+
+    Args:
+      dataset: a value of `config.data.source`.
+      workdir: of the run to be scored, in which `--mode=train_segmenter` leaves it.
+      file: the path, where it is known: it alone is looked at.
+
+    Raises:
+      WeightsError: there is none.
+    """
+    if file:
+        places = [pathlib.Path(file).expanduser()]
+    else:
+        places = [_PACKAGED / f"{dataset}.npz"]
+        if workdir is not None:
+            places.insert(0, pathlib.Path(workdir) / FILE)
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(map(str, places))
+    raise WeightsError(
+        f"There is no segmenter for config.data.source={dataset!r}: {looked} does not"
+        f" exist. {how_to_get()}"
+    )
+
+
+def how_to_get() -> str:
+    """One sentence: how to make one."""
+    return (
+        "Train one: python -m spade_jax.main --mode=train_segmenter --config=CONFIG"
+        " [--workdir=DIR], which writes DIR/segmenter.npz."
+    )
+
+
+def _check_classes(
+    path: pathlib.Path,
+    description: Description,
+    num_ids: int | None,
+    names: Sequence[str],
+) -> None:
+    ours = f"{path} is a segmenter of {description.dataset}, for which"
+    count = len(description.truth)
+    if num_ids is not None and num_ids != count:
+        raise WeightsError(
+            f"{ours} layouts hold {count} ids, not the {num_ids} of"
+            f" config.data.num_classes and config.data.unknown_label. {how_to_get()}"
+        )
+    # Either may be without names, or have one for "unknown" too.
+    for number, (name, other) in enumerate(zip(description.names, names, strict=False)):
+        if name != other:
+            raise WeightsError(
+                f"{ours} id {number} is {name!r}, not the {other!r} of"
+                f" config.data.classes. {how_to_get()}"
+            )
+
+
+def _as_tuples(value: Any) -> Any:
+    """JSON's lists as tuples, wherever they are."""
+    if isinstance(value, list):
+        return tuple(map(_as_tuples, value))
+    if isinstance(value, dict):
+        return {key: _as_tuples(inner) for key, inner in value.items()}
+    return value
+
+
+def _sha256(variables: Mapping[str, Any]) -> str:
+    """Of all arrays with their paths and shapes, in the order of the paths."""
+    digest = hashlib.sha256()
+    for name, array in sorted(flatten_dict(variables, sep="/").items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

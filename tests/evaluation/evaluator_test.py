@@ -1,0 +1,228 @@
+"""Scores of a generator, with functions for networks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from spade_jax.evaluation import evaluator as evaluators
+from spade_jax.metrics import frechet, kernel, protocols, segmentation
+from spade_jax.metrics.networks import MetricNetworks
+
+COUNT, SIZE = 11, 8
+TRUTH = np.array([0, 1, 2, -1], np.int32)
+OWN = protocols.find("own", "any")
+CITYSCAPES = protocols.find("paper", "cityscapes")
+
+
+def colours(images):
+    """Three features: the mean colour."""
+    return images.mean((1, 2))
+
+
+def brightest(images):
+    """Class 0 is red, 1 green, 2 blue."""
+    return images.argmax(-1)
+
+
+NETWORKS = MetricNetworks(colours, brightest, TRUTH, ("red", "green", "blue"), {})
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    """Layouts of ids 0 .. 3, 3 being unknown, and pictures in the classes' colours."""
+    random = np.random.default_rng(0)
+    label = random.integers(0, 4, (COUNT, SIZE, SIZE)).astype(np.int32)
+    label[:, 0] = 3
+    colour = np.concatenate([np.eye(3), np.zeros((1, 3))])[label]
+    image = colour * random.uniform(0.2, 1, (COUNT, 1, 1, 1)) * 2 - 1
+    return {"image": image.astype(np.float32), "label": label}
+
+
+def batches_of(dataset, size):
+    """Batches of a size, the last one filled up."""
+    numbers = np.arange(-(-COUNT // size) * size).reshape(-1, size)
+    for number in numbers:
+        batch = {name: values[number % COUNT] for name, values in dataset.items()}
+        yield {
+            **batch,
+            "truth": TRUTH[batch["label"]],
+            "mask": number < COUNT,
+            "number": number,
+        }
+
+
+def make(dataset, *, size=4, protocol=OWN, networks=NETWORKS, keep=True):
+    return evaluators.Evaluator(
+        protocol=protocol,
+        networks=networks,
+        reference=evaluators.reference_of(
+            batches_of(dataset, size), colours, keep=keep, name="real"
+        ),
+        batches=lambda: batches_of(dataset, size),
+        nearness={"l1": evaluators.mean_difference},
+    )
+
+
+def generate(batch):
+    """Every third picture is upside down, in other colours."""
+    image = np.where(
+        (batch["number"] % 3 == 0)[:, None, None, None],
+        batch["image"][:, ::-1],
+        batch["image"],
+    )
+    return 0.8 * image - 0.1
+
+
+def test_scores_are_those_of_the_whole_set(dataset):
+    found = make(dataset).scores(generate)
+    fake = generate({**dataset, "number": np.arange(COUNT)})
+    real = (dataset["image"] + 1) / 2
+
+    def statistics(images):
+        features = colours(images).astype(np.float64)
+        return frechet.Statistics(features.mean(0), np.cov(features.T), len(features))
+
+    confusion = segmentation.Confusion.empty(3).update(
+        TRUTH[dataset["label"]], brightest(((fake + 1) / 2 * 255).astype(np.uint8))
+    )
+    expected_distance = frechet.frechet_distance(
+        statistics((fake + 1) / 2), statistics(real)
+    )
+    expected_kernel = kernel.kernel_distance(colours((fake + 1) / 2), colours(real))
+    assert found.pictures == COUNT
+    assert tuple(found.values) == make(dataset).names
+    assert found.values == pytest.approx(
+        {
+            "fd_own": expected_distance,
+            "kd_own": expected_kernel.mean,
+            "kd_own_deviation": expected_kernel.deviation,
+            "mean_iou": 100 * segmentation.mean_iou(confusion, rule="union"),
+            "accuracy": 100 * segmentation.pixel_accuracy(confusion, rule="labelled"),
+            "labelled_accuracy": 100
+            * segmentation.pixel_accuracy(confusion, rule="labelled"),
+            "mean_accuracy": 100 * segmentation.mean_accuracy(confusion),
+            "l1": np.abs(fake - dataset["image"]).mean(),
+        },
+        rel=1e-5,
+    )
+    np.testing.assert_array_equal(found.confusion.counts, confusion.counts)
+    assert 0 < found.values["accuracy"] < 100
+
+
+@pytest.mark.parametrize("size", [1, 3, COUNT, 16])
+def test_ragged_batches_change_nothing(dataset, size):
+    expected = make(dataset, size=4).scores(generate)
+    found = make(dataset, size=size).scores(generate)
+    assert found.values == pytest.approx(expected.values, rel=1e-6, abs=1e-9)
+    np.testing.assert_array_equal(found.confusion.counts, expected.confusion.counts)
+    assert found.confusion.ignored == expected.confusion.ignored
+
+
+def test_generators_see_neither_the_truth_nor_the_mask(dataset):
+    seen = set()
+
+    def sample(batch):
+        seen.update(batch)
+        return batch["image"]
+
+    make(dataset).scores(sample)
+    assert seen == {"image", "label", "number"}
+
+
+def test_real_pictures_are_the_ceiling(dataset):
+    evaluator = make(dataset)
+    assert evaluator.ceiling["mean_iou"] == evaluator.ceiling["accuracy"] == 100
+    found = evaluator.scores(lambda batch: batch["image"])
+    assert found.values["fd_own"] == pytest.approx(0, abs=1e-12)
+    assert found.values["mean_iou"] == 100
+
+
+def test_ignored_pixels_are_wrong_where_the_protocol_says_so(dataset):
+    protocol = dataclasses.replace(OWN, accuracy="all_pixels")
+    found = make(dataset, protocol=protocol).scores(lambda batch: batch["image"])
+    labelled = (TRUTH[dataset["label"]] >= 0).mean()
+    assert found.values["accuracy"] == pytest.approx(100 * labelled)
+    assert found.values["labelled_accuracy"] == 100
+
+
+def test_pictures_are_quantised_and_enlarged_as_the_protocol_says(dataset):
+    shown, segmented = [], []
+
+    def features(images):
+        shown.append(images)
+        return colours(images)
+
+    def classes(images):
+        segmented.append(images)
+        return brightest(images)
+
+    def batches():
+        for batch in batches_of(dataset, 4):
+            truth = batch["truth"].repeat(2, 1).repeat(2, 2)
+            yield {**batch, "truth": truth}
+
+    small = protocols.Segmenter("own", size=(2 * SIZE, 2 * SIZE), filter="bilinear")
+    evaluator = dataclasses.replace(
+        make(dataset),
+        protocol=dataclasses.replace(CITYSCAPES, segmenter=small, square_root="eigh"),
+        networks=NETWORKS._replace(features=features, classes=classes),
+        batches=batches,
+    )
+    found = evaluator.scores(lambda batch: np.full_like(batch["image"], 0.5))
+    # 0.75 * 255 = 191.25, truncated.
+    assert {value for image in shown for value in np.unique(image)} == {
+        np.float32(191 / 255)
+    }
+    assert {images.shape[1:] for images in segmented} == {(16, 16, 3)}
+    assert {images.dtype for images in segmented} == {np.dtype(np.uint8)}
+    assert "fid" in found.values
+    assert "kid" in found.values
+
+
+def test_statistics_from_a_file_give_no_kernel_distance(dataset):
+    evaluator = make(dataset, keep=False)
+    found = evaluator.scores(generate)
+    assert tuple(found.values) == evaluator.names
+    assert "fd_own" in found.values
+    assert "kd_own" not in found.values
+
+
+def test_few_pictures_are_told(dataset):
+    def wide(images):
+        return images.reshape(len(images), -1)
+
+    evaluator = dataclasses.replace(
+        make(dataset),
+        networks=NETWORKS._replace(features=wide),
+        reference=evaluators.reference_of(
+            batches_of(dataset, 4), wide, keep=False, name="real"
+        ),
+    )
+    warnings = evaluator.scores(generate).warnings
+    assert [warning.partition(" has ")[0] for warning in warnings] == [
+        "The synthesised set",
+        "The reference set",
+    ]
+    assert make(dataset).scores(generate).warnings == ()
+
+
+def test_pictures_that_cannot_be_compared(dataset):
+    def sample(batch):
+        nan = (batch["number"] == 6)[:, None, None, None]
+        return np.where(nan, np.nan, batch["image"])
+
+    with pytest.raises(ValueError, match="not finite of layout 6"):
+        make(dataset).scores(sample)
+    one = ({**batch, "mask": batch["number"] < 1} for batch in batches_of(dataset, 4))
+    with pytest.raises(ValueError, match="real has 1 picture"):
+        evaluators.reference_of(one, colours, keep=False, name="real")
+
+
+def test_class_rows(dataset):
+    evaluator = make(dataset)
+    found = evaluator.scores(lambda batch: batch["image"])
+    rows = evaluators.class_rows(found.confusion, NETWORKS.class_names)
+    assert [row["name"] for row in rows] == ["red", "green", "blue"]
+    assert [row["iou"] for row in rows] == [100, 100, 100]
+    assert sum(row["share"] for row in rows) == pytest.approx(100)

@@ -1,0 +1,54 @@
+import json
+
+from spade_jax.evaluation import result
+
+RESULT = {
+    "step": 5,
+    "scores": {"fid": 71.83, "kid": 0.0123, "mean_iou": 61.5, "accuracy": float("nan")},
+    "ceiling": None,
+    "target": result.target("cityscapes", "paper"),
+    "warnings": ["The reference set has 500 pictures."],
+    "dataset": {"source": "cityscapes", "split": "val", "pictures": 500},
+    "protocol": {"name": "paper"},
+    "classes": ({"name": "road", "iou": float("nan")},),
+}
+
+
+def test_table_shows_the_published_numbers_beside_the_measured_ones():
+    head, columns, *rows, warning = result.table(RESULT).splitlines()
+    assert "Step 5 by --protocol=paper: 500 pictures of cityscapes/val" in head
+    assert "Park et al., CVPR 2019" in head
+    assert columns.split() == ["measured", "published"]
+    assert [row.split()[-2:] for row in rows] == [
+        ["71.83", "71.80"],
+        ["0.0123", "-"],
+        ["61.50", "62.30"],
+        ["-", "81.90"],
+    ]
+    assert warning == RESULT["warnings"][0]
+
+
+def test_table_shows_the_score_of_real_pictures():
+    own = {**RESULT, "target": None, "ceiling": {"mean_iou": 90.0}, "warnings": []}
+    _, columns, *rows = result.table(own).splitlines()
+    assert columns.split() == ["measured", "real", "pictures"]
+    assert [row.split()[-1] for row in rows] == ["-", "-", "90.00", "-"]
+
+
+def test_file_is_json_without_nan(tmp_path):
+    file = result.path(tmp_path, "paper", 5)
+    assert file == tmp_path / "eval" / "paper" / "eval-5.json"
+    result.write(file, RESULT)
+    found = json.loads(file.read_text(), parse_constant=lambda name: 1 / 0)
+    assert found["scores"] == {**RESULT["scores"], "accuracy": None}
+    assert found["classes"] == [{"name": "road", "iou": None}]
+    assert found["target"]["fid"] == 71.8
+    assert [path.name for path in file.parent.iterdir()] == ["eval-5.json"]
+
+
+def test_no_target_where_nothing_is_published():
+    assert result.target("scenes", "own") is None
+
+
+def test_versions():
+    assert {"spade_jax", "jax", "numpy", "scipy", "pillow"} <= set(result.versions())
