@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from spade_jax import libtpu
+from spade_jax import tpu_flags
 
 FLAGS = [
     "--xla_tpu_run_space_to_batch=false",
@@ -24,5 +24,5 @@ FLAGS = [
 )
 def test_what_was_given_stays(monkeypatch, given, expected):
     monkeypatch.setenv("LIBTPU_INIT_ARGS", given)
-    libtpu.configure()
+    tpu_flags.configure()
     assert os.environ["LIBTPU_INIT_ARGS"].split() == expected
