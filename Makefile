@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint bench clean
 
-demo: $(VENV)/.installed  ## draw landscapes, train on them, show runs/scenes/samples.png
+demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	$(BIN)/python -m spade_jax.main --config=configs/scenes.py
+	$(BIN)/python -m spade_jax.main --mode=eval --workdir=runs/scenes --untrained
 	@echo "Look at runs/scenes/samples.png (layout | synthesised | real)."
 	@echo "Loss curves: $(BIN)/tensorboard --logdir=runs/scenes"
 

@@ -126,6 +126,20 @@ def get_config() -> ConfigDict:
             # logged before it: "loss/feature_matching"; "-NAME": the highest, as of
             # "eval/own/mean_iou" with eval.every.
             "keep_best": "",
+            "segmenter": {  # of the project's own; trained by --mode=train_segmenter
+                "batch_size": 16,  # pictures, over all devices
+                "num_steps": 5000,  # iterations
+                "learning_rate": 1e-3,  # Adam's at first; falls to zero as a cosine
+                "log_every": 50,  # iterations
+                "evaluate_every": 500,  # iterations between scores of real pictures
+                # Features at each scale, from the finest; each has half the pixels of
+                # the one before along each side.
+                "widths": (32, 64, 128, 192, 256),
+                "norm": "syncbatch",  # or "batch", "instance", "none"
+                # Ids that are not learned and not scored, besides "unknown" and what
+                # published segmenters of the dataset leave out.
+                "ignored_ids": (),
+            },
             "eval": {  # in training; a finished run is evaluated by --mode=eval
                 "every": 0,  # iterations, a multiple of checkpoint_every; 0: never
                 # How to measure, and with what: see --protocol, --weights_dir,

@@ -40,6 +40,11 @@ def get_config() -> ConfigDict:
     # weight on the prior, which would otherwise silence the style for so long.
     config.optimizer.learning_rate = 4e-4
     config.loss.kld = 0.01
+    # A file under 1 MB, which comes with the project.
+    config.segmenter.num_steps = 1000
+    config.segmenter.learning_rate = 2e-3
+    config.segmenter.evaluate_every = 250
+    config.segmenter.widths = (16, 32, 48, 64)
     config.log_every = 50
     config.sample_every = 200
     config.checkpoint_every = 400

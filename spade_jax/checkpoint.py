@@ -487,12 +487,12 @@ def _metadata(config: ml_collections.ConfigDict) -> dict[str, Any]:
             "width": width,
         },
         "versions": {"spade_jax": spade_jax.__version__, **versions},
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
     }
 
 
 @functools.cache
-def _git_revision() -> str:
+def git_revision() -> str:
     """The commit that the package runs from, "-dirty" with changes; else empty."""
     root = pathlib.Path(spade_jax.__file__).parents[1]
     # As launch/tpu_vm.sh leaves it beside a copy of the package.

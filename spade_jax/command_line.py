@@ -47,8 +47,12 @@ def log_what_matters() -> None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     # When a checkpoint cannot be written every thread of Orbax logs the exception that
-    # it then raises, with a traceback of a hundred lines.
-    return not (record.exc_info and "/orbax/" in record.pathname)
+    # it then raises, with a traceback of a hundred lines. And TFDS warns that a builder
+    # has a config, whenever one is made.
+    return not (
+        (record.exc_info and "/orbax/" in record.pathname)
+        or str(record.msg).startswith("Using custom data configuration")
+    )
 
 
 def _check_overrides(argv: Sequence[str], config: ml_collections.ConfigDict) -> None:

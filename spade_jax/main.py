@@ -2,7 +2,9 @@
 
 python -m spade_jax.main --config=configs/scenes.py
 python -m spade_jax.main --mode=check_data --config=configs/scenes.py
+python -m spade_jax.main --mode=train_segmenter --config=configs/scenes.py
 python -m spade_jax.main --mode=predict --workdir=runs/scenes --labels=DIR --out=DIR
+python -m spade_jax.main --mode=label_photos --segmenter=FILE --photos=DIR --out=DIR
 
 Training with several processes is in `launch/`.
 """
@@ -20,7 +22,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax import distributed, libtpu
+from spade_jax import distributed, tpu_flags
 from spade_jax.check_data import check_data
 from spade_jax.checkpoint import CheckpointError
 from spade_jax.command_line import (
@@ -31,8 +33,10 @@ from spade_jax.command_line import (
 from spade_jax.data import DataError
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import Measure, evaluate, follow
+from spade_jax.label_photos import label_photos
 from spade_jax.predict import predict
 from spade_jax.train import DivergedError, train
+from spade_jax.train_segmenter import train_segmenter
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/scenes.py.", lock_config=True
@@ -41,7 +45,10 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "check_data", "eval", "predict"], "What to do."
+    "mode",
+    "train",
+    ["train", "check_data", "train_segmenter", "eval", "predict", "label_photos"],
+    "What to do.",
 )
 _WRITE_REPORT = flags.DEFINE_string(
     "write_report", None, "check_data: JSON file for everything that was found."
@@ -50,10 +57,25 @@ _LABELS = flags.DEFINE_string("labels", None, "predict: directory of label maps.
 _INSTANCES = flags.DEFINE_string(
     "instances", None, "predict: directory of instance maps."
 )
-_OUT = flags.DEFINE_string("out", None, "predict: where the pictures go.")
+_OUT = flags.DEFINE_string(
+    "out", None, "predict: where the pictures go. label_photos: the layouts."
+)
 _STYLE = flags.DEFINE_string("style", None, "predict: photograph to take a style from.")
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "predict: pictures a layout.")
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples",
+    1,
+    "predict: pictures a layout. eval: with 2 or more, which need a model with styles,"
+    " the diversity of so many is a score.",
+)
+_PHOTOS = flags.DEFINE_string(
+    "photos", None, "label_photos: directory of photographs, SPLIT_img or any other."
+)
+_DATA_ROOT = flags.DEFINE_string(
+    "data_root",
+    "",
+    "eval: directory of the data, in place of the checkpoint's config.data.root.",
+)
 _PROTOCOL = flags.DEFINE_string(
     "protocol",
     "",
@@ -61,19 +83,25 @@ _PROTOCOL = flags.DEFINE_string(
     " has but one. See docs/evaluation.md.",
 )
 _WEIGHTS_DIR = flags.DEFINE_string(
-    "weights_dir", "", "eval: directory of the metric networks' weights, NETWORK.npz."
+    "weights_dir",
+    "",
+    "eval, label_photos: directory of the published networks' weights, NETWORK.npz.",
 )
 _SEGMENTER = flags.DEFINE_string(
     "segmenter",
     "",
     "eval: segmenter of protocol own; by default the work dir's segmenter.npz, or the"
-    " one that comes with the project.",
+    " one that comes with the project. label_photos: such a file, or deeplabv2,"
+    " upernet101, upernet101_baseline or drn105.",
 )
 _REFERENCE = flags.DEFINE_string(
     "reference",
     "",
     "eval: statistics of the real pictures in pytorch-fid's format; by default they are"
     " computed.",
+)
+_UNTRAINED = flags.DEFINE_bool(
+    "untrained", False, "eval: measure the model as it was before training, too."
 )
 _FOLLOW = flags.DEFINE_bool(
     "follow", False, "eval: each new checkpoint of a running job, up to its last one."
@@ -102,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     use_compilation_cache()
-    libtpu.configure()
+    tpu_flags.configure()
     try:
         distributed.initialize(
             coordinator=_COORDINATOR.value,
@@ -136,19 +164,28 @@ def _run(mode: str) -> None:
             )
         if jax.process_index() != 0:
             logging.getLogger("spade_jax").setLevel(logging.WARNING)
-    if mode in ("train", "check_data") and _CONFIG.value is None:
+    needs_config = mode in ("train", "check_data", "train_segmenter")
+    if needs_config and _CONFIG.value is None:
         raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
         train(_CONFIG.value, _workdir())
     elif mode == "check_data":
         if not check_data(_CONFIG.value, write_report=_WRITE_REPORT.value):
             sys.exit(1)
+    elif mode == "train_segmenter":
+        train_segmenter(_CONFIG.value, _workdir())
     elif mode == "eval":
         _evaluate()
+    elif mode == "label_photos":
+        _need(_PHOTOS, _OUT)
+        label_photos(
+            _PHOTOS.value,
+            segmenter=_SEGMENTER.value,
+            out=_OUT.value,
+            weights_dir=_WEIGHTS_DIR.value,
+        )
     else:
-        for flag in (_LABELS, _OUT):
-            if not flag.value:
-                raise ValueError(f"--mode=predict needs --{flag.name}=DIR.")
+        _need(_LABELS, _OUT)
         predict(
             _workdir(),
             labels=_LABELS.value,
@@ -160,19 +197,28 @@ def _run(mode: str) -> None:
         )
 
 
+def _need(*directories: flags.FlagHolder) -> None:
+    for flag in directories:
+        if not flag.value:
+            raise ValueError(f"--mode={_MODE.value} needs --{flag.name}=DIR.")
+
+
 def _evaluate() -> None:
     measure = Measure(
         protocol=_PROTOCOL.value,
         weights_dir=_WEIGHTS_DIR.value,
         segmenter=_SEGMENTER.value,
         reference=_REFERENCE.value,
+        untrained=_UNTRAINED.value,
+        num_samples=_NUM_SAMPLES.value,
     )
+    of_data = {"config": _CONFIG.value, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
-        print(result.table(evaluate(_workdir(), measure, config=_CONFIG.value)))
+        print(result.table(evaluate(_workdir(), measure, **of_data)))
         return
     # Until it is interrupted, at the latest; what it has found is in files.
     with contextlib.suppress(KeyboardInterrupt):
-        for found in follow(_workdir(), measure, config=_CONFIG.value):
+        for found in follow(_workdir(), measure, **of_data):
             print(result.table(found), flush=True)
 
 

@@ -83,7 +83,10 @@ def grid(
 
 
 def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes uint8 `[H, W, 3]`; what was there stays until the new file is whole."""
+    """Writes uint8 `[H, W, 3]`, or integers `[H, W]`.
+
+    What was there stays until the new file is whole.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from spade_jax import build, checkpoint, mesh
+from spade_jax.convert import nvlabs, nvlabs_options
 from spade_jax.nets import frozen
 from spade_jax.state import Networks, TrainState, create_state
 
@@ -47,14 +49,19 @@ def load_model(
     The discriminator and the optimisers' states stay on disk.
 
     Args:
-      workdir: of the model.
+      workdir: of the model, or the directory of an official checkpoint (opt.txt,
+        latest_net_G.pth), which counts as one of step 0.
       step: of which checkpoint.
       renew: gives averaged weights batch statistics of their own; None leaves them
         those of the weights that were trained.
 
     Raises:
-      CheckpointError: there is no checkpoint, or none that is whole.
+      CheckpointError: there is no checkpoint, none that is whole, or an official one
+        without PyTorch to read it.
+      ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
     """
+    if _is_official(workdir):
+        return _official_model(workdir)
     with checkpoint.open_existing(workdir) as checkpoints:
         config = checkpoints.config(step=step)
         networks = build.networks(config)
@@ -65,20 +72,95 @@ def load_model(
     variables = state.generator_variables
     if renew is not None and state.ema is not None:
         variables = renew(variables, state.encoder_variables)
+    return _model(
+        config, networks, variables, state.encoder_variables, step=int(state.step)
+    )
+
+
+def newest_step(workdir: str | os.PathLike[str]) -> int:
+    """Iterations of the checkpoint that `load_model` reads by default.
+
+    Raises:
+      CheckpointError: see `load_model`.
+    """
+    if _is_official(workdir):
+        return 0
+    with checkpoint.open_existing(workdir) as checkpoints:
+        return checkpoints.latest_step
+
+
+def saved_config(
+    workdir: str | os.PathLike[str], *, step: int | None = None
+) -> ml_collections.ConfigDict:
+    """The config of the model that `load_model` reads.
+
+    Raises:
+      Exception: see `load_model`.
+    """
+    if _is_official(workdir):
+        return nvlabs.read_config(
+            workdir, default_config=nvlabs_options.read_default_config()
+        )
+    with checkpoint.open_existing(workdir) as checkpoints:
+        return checkpoints.config(step=step)
+
+
+def _is_official(workdir: str | os.PathLike[str]) -> bool:
+    options = pathlib.Path(workdir) / nvlabs.OPTIONS_FILE
+    return options.is_file() and not checkpoint.has_checkpoint(workdir)
+
+
+def _official_model(directory: str | os.PathLike[str]) -> Model:
+    try:
+        config, found = nvlabs.read_checkpoint(
+            directory, default_config=nvlabs_options.read_default_config()
+        )
+    except ImportError as error:
+        raise checkpoint.CheckpointError(
+            f"{directory} holds an official checkpoint: {error}."
+        ) from error
+    generator, encoder = jax.tree.map(
+        jnp.asarray, (found["generator"], found["encoder"])
+    )
+    return _model(config, build.networks(config), generator, encoder, step=0)
+
+
+def untrained_model(config: ml_collections.ConfigDict) -> Model:
+    """The model of a config as it is before its first iteration."""
+    networks = build.networks(config)
+
+    def variables():
+        state = _initial_state(config, networks)
+        return state.generator_variables, state.encoder_variables
+
+    # Compiled, so that of the state only what is returned is computed.
+    everywhere = mesh.replicated(mesh.make_mesh())
+    generator, encoder = jax.jit(variables, out_shardings=everywhere)()
+    return _model(config, networks, generator, encoder, step=0)
+
+
+def _model(
+    config: ml_collections.ConfigDict,
+    networks: Networks,
+    generator_variables: dict[str, Any],
+    encoder_variables: dict[str, Any] | None,
+    *,
+    step: int,
+) -> Model:
     generator, generator_variables = frozen(
         networks.generator,
-        variables,
+        generator_variables,
         inputs=_generator_inputs(config) if jax.default_backend() == "cpu" else (),
     )
-    encoder, encoder_variables = None, None
+    encoder = None
     if networks.encoder is not None:
-        encoder, encoder_variables = frozen(networks.encoder, state.encoder_variables)
+        encoder, encoder_variables = frozen(networks.encoder, encoder_variables)
     return Model(
         config=config,
         networks=dataclasses.replace(networks, generator=generator, encoder=encoder),
         generator=generator_variables,
         encoder=encoder_variables,
-        step=int(state.step),
+        step=step,
     )
 
 
@@ -105,14 +187,16 @@ def _generator_inputs(config: ml_collections.ConfigDict) -> tuple[Any, ...]:
 
 def abstract_state(config: ml_collections.ConfigDict, networks: Networks) -> TrainState:
     """Shapes and dtypes of the state that a config trains."""
+    return jax.eval_shape(lambda: _initial_state(config, networks))
+
+
+def _initial_state(config: ml_collections.ConfigDict, networks: Networks) -> TrainState:
     # The schedule does not show in the state, so any number of steps will do.
     optimizers = build.optimizers(config, steps_per_epoch=1)
-    return jax.eval_shape(
-        lambda: create_state(
-            jax.random.key(config.seed),
-            networks=networks,
-            optimizers=optimizers,
-            layout=build.example_layout(config),
-            ema=config.ema_decay > 0,
-        )
+    return create_state(
+        jax.random.key(config.seed),
+        networks=networks,
+        optimizers=optimizers,
+        layout=build.example_layout(config),
+        ema=config.ema_decay > 0,
     )

@@ -203,21 +203,21 @@ def installed_in(monkeypatch):
         monkeypatch.setattr(
             spade_jax, "__file__", str(directory / "spade_jax" / "__init__.py")
         )
-        checkpoint._git_revision.cache_clear()
+        checkpoint.git_revision.cache_clear()
 
     yield move
-    checkpoint._git_revision.cache_clear()
+    checkpoint.git_revision.cache_clear()
 
 
 def test_outside_of_a_checkout_there_is_no_revision(tmp_path, installed_in):
     installed_in(tmp_path)
-    assert checkpoint._git_revision() == ""
+    assert checkpoint.git_revision() == ""
 
 
 def test_the_revision_of_a_copy_is_noted_beside_it(tmp_path, installed_in):
     (tmp_path / "REVISION").write_text("12ab-dirty\n")
     installed_in(tmp_path)
-    assert checkpoint._git_revision() == "12ab-dirty"
+    assert checkpoint.git_revision() == "12ab-dirty"
 
 
 def test_multiples_are_kept(tmp_path, default_config):

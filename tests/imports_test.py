@@ -56,6 +56,7 @@ READ_CONFIGS = {
     "spade_jax.train",
     "spade_jax.train_segmenter",
     "spade_jax.evaluation.evaluate",
+    "spade_jax.evaluation.examples",
     "spade_jax.predict",
     "spade_jax.restore",
     "spade_jax.build",

@@ -11,7 +11,6 @@ Everything is read and checked before anything is written.
 
 import argparse
 import pathlib
-import runpy
 import sys
 from collections.abc import Sequence
 
@@ -20,13 +19,16 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-import spade_jax
 from spade_jax import build, checkpoint, mesh, nets, perceptual, restore
-from spade_jax.convert import mapping, metric_networks, nvlabs, torch_file
+from spade_jax.convert import (
+    mapping,
+    metric_networks,
+    nvlabs,
+    nvlabs_options,
+    torch_file,
+)
 from spade_jax.metrics import weights
 from spade_jax.state import NetState, TrainState, create_state
-
-_DEFAULT_CONFIG = pathlib.Path(spade_jax.__file__).parents[1] / "configs" / "default.py"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -208,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--default_config",
         type=pathlib.Path,
-        default=_DEFAULT_CONFIG,
+        default=nvlabs_options.DEFAULT_CONFIG,
         metavar="FILE",
         help="where fields come from that the options do not say (%(default)s)",
     )
@@ -238,16 +240,11 @@ def _nvlabs(options: argparse.Namespace) -> None:
     if options.to == "nvlabs":
         to_nvlabs(options.source, options.out, which_epoch=options.which_epoch)
         return
-    if not options.default_config.is_file():
-        raise ValueError(
-            f"--default_config={options.default_config} does not exist; it is"
-            " configs/default.py of the repository."
-        )
     from_nvlabs(
         options.source,
         options.out,
         which_epoch=options.which_epoch,
-        default_config=runpy.run_path(str(options.default_config))["get_config"](),
+        default_config=nvlabs_options.read_default_config(options.default_config),
     )
 
 

@@ -28,8 +28,22 @@ from spade_jax.convert.nvlabs_options import (
 Networks = dict[str, mapping.Variables | None]
 """Variables of `generator`, `discriminator` and `encoder`."""
 
+OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
+
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
 _REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
+
+
+def read_config(
+    directory: str | os.PathLike[str], *, default_config: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
+    """The config that an official checkpoint's options describe.
+
+    Raises:
+      OptionsError: the options are missing, incomplete, or not supported.
+    """
+    file = pathlib.Path(directory) / OPTIONS_FILE
+    return config_from_options(parse_options(file), default_config, name=str(file))
 
 
 def read_checkpoint(
@@ -58,7 +72,7 @@ def read_checkpoint(
       ImportError: PyTorch is not installed.
     """
     directory = pathlib.Path(directory)
-    options_file = directory / "opt.txt"
+    options_file = directory / OPTIONS_FILE
     options = parse_options(options_file)
     config = config_from_options(options, default_config, name=str(options_file))
     files = {
@@ -123,7 +137,7 @@ def write_checkpoint(
             file = pathlib.Path(unfinished) / f"{which_epoch}_net_{letter}.pth"
             torch_file.write(file, state_dict)
         lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
-        (pathlib.Path(unfinished) / "opt.txt").write_text("".join(lines))
+        (pathlib.Path(unfinished) / OPTIONS_FILE).write_text("".join(lines))
         (pathlib.Path(unfinished) / "opt.pkl").write_bytes(
             pickle.dumps(argparse.Namespace(**options))
         )

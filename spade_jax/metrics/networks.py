@@ -66,24 +66,18 @@ def load(
         classes.
     """
     wanted = {protocol.features, protocol.segmenter.network}
-    loaded = _load_weights(sorted(wanted - {own.NETWORK}), protocol, weights_dir)
+    loaded = _load_weights(
+        sorted(wanted - {own.NETWORK}),
+        weights_dir,
+        asked_by=f"--protocol={protocol.name}",
+    )
     spread = _Spread(jax.local_devices() if devices is None else devices)
-    description = {
-        name: {
-            "sources": [source._asdict() for source in found.sources],
-            "published": found.published,
-        }
-        for name, found in loaded.items()
-    }
+    description = {name: _describe(found) for name, found in loaded.items()}
     if own.NETWORK in wanted:
         ours = own.load(own_file, num_ids=num_ids, names=names)
         features, classes = _own(ours, spread)
         truth = np.array(ours.description.truth, np.int32)
-        description[own.NETWORK] = {
-            "sha256": ours.sha256,
-            "dataset": ours.description.dataset,
-            "size": ours.description.size,
-        }
+        description[own.NETWORK] = _describe_own(ours)
     if protocol.features != own.NETWORK:
         features = _inception(loaded[protocol.features], spread)
     if protocol.segmenter.network != own.NETWORK:
@@ -95,15 +89,73 @@ def load(
     )
 
 
+class Labeller(NamedTuple):
+    """A segmenter for pictures that are nobody's syntheses.
+
+    Attributes:
+      classes: from uint8 `[B, H, W, 3]` to integer classes `[B, H, W]`.
+      description: what it is, as `json.dumps` takes it.
+    """
+
+    classes: Callable[[np.ndarray], np.ndarray]
+    description: Mapping[str, Any]
+
+
+def load_published_segmenter(
+    segmenter: Segmenter,
+    *,
+    weights_dir: str | os.PathLike[str] = "",
+    devices: Sequence[jax.Device] | None = None,
+) -> Labeller:
+    """A published segmenter, with its weights.
+
+    Args:
+      segmenter: which, and at which scales; its `size` counts for nothing.
+      weights_dir: see `load`.
+      devices: see `load`.
+
+    Raises:
+      WeightsError: weights are missing, damaged or of another network.
+    """
+    name = segmenter.network
+    (found,) = _load_weights(
+        [name], weights_dir, asked_by=f"--segmenter={name}"
+    ).values()
+    spread = _Spread(jax.local_devices() if devices is None else devices)
+    return Labeller(_segmenter(segmenter, found, spread), {name: _describe(found)})
+
+
+def own_labeller(
+    segmenter: own.OwnSegmenter, *, devices: Sequence[jax.Device] | None = None
+) -> Labeller:
+    """A segmenter of the project's own; `devices` are as in `load`."""
+    spread = _Spread(jax.local_devices() if devices is None else devices)
+    _, classes = _own(segmenter, spread)
+    return Labeller(classes, {own.NETWORK: _describe_own(segmenter)})
+
+
+def _describe(found: weights.Weights) -> dict[str, Any]:
+    return {
+        "sources": [source._asdict() for source in found.sources],
+        "published": found.published,
+    }
+
+
+def _describe_own(segmenter: own.OwnSegmenter) -> dict[str, Any]:
+    return {
+        "sha256": segmenter.sha256,
+        "dataset": segmenter.description.dataset,
+        "size": segmenter.description.size,
+    }
+
+
 def _load_weights(
-    names: Sequence[str],
-    protocol: Protocol,
-    weights_dir: str | os.PathLike[str],
+    names: Sequence[str], weights_dir: str | os.PathLike[str], *, asked_by: str
 ) -> dict[str, weights.Weights]:
     if names and not weights_dir:
         files = " and ".join(f"{name}.npz" for name in names)
         raise weights.WeightsError(
-            f"--protocol={protocol.name} measures with {' and '.join(names)}: give the"
+            f"{asked_by} needs the weights of {' and '.join(names)}: give the"
             f" directory of {files} with --weights_dir=DIR.\n"
             + "\n".join(map(weights.how_to_get, names))
         )

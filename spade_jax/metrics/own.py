@@ -262,8 +262,8 @@ def find(
             return place
     looked = " and ".join(map(str, places))
     raise WeightsError(
-        f"There is no segmenter for config.data.source={dataset!r}: {looked} does not"
-        f" exist. {how_to_get()}"
+        f"There is no segmenter for config.data.source={dataset!r}: {looked}"
+        f" {'does' if len(places) == 1 else 'do'} not exist. {how_to_get()}"
     )
 
 

@@ -1,7 +1,7 @@
 """Convolutions with optional spectral norm, and the convolution over a layout.
 
-Kernels are HWIO; weights start Xavier-normal with gain 0.02 and biases at zero,
-as the official recipe does. Letters: B batch, H height, W width, I input
+Kernels are HWIO; by default weights start Xavier-normal with gain 0.02 and biases at
+zero, as the official recipe does. Letters: B batch, H height, W width, I input
 features, F output features, K kernel size.
 """
 
@@ -190,6 +190,7 @@ class Conv(nn.Module):
       upsample: see `conv`.
       use_bias: add a bias.
       spectral: divide the kernel by its spectral norm.
+      kernel_init: of the kernel.
       dtype: compute dtype; parameters stay float32.
     """
 
@@ -200,6 +201,7 @@ class Conv(nn.Module):
     upsample: int = 1
     use_bias: bool = True
     spectral: bool = False
+    kernel_init: nn.initializers.Initializer = xavier
     dtype: jnp.dtype = jnp.float32
 
     @property
@@ -222,7 +224,7 @@ class Conv(nn.Module):
 
     def _convolve(self, x: jax.Array, *, train: bool) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", xavier, shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         if self.spectral:
             kernel = SpectralNorm(name="spectral_norm")(kernel, train=train)
         return conv(
@@ -241,7 +243,7 @@ class ConvNorm(nn.Module):
     remove it (official `get_nonspade_norm_layer`).
 
     Attributes:
-      features, kernel_size, strides, padding, upsample, dtype: see `Conv`.
+      features, kernel_size, strides, padding, upsample, kernel_init, dtype: see `Conv`.
       norm: kind of normalisation, and whether the convolution is spectral.
       axis_name: see `spade_jax.nets.norm.BatchNorm`.
     """
@@ -253,6 +255,7 @@ class ConvNorm(nn.Module):
     padding: int | str | Sequence[tuple[int, int]] = "SAME"
     upsample: int = 1
     axis_name: str | None = None
+    kernel_init: nn.initializers.Initializer = xavier
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -266,6 +269,7 @@ class ConvNorm(nn.Module):
             upsample=self.upsample,
             use_bias=self.norm.kind == "none",
             spectral=self.norm.spectral,
+            kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv",
         )(x, train=train)

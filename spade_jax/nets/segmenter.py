@@ -75,6 +75,8 @@ class Segmenter(nn.Module):
                 " or fewer config.segmenter.widths."
             )
         spec = parse_norm(self.norm)
+        # Of weights as small as a GAN's, Adam would make noise in its first steps.
+        he = nn.initializers.he_normal()
 
         def layer(name, x, features, *, strides=1):
             x = ConvNorm(
@@ -83,6 +85,7 @@ class Segmenter(nn.Module):
                 strides=strides,
                 padding="SAME" if strides == 1 else 1,
                 axis_name=self.axis_name,
+                kernel_init=he,
                 dtype=self.dtype,
                 name=name,
             )(x, train=train)
@@ -97,6 +100,8 @@ class Segmenter(nn.Module):
             x = jnp.concatenate([upsample_nearest(x), seen[i]], axis=-1)
             x = layer(f"up_{i}_0", x, self.widths[i])
             x = layer(f"up_{i}_1", x, self.widths[i])
-        logits = Conv(self.num_classes, 1, dtype=self.dtype, name="classify")(x)
+        classify = Conv(
+            self.num_classes, 1, kernel_init=he, dtype=self.dtype, name="classify"
+        )
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        return Seen(logits.astype(wide), x.astype(wide).mean((1, 2)))
+        return Seen(classify(x).astype(wide), x.astype(wide).mean((1, 2)))

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
-from spade_jax import build, libtpu, mesh, nets, train
+from spade_jax import build, mesh, nets, tpu_flags, train
 from spade_jax.perceptual import Perceptual
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
@@ -112,7 +112,7 @@ def devices(topology: Topology) -> Sequence[jax.Device]:
             "Compiling for TPUs needs the package libtpu, also where there is no TPU:"
             " pip install 'spade-jax[tpu]'."
         )
-    libtpu.configure()
+    tpu_flags.configure()
     for name, value in _NO_TPU_HERE.items():
         os.environ.setdefault(name, value)
     options = {}

@@ -9,7 +9,7 @@ import pytest
 
 from spade_jax import checkpoint, convert, nets, perceptual, restore
 from spade_jax.convert import __main__ as main
-from spade_jax.convert import metric_networks, nvlabs, torch_file
+from spade_jax.convert import metric_networks, nvlabs, nvlabs_options, torch_file
 from spade_jax.metrics import weights
 
 pytest.importorskip("torch")
@@ -77,7 +77,7 @@ def assert_same(directory, state_dicts):
             assert found[key].dtype == value.dtype
 
 
-def test_there_and_back(official, tmp_path):
+def test_there_and_back(official, tmp_path, assert_same_tree):
     directory, state_dicts = official
     workdir, back = tmp_path / "workdir", tmp_path / "back"
     main.main(["nvlabs", str(directory), f"--out={workdir}"])
@@ -89,8 +89,25 @@ def test_there_and_back(official, tmp_path):
     weight = state_dicts["G"]["conv_img.weight"]
     np.testing.assert_array_equal(kernel, weight.transpose(2, 3, 1, 0))
 
+    # The official directory is as good as the work dir.
+    direct = restore.load_model(directory)
+    assert_same_tree(direct.generator, model.generator)
+    assert_same_tree(direct.encoder, model.encoder)
+    assert direct.config.to_json() == model.config.to_json()
+    assert direct.config.to_json() == restore.saved_config(directory).to_json()
+    assert restore.newest_step(directory) == restore.newest_step(workdir) == 0
+
     main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
     assert_same(back, state_dicts)
+
+
+def test_an_official_checkpoint_needs_pytorch(official, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(
+        checkpoint.CheckpointError,
+        match=r"holds an official checkpoint: .*pip install 'spade-jax\[convert\]'",
+    ):
+        restore.load_model(official[0])
 
 
 def test_another_epoch(official, tmp_path):
@@ -119,7 +136,8 @@ def test_without_a_discriminator_a_new_one_is_made(official, tmp_path, capsys):
 def test_averaged_weights_are_what_is_exported(official, tmp_path):
     directory, _ = official
     config, variables = nvlabs.read_checkpoint(
-        directory, default_config=runpy.run_path(main._DEFAULT_CONFIG)["get_config"]()
+        directory,
+        default_config=runpy.run_path(nvlabs_options.DEFAULT_CONFIG)["get_config"](),
     )
     config.ema_decay = 0.5
     state = main._fresh_state(config, variables)

@@ -131,6 +131,9 @@ def test_options_file_of_the_end_to_end_case(goldens, default_config):
     config = nvlabs_options.config_from_options(options, default_config, name="opt.txt")
     assert build.num_class_ids(config) == 183
     assert config.data.instances
+    assert config.data.root == "SPADE/datasets/coco_stuff"
+    assert config.data.classes[:2] == ("person", "bicycle")
+    assert len(config.data.palette) == 182
     assert config.generator.width == 16
     assert config.batch_size == 4
     assert config.loss.kld == pytest.approx(0.05 * 4)  # gpu_ids -1: one device
@@ -184,6 +187,7 @@ def test_class_ids(mode, dont_care, num_classes, unknown, official, default_conf
     config = nvlabs_options.config_from_options(options, default_config, name="opt.txt")
     assert config.data.num_classes == num_classes
     assert config.data.unknown_label == unknown
+    assert (config.data.classes[:1] == ("unknown",)) == (num_classes == 151)
     assert build.num_class_ids(config) == 150 + dont_care
 
 

@@ -1,6 +1,6 @@
 """A checkpoint's path becomes a file of scores."""
 
-import dataclasses
+import importlib.util
 import json
 import types
 
@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build, checkpoint, mesh, restore
+from spade_jax import build, checkpoint, data, mesh, restore
 from spade_jax.checkpoint import CheckpointError, Checkpoints
 from spade_jax.data import DataError
-from spade_jax.evaluation import evaluate, evaluator, result, sampling
+from spade_jax.data.classes import coco_stuff
+from spade_jax.evaluation import evaluate, evaluator, examples, result, sampling
 from spade_jax.evaluation.evaluate import Measure
 from spade_jax.layout import Layout
 from spade_jax.metrics import own
 from spade_jax.metrics.weights import WeightsError
+from spade_jax.state import Networks
 
 SIZE, COUNT = 32, 5
 NAMES = ("sky", "sea", "sand")
@@ -119,7 +121,7 @@ def run(tmp_path_factory, config, segmenter, fill):
 @pytest.fixture(scope="module")
 def found(run):
     """The result of that work dir."""
-    return evaluate.evaluate(run)
+    return evaluate.evaluate(run, Measure(untrained=True))
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +152,13 @@ def test_file_says_what_was_measured_and_how(run, found, segmenter):
     assert found["protocol"]["name"] == "own"
     assert found["networks"]["own"]["sha256"] == segmenter.sha256
     assert [row["name"] for row in found["classes"]] == list(NAMES)
-    assert set(found["ceiling"]) >= {"mean_iou", "accuracy"}
+    assert set(found["ceiling"]) >= {"fd_own", "mean_iou", "accuracy"}
+    assert set(found["untrained"]) == set(found["scores"])
     assert found["target"] is None
     assert found["model"] == {"workdir": str(run), "ema": False}
     assert found["versions"]["jax"] == jax.__version__
+    assert found["versions"]["git_revision"] == checkpoint.git_revision()
+    assert found["diversity"] is None
     assert "FD-own" in result.table(found)
     (line,) = (run / "eval" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["eval/own/l1"] == found["scores"]["l1"]
@@ -168,8 +173,13 @@ def test_every_picture_counts_once_on_any_number_of_devices(run, found, root, co
 
     label = np.stack([read("val_label", i) for i in range(COUNT)]).astype(np.int32)
     real = np.stack([read("val_img", i) for i in range(COUNT)]) / 127.5 - 1
-    fake = apply(model.generator, Layout(np.where(label == 255, 3, label)), train=False)
-    assert found["scores"]["l1"] == pytest.approx(np.abs(fake - real).mean(), rel=1e-4)
+    layout = Layout(np.where(label == 255, 3, label))
+    untrained = restore.untrained_model(config)
+    for scores, of in (("scores", model), ("untrained", untrained)):
+        fake = apply(of.generator, layout, train=False)
+        expected = np.abs(fake - real).mean()
+        assert found[scores]["l1"] == pytest.approx(expected, rel=1e-4)
+    assert untrained.step == 0
 
 
 def test_reference_statistics_are_kept(run, made, config, one_device, monkeypatch):
@@ -204,18 +214,39 @@ def test_batches_number_the_examples_and_translate_their_labels(
     np.testing.assert_array_equal(
         np.concatenate([batch["mask"] for batch in batches]), numbers < COUNT
     )
-    larger = dataclasses.replace(
-        made.protocol,
-        segmenter=dataclasses.replace(made.protocol.segmenter, size=(64, 96)),
-    )
     source = build.source(config, "val")
-    enlarged = evaluate._validation_batches(
-        config, source, larger, made.networks.truth, one_device
+    enlarged = examples.validation_batches(
+        config, source, one_device, truth=made.networks.truth, label_size=(64, 96)
     )
     for batch, other in zip(batches, enlarged, strict=True):
         truth = np.where(batch["label"] == 3, -1, batch["label"])
         np.testing.assert_array_equal(batch["truth"], truth)
         np.testing.assert_array_equal(other["truth"], truth.repeat(2, 1).repeat(3, 2))
+
+
+def test_other_real_pictures_are_of_the_training_split(config, root, one_device):
+    batches = list(examples.training_pictures(config, 3, one_device))
+    assert [batch["mask"].tolist() for batch in batches] == [[True, True]] * 2
+    found = {image.tobytes() for batch in batches for image in batch["image"]}
+    files = (np.asarray(Image.open(p)) for p in (root / "train_img").iterdir())
+    stored = {data.to_float(file).tobytes() for file in files}
+    assert len(found) == 4
+    assert found < stored
+    config = config.copy_and_resolve_references()
+    config.data.train_split = "nowhere"
+    with pytest.raises(DataError, match="nowhere"):
+        examples.training_pictures(config, 3, one_device)
+
+
+def test_without_a_training_split_there_are_no_other_real_pictures(
+    run, made, config, one_device
+):
+    assert made.others is not None
+    config = config.copy_and_resolve_references()
+    config.data.train_split = "nowhere"
+    alone = evaluate.make_evaluator(config, Measure(), workdir=run, devices=one_device)
+    assert alone.others is None
+    assert set(made.ceiling) - set(alone.ceiling) == {"fd_own"}
 
 
 def test_checkpoints_are_followed_until_the_runs_last(
@@ -316,12 +347,21 @@ def test_a_checkpoint_may_be_named(run):
         ({"data.num_classes": 4}, {}, WeightsError, "4 ids, not the 5"),
         ({"data.val_split": "one"}, {}, ValueError, "'one' has 1 picture"),
         ({"data.val_split": "empty"}, {}, DataError, "holds no picture"),
+        ({}, {"num_samples": 0}, ValueError, "--num_samples=0 must be at least 1"),
+        ({}, {"num_samples": 2}, ValueError, "layout alone .* have no diversity"),
+        (
+            {"generator.latent": "vae"},
+            {"num_samples": 2},
+            ValueError,
+            r"pip install 'spade-jax\[perceptual\]'",
+        ),
         ({}, {"reference": "nowhere.npz"}, ValueError, r"nowhere\.npz.*does not exist"),
     ],
 )
 def test_what_is_missing_or_wrong_is_told(
-    fields, measure, error, message, run, root, config
+    fields, measure, error, message, run, root, config, monkeypatch
 ):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     if not (root / "one_img").exists():
         make_pictures(root, "one", 1)
         make_pictures(root, "empty", 0)
@@ -329,6 +369,90 @@ def test_what_is_missing_or_wrong_is_told(
     config.update_from_flattened_dict(fields)
     with pytest.raises(error, match=message):
         evaluate.make_evaluator(config, Measure(**measure), workdir=run)
+
+
+class Generator:
+    """Its pictures are the style's one number everywhere."""
+
+    def apply(self, variables, layout, z=None, modulations=None, **options):
+        if options.get("method") == "modulations":
+            return layout.label.shape
+        return jnp.broadcast_to(variables * z[:, :, None, None], (*modulations, 3))
+
+
+def test_diversity_is_lpips_between_samples(made, config, one_device, monkeypatch):
+    asked = []
+
+    class Distance:
+        def __init__(self, trunk):
+            asked.append(trunk)
+
+        def apply(self, variables, pictures, *, method):
+            assert (pictures.shape, method) == ((2, SIZE, SIZE, 3), "diversity")
+            return variables * jnp.abs(pictures[0] - pictures[1]).mean()
+
+    lpips = types.SimpleNamespace(LPIPS=Distance, load=lambda trunk: jnp.float32(10))
+    monkeypatch.setattr(evaluate, "lpips", lpips)
+    monkeypatch.setattr(mesh, "make_mesh", lambda: one_device)
+    monkeypatch.setattr(
+        sampling,
+        "make_sampler",
+        lambda *args, **kwargs: lambda generator, encoder, batch: batch["image"],
+    )
+    model = types.SimpleNamespace(
+        config=config,
+        networks=Networks(
+            generator=Generator(), discriminator=None, encoder=None, latent_size=1
+        ),
+        generator=jnp.float32(0.1),
+        encoder=None,
+    )
+    measure = Measure(num_samples=2)
+    scores = evaluate._scores(made, measure, model)
+
+    def style(number, sample):
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        return jax.random.normal(jax.random.fold_in(key, sample), (1,))
+
+    expected = np.mean([np.abs(style(i, 0) - style(i, 1)) for i in range(COUNT)])
+    assert scores.values["diversity"] == pytest.approx(expected, rel=1e-4)
+    assert asked == ["alex"]
+    told = evaluate.describe(
+        made, scores, config=config, workdir="run", step=7, seconds=0.0, num_samples=2
+    )
+    assert told["diversity"]["samples"] == 2
+    assert "diversity (LPIPS)" in result.table(told)
+
+
+def test_the_data_may_be_elsewhere(run, root, config, tmp_path, monkeypatch):
+    moved = config.copy_and_resolve_references()
+    moved.data.root = str(tmp_path / "moved")
+    monkeypatch.setattr(
+        evaluate,
+        "saved_config",
+        lambda workdir, step: moved.copy_and_resolve_references(),
+    )
+    with pytest.raises(
+        DataError,
+        match=r"(?s)there is no directory .*moved.*config\.data\.source='folder',"
+        r" config\.data\.root='.*moved'.*--data_root=DIR.*--config=configs/NAME\.py",
+    ):
+        evaluate.evaluate(run)
+    with pytest.raises(DataError, match=r"(?s)^((?!--data_root).)*$"):
+        evaluate.evaluate(run, config=moved)
+    found = evaluate._saved_config(run, 7, None, str(root))
+    assert found.data.root == str(root)
+    found = evaluate._saved_config(run, 7, config, "elsewhere")
+    assert (found.data.root, config.data.root) == ("elsewhere", str(root))
+
+
+def test_pictures_in_folders_may_be_of_a_published_dataset(config):
+    config = config.copy_and_resolve_references()
+    assert evaluate._dataset(config) == "folder"
+    config.data.classes = tuple(coco_stuff.CLASSES)
+    assert evaluate._dataset(config) == "coco_stuff"
+    config.data.source = "camvid"
+    assert evaluate._dataset(config) == "camvid"
 
 
 def test_no_checkpoint(tmp_path):

@@ -52,6 +52,11 @@ def batches_of(dataset, size):
         }
 
 
+def others_of(dataset):
+    """Pictures that differ a little from those of the dataset."""
+    return {**dataset, "image": 0.99 * dataset["image"]}
+
+
 def make(dataset, *, size=4, protocol=OWN, networks=NETWORKS, keep=True):
     return evaluators.Evaluator(
         protocol=protocol,
@@ -60,6 +65,7 @@ def make(dataset, *, size=4, protocol=OWN, networks=NETWORKS, keep=True):
             batches_of(dataset, size), colours, keep=keep, name="real"
         ),
         batches=lambda: batches_of(dataset, size),
+        others=lambda: batches_of(others_of(dataset), size),
         nearness={"l1": evaluators.mean_difference},
     )
 
@@ -130,12 +136,42 @@ def test_generators_see_neither_the_truth_nor_the_mask(dataset):
     assert seen == {"image", "label", "number"}
 
 
+def test_diversity_is_the_mean_of_the_layouts(dataset):
+    def diversity(batch):
+        assert set(batch) == {"image", "label", "number"}
+        return batch["number"].astype(np.float32)
+
+    evaluator = make(dataset)
+    found = evaluator.scores(generate, diversity=diversity)
+    assert found.values.pop("diversity") == np.arange(COUNT).mean()
+    assert tuple(found.values) == evaluator.names
+
+
 def test_real_pictures_are_the_ceiling(dataset):
     evaluator = make(dataset)
-    assert evaluator.ceiling["mean_iou"] == evaluator.ceiling["accuracy"] == 100
     found = evaluator.scores(lambda batch: batch["image"])
     assert found.values["fd_own"] == pytest.approx(0, abs=1e-12)
     assert found.values["mean_iou"] == 100
+    # Of other pictures, because these are the reference.
+    others = make(others_of(dataset)).reference.statistics
+    expected = frechet.frechet_distance(others, evaluator.reference.statistics)
+    assert evaluator.ceiling == pytest.approx(
+        {name: found.values[name] for name in evaluator.ceiling} | {"fd_own": expected}
+    )
+    assert expected > 1e-6
+
+
+def test_real_comes_before_synthesised_before_untrained(dataset):
+    evaluator = make(dataset)
+
+    def grey(batch):
+        return np.zeros_like(batch["image"])
+
+    real = evaluator.ceiling
+    synthesised, untrained = (evaluator.scores(f).values for f in (generate, grey))
+    for name in ("mean_iou", "accuracy"):
+        assert real[name] > synthesised[name] > untrained[name]
+    assert real["fd_own"] < synthesised["fd_own"] < untrained["fd_own"]
 
 
 def test_ignored_pixels_are_wrong_where_the_protocol_says_so(dataset):

@@ -5,6 +5,7 @@ from spade_jax.evaluation import result
 RESULT = {
     "step": 5,
     "scores": {"fid": 71.83, "kid": 0.0123, "mean_iou": 61.5, "accuracy": float("nan")},
+    "untrained": None,
     "ceiling": None,
     "target": result.target("cityscapes", "paper"),
     "warnings": ["The reference set has 500 pictures."],
@@ -33,6 +34,17 @@ def test_table_shows_the_score_of_real_pictures():
     _, columns, *rows = result.table(own).splitlines()
     assert columns.split() == ["measured", "real", "pictures"]
     assert [row.split()[-1] for row in rows] == ["-", "-", "90.00", "-"]
+
+
+def test_table_shows_the_untrained_model_before_real_pictures():
+    own = {**RESULT, "untrained": RESULT["scores"] | {"mean_iou": 3.0}}
+    _, columns, *rows, _ = result.table(
+        own | {"ceiling": {"fid": 2.5, "mean_iou": 90.0}}
+    ).splitlines()
+    columns = columns.split()
+    assert columns == ["measured", "published", "untrained", "real", "pictures"]
+    assert rows[0].split()[1:] == ["71.83", "71.80", "71.83", "2.50"]
+    assert rows[2].split()[-4:] == ["61.50", "62.30", "3.00", "90.00"]
 
 
 def test_file_is_json_without_nan(tmp_path):

@@ -11,17 +11,26 @@ from spade_jax.state import Networks
 from spade_jax.step import layout_of
 
 CLASSES, LATENT = 3, 2
+calls = []
 
 
 class Generator(nn.Module):
     axis_name: str | None = None
 
-    @nn.compact
-    def __call__(self, layout, z=None, *, train):
-        x = nn.Dense(3)(jax.nn.one_hot(layout.label, CLASSES))
+    def setup(self):
+        self.of_layout = nn.Dense(3)
+        self.of_style = nn.Dense(3)
+        self.norm = BatchNorm(self.axis_name)
+
+    def modulations(self, layout):
+        calls.append("modulations")
+        return self.of_layout(jax.nn.one_hot(layout.label, CLASSES))
+
+    def __call__(self, layout, z=None, *, train, modulations=None):
+        x = self.modulations(layout) if modulations is None else modulations
         if z is not None:
-            x = x + nn.Dense(3)(z)[:, None, None]
-        return nn.tanh(BatchNorm(self.axis_name)(x, train=train))
+            x = x + self.of_style(z)[:, None, None]
+        return nn.tanh(self.norm(x, train=train))
 
 
 class Encoder(nn.Module):
@@ -99,6 +108,46 @@ def test_noise_is_the_seeds_and_the_numbers(dataset, fill):
     assert (once != other).any(axis=(1, 2, 3)).all()
 
 
+def mean_over_pairs(scale, pictures):
+    """A distance for tests."""
+    first, second = np.triu_indices(len(pictures), k=1)
+    return scale * jnp.abs(pictures[first] - pictures[second]).mean()
+
+
+def test_diversity_is_of_samples_that_share_their_layouts_modulations(dataset, fill):
+    networks = networks_of("noise")
+    variables, _ = variables_of(networks, dataset, fill)
+    calls.clear()
+
+    def measure(devices, size):
+        diversity = sampling.make_diversity(
+            networks, devices, seed=3, num_samples=4, distance=mean_over_pairs
+        )
+        parts = [
+            diversity(variables, 2.0, {k: v[i : i + size] for k, v in dataset.items()})
+            for i in range(0, 16, size)
+        ]
+        return np.concatenate(parts)
+
+    found = measure(mesh.make_mesh(), 16)
+    assert len(calls) == 1
+    np.testing.assert_allclose(measure(mesh.make_mesh(), 8), found, rtol=1e-4)
+
+    def noise(number, sample):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), number), sample)
+        return jax.random.normal(key, (LATENT,))
+
+    z = jax.vmap(jax.vmap(noise, (0, None)), (None, 0))(np.arange(16), np.arange(4))
+    layout = layout_of(dataset)
+    samples = [
+        networks.generator.apply(variables, layout, of_sample, train=False)
+        for of_sample in z
+    ]
+    expected = [mean_over_pairs(2, pictures) for pictures in np.stack(samples, 1)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert min(expected) > 0.01
+
+
 def test_recomputed_statistics_are_means_over_batches(dataset, fill):
     networks = networks_of("none", mesh.DATA_AXIS)
     variables, _ = variables_of(networks_of("none"), dataset, fill)
@@ -106,16 +155,16 @@ def test_recomputed_statistics_are_means_over_batches(dataset, fill):
     found = sampling.recomputed_statistics(
         networks, variables, None, batches, mesh.make_mesh(), seed=0
     )
-    dense = variables["params"]["Dense_0"]
+    dense = variables["params"]["of_layout"]
     x = dense["kernel"][dataset["label"]] + dense["bias"]
     halves = x.reshape(2, -1, 3)
     np.testing.assert_allclose(
-        found["batch_stats"]["BatchNorm_0"]["mean"], halves.mean((0, 1)), rtol=1e-4
+        found["batch_stats"]["norm"]["mean"], halves.mean((0, 1)), rtol=1e-4
     )
     np.testing.assert_allclose(
-        found["batch_stats"]["BatchNorm_0"]["var"],
+        found["batch_stats"]["norm"]["var"],
         halves.var(axis=1, ddof=1).mean(0),
         rtol=1e-4,
     )
     assert found["params"] is variables["params"]
-    assert found["batch_stats"]["BatchNorm_0"]["count"] == 0
+    assert found["batch_stats"]["norm"]["count"] == 0

@@ -102,6 +102,9 @@ def test_published_networks_are_found_by_their_names(published, images):
     assert found.classes(images).shape == (5, 8, 8)
     assert found.class_names[:2] == ("class 7", "class 8")
     assert found.truth.max() == 18
+    alone = networks.load_published_segmenter(PAPER.segmenter, weights_dir=published)
+    np.testing.assert_array_equal(found.classes(images), alone.classes(images))
+    assert alone.description["drn105"] == found.description["drn105"]
     assert found.description["drn105"]["sources"][0]["file"] == "file.pth"
     assert found.description["inception"]["published"] is True
 

@@ -1,23 +1,37 @@
-"""From an official checkpoint file to the official program's PNGs."""
+"""From an official checkpoint file to the official program's PNGs, and to scores."""
 
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from spade_jax import build, mesh
 from spade_jax.convert.__main__ import from_nvlabs
+from spade_jax.data import DataError, to_float
+from spade_jax.evaluation.evaluate import Measure, evaluate
+from spade_jax.metrics import own
 from spade_jax.predict import predict
+from spade_jax.restore import saved_config
 
 
-def test_end_to_end(goldens, default_config, tmp_path, compare):
+@pytest.fixture(scope="module")
+def official(shared, tmp_path_factory):
+    """The directory of an official checkpoint."""
     pytest.importorskip("torch")
+    directory = tmp_path_factory.mktemp("official")
+    script = shared / "goldens" / "e2e" / "make_checkpoint.py"
+    subprocess.run([sys.executable, script, directory], check=True)
+    return directory
+
+
+def test_end_to_end(goldens, official, default_config, tmp_path, compare):
     samples = goldens.parent / "coco_stuff_sample"
-    checkpoint, workdir, out = (tmp_path / name for name in ("C", "W", "O"))
-    script = goldens / "e2e" / "make_checkpoint.py"
-    subprocess.run([sys.executable, script, checkpoint], check=True)
-    from_nvlabs(checkpoint, workdir, default_config=default_config)
+    workdir, out = tmp_path / "W", tmp_path / "O"
+    from_nvlabs(official, workdir, default_config=default_config)
     predict(
         workdir,
         labels=samples / "val_label",
@@ -30,3 +44,55 @@ def test_end_to_end(goldens, default_config, tmp_path, compare):
         ours = np.asarray(Image.open(out / file.name)) / 255
         theirs = np.asarray(Image.open(file)) / 255
         compare("PNG", "e2e", file.name, ours, theirs)
+
+
+def test_evaluation_of_the_official_directory(
+    goldens, official, tmp_path, fill, monkeypatch
+):
+    one_device = mesh.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(mesh, "make_mesh", lambda: one_device)
+    # Two pictures of each split.
+    for folder in (goldens.parent / "coco_stuff_sample").iterdir():
+        (tmp_path / folder.name).mkdir()
+        for file in sorted(folder.iterdir())[:2]:
+            (tmp_path / folder.name / file.name).symlink_to(file)
+    description = own.Description(
+        dataset="folder",
+        names=(),
+        palette=(),
+        truth=(*range(182), -1),
+        unknown_label=255,
+        size=(256, 256),
+        widths=(1,),
+        norm="none",
+        steps=1,
+        scores={},
+        recipe={},
+    )
+    blank = jnp.zeros((1, 256, 256, 3))
+    shapes = jax.eval_shape(
+        lambda: description.module().init(jax.random.key(0), blank, train=False)
+    )
+    own.save(tmp_path / "segmenter.npz", own.make(description, fill(shapes)))
+    measure = Measure(protocol="own", segmenter=str(tmp_path / "segmenter.npz"))
+    with pytest.raises(
+        DataError, match=r"(?s)SPADE/datasets/coco_stuff.*--data_root=DIR"
+    ):
+        evaluate(official, measure)
+    found = evaluate(official, measure, data_root=str(tmp_path))
+    assert (official / "eval" / "own" / "eval-0.json").is_file()
+    assert found["dataset"]["pictures"] == 2
+    assert {"fd_own", "mean_iou", "accuracy"} < set(found["scores"])
+    assert all(np.isfinite(score) for score in found["scores"].values())
+
+    config = saved_config(official)
+    config.data.root = str(tmp_path)
+    transform = build.preprocess(config, training=False)
+    distances = []
+    for example in build.source(config, "val"):
+        real = to_float(transform(example, np.random.default_rng(0)).image)
+        file = goldens / "e2e" / "coco_tiny_expected" / f"{example.name}.png"
+        # The official program truncates.
+        theirs = (np.asarray(Image.open(file)) + 0.5) / 127.5 - 1
+        distances.append(np.abs(theirs - real).mean())
+    assert found["scores"]["l1"] == pytest.approx(np.mean(distances), abs=1e-3)
