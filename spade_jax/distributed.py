@@ -30,6 +30,8 @@ _LONG = 7 * 24 * 3600
 _PROPAGATION = 60
 # How long a process that ends waits for the others to say that they end, too.
 _FAREWELL = 5
+# Seconds from a process' last word to its end.
+_PARTING = 2
 
 # What jax.distributed.initialize looks for to know a step of a Slurm job.
 _SLURM = (
@@ -184,6 +186,8 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
             print(f"{told[1:]}{where}", file=sys.stderr)
             # The store ends with this process, so it goes last.
             _fetch_soon("spade_jax/left", everyone[1:])
+            # And those that wait for the store's answer to that would be aborted.
+            time.sleep(_PARTING)
         _publish(f"spade_jax/left/{me}", "")
     except jax.errors.JaxRuntimeError:
         # Process 0 is gone already.

@@ -33,6 +33,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # `configs` lies beside the package, not in it.
 sys.path.insert(0, str(REPOSITORY))
 
+import contextlib
 import importlib
 import json
 
@@ -42,11 +43,27 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from spade_jax.nets import generator
+
 
 @pytest.fixture(scope="session")
 def repository() -> pathlib.Path:
     """The root of the repository."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def two_blocks():
+    """A context within which SPADE generators have two blocks, quick to compile."""
+
+    @contextlib.contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generator, "_WIDTHS", {"head": 16, "up_0": 8})
+            patch.setattr(generator, "_DOUBLES_BEFORE", {"normal": ("up_0",)})
+            yield
+
+    return patched
 
 
 @pytest.fixture(scope="session")

@@ -238,8 +238,10 @@ def start_busy(repository, stand_in, tmp_path, *, stubborn):
         | {"PYTHON": stand_in(f"stubborn = {stubborn}\n" + textwrap.dedent(BUSY))},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # As Ctrl-C in a terminal, which reaches a whole group of processes.
+        # As Ctrl-C in a terminal, which reaches a whole group of processes, also where
+        # the tests run in the background and ignore it.
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(tmp_path / "ready0", tmp_path / "ready1")
     return process

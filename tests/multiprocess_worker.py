@@ -19,7 +19,7 @@ import optax
 from spade_jax import distributed, mesh
 from spade_jax.neighbourhoods import plan_batch
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator
-from spade_jax.nets.conv import LayoutConv
+from spade_jax.nets.conv import LayoutConv, upsample_nearest
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.spade import SPADEResBlock
 from spade_jax.state import Networks, TrainState
@@ -50,6 +50,8 @@ class SmallGenerator(nn.Module):
     def __call__(self, layout, z, *, train):
         x = LayoutConv(4, CLASSES, dtype=jnp.float64, name="start")(layout)
         x = x + nn.Dense(4, dtype=jnp.float64, name="style")(z)[:, None, None]
+        # Rows that another device holds, where devices share pictures.
+        x = upsample_nearest(x[:, ::2, ::2])
         block = SPADEResBlock(
             3,
             4,

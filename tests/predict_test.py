@@ -15,6 +15,12 @@ NAMES = ("a", "b", "c")
 SIZE = 32
 
 
+@pytest.fixture(autouse=True)
+def quick(two_blocks):
+    with two_blocks():
+        yield
+
+
 def config_of(default_config, **fields):
     config = default_config
     config.update_from_flattened_dict(

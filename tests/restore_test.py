@@ -6,6 +6,12 @@ from spade_jax import build, checkpoint, restore
 from spade_jax.checkpoint import Checkpoints
 
 
+@pytest.fixture(autouse=True)
+def quick(two_blocks):
+    with two_blocks():
+        yield
+
+
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_only_what_a_model_needs_is_read(
     tmp_path, default_config, assert_same_tree, monkeypatch, ema_decay

@@ -18,7 +18,7 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from spade_jax import build, losses, mesh
+from spade_jax import losses, mesh
 from spade_jax import state as states
 from spade_jax.neighbourhoods import plan_batch
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator, SPADEGenerator
@@ -194,82 +194,6 @@ NETS = ("generator", "discriminator", "encoder")
 
 
 # ---- Devices do not show in the results ----------------------------------------------
-
-
-@pytest.fixture
-def whole_config(default_config):
-    config = default_config
-    config.data.num_classes = CLASSES - 1
-    config.data.unknown_label = 255
-    config.data.instances = True
-    config.data.crop_size = 64
-    config.data.aspect_ratio = 2.0
-    config.generator.width = 2
-    config.generator.hidden = 4
-    config.generator.latent = "vae"
-    config.generator.latent_size = LATENT
-    config.discriminator.width = 4
-    config.discriminator.num_layers = 3
-    config.encoder.width = 2
-    config.encoder.image_size = 16
-    return config
-
-
-def whole_updates(config, batches, make_state, *, optimizer, dtype, meshes):
-    """(state, metrics) after the updates, on meshes of (devices, those a picture)."""
-    networks = build.networks(config, axis_name=mesh.DATA_AXIS)
-    step = make_step(
-        networks, optimizer=optimizer, axis_name=mesh.DATA_AXIS, ema_decay=0.9
-    )
-    first = make_state(networks, batches[0], optimizer=optimizer, dtype=dtype)
-    found = []
-    for num_devices, spatial in meshes:
-        devices = mesh.make_mesh(jax.devices()[:num_devices], spatial=spatial)
-        parallel = mesh.parallel_train_step(step, devices)
-        state, metrics = jax.device_put(first, mesh.replicated(devices)), []
-        for batch in batches:
-            state, terms = parallel(state, mesh.shard_batch(batch, devices))
-            metrics.append(terms)
-        found.append(jax.device_get((state, metrics)))
-    return found
-
-
-def test_five_updates_with_adam_are_the_same_on_four_devices_in_float64(
-    whole_config, make_state, make_batch, relative_error
-):
-    """Of which two share each picture; `multiprocess_test.py` has other meshes.
-
-    In float64 the rounding noise that Adam sees stays far below its epsilon.
-    """
-    whole_config.dtype = "float64"
-    batches = [make_batch(8, 32, 64, CLASSES, seed=seed) for seed in range(5)]
-    for batch in batches:
-        batch["image"] = batch["image"].astype(np.float64)
-    adam = optax.chain(descent(), optax.scale_by_adam(b1=0.0, b2=0.9, eps=1e-8))
-    with jax.enable_x64(True):
-        (expected, expected_metrics), (state, metrics) = whole_updates(
-            whole_config,
-            batches,
-            make_state,
-            optimizer=adam,
-            dtype=np.float64,
-            meshes=[(1, 1), (4, 2)],
-        )
-    terms = {"gan", "feature_matching", "kld", "d_fake", "d_real"}
-    assert set(expected_metrics[0]) == terms
-    assert expected_metrics[0]["gan"].dtype == np.float64
-    assert len(expected_metrics) == 5
-    for name, net in nets_of(expected).items():
-        other = getattr(state, name)
-        assert jax.tree.leaves(net.params)[0].dtype == np.float64
-        # Gradients, then everything that Adam made of them.
-        assert relative_error(other.opt_state[0], net.opt_state[0]) < 1e-9, name
-        assert relative_error(other.stats, net.stats) < 1e-10, name
-        assert relative_error(other.params, net.params) < 1e-10, name
-    assert relative_error(state.ema, expected.ema) < 1e-10
-    assert relative_error(metrics, expected_metrics) < 1e-10
-    assert expected.step == 7
-    assert relative_error(expected_metrics[1], expected_metrics[0]) > 1e-3
 
 
 def test_the_same_step_runs_under_pmap(make_state, make_batch, relative_error):

@@ -40,7 +40,6 @@ from spade_jax.checkpoint import CheckpointError
 from spade_jax.data import DataError
 from spade_jax.metrics import networks, own
 from spade_jax.metrics.networks import MetricNetworks
-from spade_jax.nets import generator
 from spade_jax.train import DivergedError, StopRequest, train
 
 # A VAE with every moving part: instances, an unknown class, averaged weights.
@@ -137,15 +136,13 @@ def lines_of(workdir):
 
 
 @contextlib.contextmanager
-def little_to_compile():
+def little_to_compile(two_blocks):
     """Within it runs use one device of the eight, and SPADEs have two blocks."""
     make_mesh = mesh.make_mesh
-    with pytest.MonkeyPatch.context() as patch:
+    with two_blocks(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             mesh, "make_mesh", functools.partial(make_mesh, jax.devices()[:1])
         )
-        patch.setattr(generator, "_WIDTHS", {"head": 16, "up_0": 8})
-        patch.setattr(generator, "_DOUBLES_BEFORE", {"normal": ("up_0",)})
         yield
 
 
@@ -196,7 +193,7 @@ def read_state(workdir, config, *, step=None):
 
 
 @pytest.fixture(scope="module")
-def runs(pictures, tmp_path_factory):
+def runs(pictures, two_blocks, tmp_path_factory):
     """A run interrupted and started again, and one undisturbed.
 
     `kill_test` kills processes.
@@ -205,7 +202,7 @@ def runs(pictures, tmp_path_factory):
     disturbed, undisturbed = directory / "disturbed", directory / "undisturbed"
     found = {"disturbed": disturbed, "undisturbed": undisturbed}
 
-    with little_to_compile():
+    with little_to_compile(two_blocks):
         config = configure(SPADE | {"num_steps": 10**6}, pictures)
         with listening() as output, interrupting(disturbed, lines=4):
             state = train(config, disturbed)
@@ -222,9 +219,11 @@ def runs(pictures, tmp_path_factory):
     return found
 
 
-def test_interrupted_runs_end_in_the_same_bits(runs, pictures, assert_same_tree):
+def test_interrupted_runs_end_in_the_same_bits(
+    runs, pictures, two_blocks, assert_same_tree
+):
     config = configure(SPADE, pictures)
-    with little_to_compile():
+    with little_to_compile(two_blocks):
         expected = read_state(runs["undisturbed"], config)
         found = read_state(runs["disturbed"], config)
         before = read_state(runs["disturbed"], config, step=runs["interrupted at"])
