@@ -13,7 +13,6 @@ import io
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
-from spade_jax.metrics.weights import WeightsError
+from spade_jax.metrics.weights import UNREADABLE, WeightsError
 from spade_jax.nets.segmenter import Seen, Segmenter
 
 NETWORK = "own"
@@ -215,16 +214,7 @@ def load(
         intact = segmenter.sha256 == meta["sha256"]
     except WeightsError:
         raise
-    except (
-        # Cut short or empty; text, pickled, a single array, or another `.npz`.
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ) as error:
+    except UNREADABLE as error:
         raise WeightsError(
             f"{path} is no segmenter as --mode=train_segmenter writes it"
             f" ({type(error).__name__}: {error}). {how_to_get()}"

@@ -19,6 +19,18 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import spade_jax
 from spade_jax import nets
 
+# What reading an `.npz` of ours raises where the file is cut short or empty, or is
+# text, pickled, a single array or another `.npz`.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+)
+
 _META = "meta"
 _CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch"
 
@@ -150,16 +162,7 @@ def load(
             sources=tuple(Source(**source) for source in meta["sources"]),
             published=meta["published"],
         )
-    except (
-        # Cut short or empty; text, pickled, a single array, or another `.npz`.
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ) as error:
+    except UNREADABLE as error:
         raise WeightsError(
             f"{path} does not hold the weights of {network} as `python -m"
             f" spade_jax.convert` writes them ({type(error).__name__}: {error})."
