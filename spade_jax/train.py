@@ -84,7 +84,8 @@ def train(
     if checkpoint.has_checkpoint(workdir):
         with open_checkpoints() as saved:
             checkpoint.check_architecture(saved.config(), config, workdir=workdir)
-    config = build.with_palette(config)
+    # Files may be missing on one host only, here and below.
+    config = distributed.together(functools.partial(build.with_palette, config))
     devices = mesh.make_mesh(spatial=config.spatial)
     platform = devices.devices.flat[0].platform
     height, _ = build.example_layout(config).size
@@ -99,7 +100,6 @@ def train(
         data.check(source, transform=transform)
         return source, transform, _example_batch(config, platform=platform)
 
-    # Process by process, as what is missing may be missing on one host only.
     source, transform, examples = distributed.together(open_data)
     steps_per_epoch = max(1, len(source) // config.batch_size)
     num_steps = build.num_steps(config, len(source))
@@ -107,7 +107,7 @@ def train(
     # ---- Networks, optimisers, functions --------------------------------------------
     networks = build.networks(config, axis_name=mesh.DATA_AXIS)
     optimizers = build.optimizers(config, steps_per_epoch=steps_per_epoch)
-    features = build.perceptual(config)
+    features = distributed.together(functools.partial(build.perceptual, config))
     train_step = mesh.parallel_train_step(
         make_step(config, networks, optimizers, features), devices
     )
