@@ -130,6 +130,28 @@ def planner(
       tight: see `neighbourhoods.plan`.
 
     Raises:
+      ValueError: see `is_factored`.
+    """
+    if not is_factored(config, platform=platform):
+        return None
+    generator = networks(config).generator
+    return functools.partial(
+        plan_batch,
+        sizes=generator.scales(*example_layout(config).size),
+        kernel_size=generator.kernel_size,
+        shards=shards,
+        tight=tight,
+    )
+
+
+def is_factored(config: ml_collections.ConfigDict, *, platform: str) -> bool:
+    """Whether modulations are computed once a distinct neighbourhood.
+
+    Args:
+      config: see `configs/default.py`.
+      platform: of the devices: "cpu", "gpu" or "tpu".
+
+    Raises:
       ValueError: `config.factored` is True for a generator without SPADE, or with
         `config.spatial`.
     """
@@ -145,17 +167,8 @@ def planner(
             " of neighbourhoods are not shared by devices."
         )
     if factored is None:
-        factored = name == "spade" and platform in FACTORED_ON and config.spatial == 1
-    if not factored:
-        return None
-    generator = networks(config).generator
-    return functools.partial(
-        plan_batch,
-        sizes=generator.scales(*example_layout(config).size),
-        kernel_size=generator.kernel_size,
-        shards=shards,
-        tight=tight,
-    )
+        return name == "spade" and platform in FACTORED_ON and config.spatial == 1
+    return factored
 
 
 def optimizers(

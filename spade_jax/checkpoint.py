@@ -113,6 +113,14 @@ class SavedCheckpoints:
             json.loads(self.description(step=step)["config"])
         )
 
+    def is_published(self, *, step: int | None = None) -> bool:
+        """Whether a checkpoint holds only what synthesis needs; see `publish`.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        return ocp.metadata(self._path(step)).metadata["discriminator"] is None
+
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:
             # Checked when it was chosen.
@@ -297,6 +305,14 @@ def has_checkpoint(workdir: str | os.PathLike[str]) -> bool:
 def steps(workdir: str | os.PathLike[str]) -> list[int]:
     """Iterations of a work dir's finished checkpoints, in order; none without any."""
     return _steps(_directory(workdir))
+
+
+def locate(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
+    """A work dir, and the step if the path is that of a checkpoint in one."""
+    path = pathlib.Path(path).absolute()
+    if path.name.isdigit() and path.parent.name == _DIRECTORY:
+        return path.parent.parent, int(path.name)
+    return path, None
 
 
 def open_existing(workdir: str | os.PathLike[str]) -> SavedCheckpoints:

@@ -7,13 +7,15 @@ import html
 import logging
 import os
 import pathlib
+import re
 
 import jax
 import numpy as np
 
-from spade_jax import build, data, pictures
+from spade_jax import build, data, pictures, video
 from spade_jax.nets.encoder import sample_latent
-from spade_jax.restore import Model, load_model
+from spade_jax.predictor import Predictor, load
+from spade_jax.restore import Model
 from spade_jax.step import layout_of
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ def predict(
     style: str | os.PathLike[str] | None = None,
     seed: int = 0,
     num_samples: int = 1,
+    film: str | os.PathLike[str] | None = None,
+    fps: float = 12.0,
 ) -> list[pathlib.Path]:
     """Synthesises a picture for each label map in a folder.
 
@@ -41,7 +45,7 @@ def predict(
     `OUT/index.html`.
 
     Args:
-      workdir: of the model; see `spade_jax.restore.load_model`.
+      workdir: of the model; see `spade_jax.predictor.load`.
       labels: directory of label pictures, every pixel a class id, or a colour for a
         model that was trained with `config.data.label_colors`.
       out: created where missing.
@@ -53,6 +57,10 @@ def predict(
       seed: of the latent draws, which also depend on the example's and the sample's
         number and on nothing else.
       num_samples: pictures a layout, for a model with a latent.
+      film: .mp4 or .gif, in which the label maps are frames, in the order of their
+        names with numbers counted as numbers. All have one style then: that of
+        `style`, or of the seed. None: no film.
+      fps: its frames a second.
 
     Returns:
       The pictures' paths.
@@ -60,10 +68,19 @@ def predict(
     Raises:
       CheckpointError: there is no model.
       DataError: a label map is missing or wrong.
-      ValueError: options that do not suit the model.
+      ValueError: options that do not suit the model, or see `video.check`.
     """
-    model = load_model(workdir)
-    _check_options(model, instances=instances, style=style, num_samples=num_samples)
+    if film is not None:
+        video.check(film, fps=fps)
+    predictor = load(workdir)
+    model = predictor.model
+    _check_options(
+        model,
+        instances=instances,
+        style=style,
+        num_samples=num_samples,
+        is_film=film is not None,
+    )
     source = data.LayoutSource(
         labels,
         instances,
@@ -75,19 +92,13 @@ def predict(
     data.check(source, transform=transform)
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    latents = _Latents(model, style=style, seed=seed, num_samples=num_samples)
-    generator = model.networks.generator
-
-    @jax.jit
-    def modulate(layout):
-        return generator.apply(model.generator, layout, method="modulations")
-
-    @jax.jit
-    def generate(layout, modulations, *z):
-        return generator.apply(
-            model.generator, layout, *z, modulations=modulations, train=False
-        )
-
+    latents = _Latents(
+        predictor,
+        style=style,
+        seed=seed,
+        num_samples=num_samples,
+        one_for_all=film is not None,
+    )
     palette = pictures.full_palette(
         model.config.data.palette, build.num_class_ids(model.config)
     )
@@ -108,11 +119,12 @@ def predict(
     ):
         layout = layout_of(batch)
         # With several samples what depends on the layout alone is computed once.
-        inputs = (layout, modulate(layout)) if num_samples > 1 else (layout, None)
+        known = predictor.modulate(layout) if num_samples > 1 else None
         columns = [pictures.paint(batch["label"], palette)]
         for sample in range(num_samples):
             z = latents.draw(first, len(batch["label"]), sample)
-            columns.append(pictures.to_uint8(jax.device_get(generate(*inputs, *z))))
+            made = predictor.generate(layout, known, z)
+            columns.append(pictures.to_uint8(jax.device_get(made)))
         for i in np.flatnonzero(batch["mask"]):
             name = str(batch["name"][i])
             files = _file_names(name, num_samples)
@@ -131,19 +143,12 @@ def predict(
     )
     (out / "index.html").write_text(_gallery(rows, model), encoding="utf-8")
     _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
-    return [out / file for _, files in rows for file in files]
-
-
-def read_photo(path: str | os.PathLike[str], transform: data.Preprocess) -> np.ndarray:
-    """Reads a photograph as the training data was: float32 `[1, H, W, 3]`.
-
-    Raises:
-      DataError: it cannot be read.
-    """
-    image = data.decode_image(path, where=os.fspath(path))
-    blank = np.zeros(image.shape[:2], np.int32)
-    example = data.Example(image=image, label=blank, instance=None, name=str(path))
-    return data.to_float(transform(example, np.random.default_rng(0)).image)[None]
+    paths = [out / file for _, files in rows for file in files]
+    if film is not None:
+        frames = sorted(paths, key=lambda path: _with_numbers(path.stem))
+        video.write(film, frames, fps=fps)
+        _log.info("%s shows them at %g a second.", film, fps)
+    return paths
 
 
 class _Latents:
@@ -151,39 +156,31 @@ class _Latents:
 
     def __init__(
         self,
-        model: Model,
+        predictor: Predictor,
         *,
         style: str | os.PathLike[str] | None,
         seed: int,
         num_samples: int,
+        one_for_all: bool,
     ):
-        self._size = model.networks.latent_size
-        self._key = jax.random.key(seed)
-        self._posterior = None
+        self._predictor, self._seed, self._one_for_all = predictor, seed, one_for_all
+        self._posterior = None if style is None else predictor.posterior(style)
         # One picture in a style is that of the mean, as it is without chance.
         self._mean_only = num_samples == 1
-        if style is not None:
-            photo = read_photo(style, build.preprocess(model.config, training=False))
-            self._posterior = model.networks.encoder.apply(
-                model.encoder, photo, train=False
-            )
 
-    def draw(self, first: int, count: int, sample: int) -> tuple[jax.Array, ...]:
-        """Latents `[count, N]` of examples `first ..`, in a tuple, or an empty one."""
-        if self._size is None:
-            return ()
-
-        def noise(example):
-            key = jax.random.fold_in(jax.random.fold_in(self._key, example), sample)
-            return jax.random.normal(key, (self._size,))
-
-        draws = jax.vmap(noise)(first + np.arange(count))
+    def draw(self, first: int, count: int, sample: int) -> np.ndarray | None:
+        """Latents `[count, N]` of examples `first ..`, or None."""
+        if self._predictor.latent_size is None:
+            return None
+        if self._posterior is not None and self._mean_only:
+            return np.repeat(self._posterior[0], count, axis=0)
+        numbers = [0] * count if self._one_for_all else range(first, first + count)
+        draws = np.concatenate(
+            [self._predictor.prior(self._seed, number, sample) for number in numbers]
+        )
         if self._posterior is None:
-            return (draws,)
-        mean, logvar = self._posterior
-        if self._mean_only:
-            return (mean.repeat(count, axis=0),)
-        return (sample_latent(mean, logvar, draws),)
+            return draws
+        return np.asarray(sample_latent(*self._posterior, draws))
 
 
 def _check_options(
@@ -192,6 +189,7 @@ def _check_options(
     instances: str | os.PathLike[str] | None,
     style: str | os.PathLike[str] | None,
     num_samples: int,
+    is_film: bool,
 ) -> None:
     wants_instances = model.config.data.instances
     if wants_instances and instances is None:
@@ -215,6 +213,18 @@ def _check_options(
             f"--num_samples={num_samples}: this model starts from the layout alone"
             " (config.generator.latent='none'), so all its samples are the same."
         )
+
+    if num_samples > 1 and is_film:
+        raise ValueError(
+            f"--num_samples={num_samples} with --film: a film has one style. Leave one"
+            " of them out; --seed gives another style."
+        )
+
+
+def _with_numbers(name: str) -> list[tuple[int, str]]:
+    """Sorts names: frame_10 after frame_9."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), part) if part.isdigit() else (-1, part) for part in parts]
 
 
 def _file_names(name: str, num_samples: int) -> list[str]:

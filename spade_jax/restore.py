@@ -1,4 +1,8 @@
-"""From a work dir to a model that can be used: evaluation, prediction, notebooks."""
+"""From a path to a model that can be used: evaluation, prediction, notebooks.
+
+Such a path is a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), the
+directory of an official checkpoint, or the name of a model that comes with the project.
+"""
 
 import dataclasses
 import os
@@ -14,6 +18,8 @@ from spade_jax import build, checkpoint, mesh
 from spade_jax.convert import nvlabs, nvlabs_options
 from spade_jax.nets import frozen
 from spade_jax.state import Networks, TrainState, create_state
+
+_SHIPPED = pathlib.Path(__file__).parent / "models"
 
 Renewal = Callable[[dict[str, Any], dict[str, Any] | None], dict[str, Any]]
 """From variables of generator and encoder to the generator's with other statistics."""
@@ -39,19 +45,18 @@ class Model(NamedTuple):
 
 
 def load_model(
-    workdir: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     *,
     step: int | None = None,
     renew: Renewal | None = None,
 ) -> Model:
-    """Reads the model of a work dir, by default of its newest checkpoint.
+    """Reads a model, by default of a work dir's newest checkpoint.
 
     The discriminator and the optimisers' states stay on disk.
 
     Args:
-      workdir: of the model, or the directory of an official checkpoint (opt.txt,
-        latest_net_G.pth), which counts as one of step 0.
-      step: of which checkpoint.
+      path: see the module; an official checkpoint counts as one of step 0.
+      step: of which checkpoint, where the path does not say it.
       renew: gives averaged weights batch statistics of their own; None leaves them
         those of the weights that were trained.
 
@@ -60,21 +65,54 @@ def load_model(
         without PyTorch to read it.
       ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
     """
+    workdir, found = find(path)
     if _is_official(workdir):
         return _official_model(workdir)
-    with checkpoint.open_existing(workdir) as checkpoints:
-        config = checkpoints.config(step=step)
-        networks = build.networks(config)
-        wanted = _without_training(abstract_state(config, networks))
-        state = checkpoints.restore(
-            checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh())), step=step
-        )
+    config, state = read_state(workdir, step=found if step is None else step)
     variables = state.generator_variables
     if renew is not None and state.ema is not None:
         variables = renew(variables, state.encoder_variables)
     return _model(
-        config, networks, variables, state.encoder_variables, step=int(state.step)
+        config,
+        build.networks(config),
+        variables,
+        state.encoder_variables,
+        step=int(state.step),
     )
+
+
+def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
+    """The directory of a model, and the step if the path is that of a checkpoint."""
+    if not pathlib.Path(path).exists() and os.fspath(path) in shipped():
+        return _SHIPPED / path, None
+    return checkpoint.locate(pathlib.Path(path).expanduser())
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the project."""
+    return sorted(p.name for p in _SHIPPED.iterdir() if p.is_dir())
+
+
+def read_state(
+    workdir: str | os.PathLike[str], *, step: int | None = None
+) -> tuple[ml_collections.ConfigDict, TrainState]:
+    """Reads a checkpoint's config and of its state what synthesis needs.
+
+    In place of the rest, the discriminator and the optimisers' states, the state has
+    what `checkpoint.unread` leaves, or None where a published one never had it.
+
+    Raises:
+      CheckpointError: there is no checkpoint, or none that is whole.
+    """
+    with checkpoint.open_existing(workdir) as checkpoints:
+        config = checkpoints.config(step=step)
+        wanted = abstract_state(config, build.networks(config))
+        if checkpoints.is_published(step=step):
+            wanted = without_training(wanted)
+        else:
+            wanted = without_training(wanted, leave=checkpoint.unread)
+        abstract = checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh()))
+        return config, checkpoints.restore(abstract, step=step)
 
 
 def newest_step(workdir: str | os.PathLike[str]) -> int:
@@ -164,16 +202,23 @@ def _model(
     )
 
 
-def _without_training(state: TrainState) -> TrainState:
-    """The abstract state with what only training needs marked as not to be read."""
+def without_training(
+    state: TrainState, *, leave: Callable[[Any], Any] = lambda _: None
+) -> TrainState:
+    """A state in which what only training needs is replaced.
+
+    Args:
+      state: of arrays or not.
+      leave: from such a part of the state to what stands in its place.
+    """
     generator, encoder = state.generator, state.encoder
     if state.ema is not None:
-        generator = generator.replace(params=checkpoint.unread(generator.params))
+        generator = generator.replace(params=leave(generator.params))
     if encoder is not None:
-        encoder = encoder.replace(opt_state=checkpoint.unread(encoder.opt_state))
+        encoder = encoder.replace(opt_state=leave(encoder.opt_state))
     return state.replace(
-        generator=generator.replace(opt_state=checkpoint.unread(generator.opt_state)),
-        discriminator=checkpoint.unread(state.discriminator),
+        generator=generator.replace(opt_state=leave(generator.opt_state)),
+        discriminator=leave(state.discriminator),
         encoder=encoder,
     )
 

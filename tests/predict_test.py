@@ -9,7 +9,8 @@ from spade_jax import build, checkpoint, pictures, restore
 from spade_jax.checkpoint import CheckpointError, Checkpoints
 from spade_jax.data import DataError
 from spade_jax.layout import Layout
-from spade_jax.predict import predict, read_photo
+from spade_jax.predict import predict
+from spade_jax.predictor import read_photo
 
 NAMES = ("a", "b", "c")
 SIZE = 32

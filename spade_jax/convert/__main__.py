@@ -91,11 +91,14 @@ def to_nvlabs(
     with checkpoint.open_existing(workdir) as checkpoints:
         config = checkpoints.config()
         abstract = restore.abstract_state(config, build.networks(config))
+        if checkpoints.is_published():
+            abstract = restore.without_training(abstract)
         sharding = mesh.replicated(mesh.make_mesh())
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
+    discriminator = state.discriminator
     variables = {
         "generator": state.generator_variables,
-        "discriminator": state.discriminator.variables,
+        "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
     nvlabs.write_checkpoint(

@@ -20,7 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.data.example import DataError, decode_image, decode_map
+from spade_jax.data.example import (
+    DataError,
+    PictureFile,
+    decode_image,
+    decode_map,
+)
 
 Color = tuple[int, int, int]
 """(red, green, blue) in 0..255."""
@@ -215,7 +220,7 @@ def read_palette(
 
 
 def decode_label(
-    file: str | os.PathLike[str] | bytes,
+    file: PictureFile,
     *,
     where: str,
     colors: ColorTable | None = None,
@@ -224,7 +229,7 @@ def decode_label(
     """Decodes a label picture: a map of ids, or with `colors` one of colours.
 
     Args:
-      file: a path, or the encoded bytes. With `colors` any picture; an alpha channel
+      file: the picture. With `colors` any kind; an alpha channel
         is dropped, and of a palette picture its colours count, not its indices.
       where: what to call the picture in error messages.
       colors: the classes' colours, or None.

@@ -59,7 +59,11 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
-def decode_image(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndarray:
+PictureFile = str | os.PathLike[str] | bytes | Image.Image
+"""A path, the encoded bytes, or what Pillow has opened."""
+
+
+def decode_image(file: PictureFile, *, where: str) -> np.ndarray:
     """Decodes a photograph.
 
     Grey, palette, CMYK and 16-bit grey pictures become RGB; an alpha channel is
@@ -67,7 +71,7 @@ def decode_image(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndar
     because the label picture was drawn over those pixels and has no EXIF of its own.
 
     Args:
-      file: a path, or the encoded bytes.
+      file: the picture.
       where: what to call the picture in error messages.
 
     Returns:
@@ -89,14 +93,14 @@ def decode_image(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndar
     return np.array(picture.convert("RGB"))
 
 
-def decode_map(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndarray:
+def decode_map(file: PictureFile, *, where: str) -> np.ndarray:
     """Decodes a map of numbers: class ids or instances.
 
     One channel of 1, 8, 16 or 32 bits. The numbers of a palette picture are its
     palette indices.
 
     Args:
-      file: a path, or the encoded bytes.
+      file: the picture.
       where: what to call the picture in error messages.
 
     Returns:
@@ -118,7 +122,9 @@ def decode_map(file: str | os.PathLike[str] | bytes, *, where: str) -> np.ndarra
     return np.array(picture).astype(np.int32)
 
 
-def _open(file: str | os.PathLike[str] | bytes, *, where: str) -> Image.Image:
+def _open(file: PictureFile, *, where: str) -> Image.Image:
+    if isinstance(file, Image.Image):
+        return file
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
         with Image.open(stream) as picture:

@@ -116,7 +116,7 @@ def evaluate(
       ValueError: the protocol does not suit the data or the model, or there are too few
         pictures.
     """
-    workdir, step = _locate(workdir)
+    workdir, step = checkpoint.locate(workdir)
     if step is None:
         step = newest_step(workdir)
     is_saved = config is None
@@ -442,14 +442,6 @@ def _metrics(evaluator: Evaluator, scores: Scores) -> dict[str, float]:
 
 def _metric(evaluator: Evaluator, name: str) -> str:
     return f"eval/{evaluator.protocol.name}/{name}"
-
-
-def _locate(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
-    """A work dir, and the step if the path is that of a checkpoint in one."""
-    path = pathlib.Path(path).absolute()
-    if path.name.isdigit() and path.parent.name == "checkpoints":
-        return path.parent.parent, int(path.name)
-    return path, None
 
 
 def _saved_config(

@@ -45,11 +45,15 @@ class Pix2PixHDGenerator(nn.Module):
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
+    @property
+    def multiple(self) -> int:
+        """Heights and widths of layouts are multiples of this."""
+        return 2**self.downsamplings
+
     @nn.compact
     def __call__(self, layout: Layout, *, train: bool) -> jax.Array:
         """Synthesises float32 `[B, H, W, 3]` in [-1, 1] from a layout."""
-        factor = 2**self.downsamplings
-        _check_multiple(layout, factor)
+        _check_multiple(layout, self.multiple)
         spec = parse_norm(self.norm)
 
         def layer(name, features, kernel_size, **options):
@@ -110,12 +114,16 @@ class ConcatGenerator(nn.Module):
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
+    @property
+    def multiple(self) -> int:
+        """Heights and widths of layouts are multiples of this."""
+        return total_scale(self.upsampling)
+
     @nn.compact
     def __call__(self, layout: Layout, *, train: bool) -> jax.Array:
         """Synthesises float32 `[B, H, W, 3]` in [-1, 1] from a layout."""
-        factor = total_scale(self.upsampling)
-        _check_multiple(layout, factor)
-        height, width = (side // factor for side in layout.size)
+        _check_multiple(layout, self.multiple)
+        height, width = (side // self.multiple for side in layout.size)
         x = LayoutConv(
             16 * self.width, self.num_classes, dtype=self.dtype, name="start"
         )(layout.resize(height, width))

@@ -156,6 +156,11 @@ class SPADEGenerator(nn.Module):
         """K of SPADE's convolutions, which a layout is planned for."""
         return parse_spade_norm(self.norm).kernel_size
 
+    @property
+    def multiple(self) -> int:
+        """Heights and widths of pictures are multiples of this."""
+        return total_scale(self.upsampling)
+
     def scales(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
         """Sizes at which SPADE sees a layout of a size: those to plan it for."""
         grid = self._grid(height, width)

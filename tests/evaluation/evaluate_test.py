@@ -309,8 +309,8 @@ def test_averaged_weights_get_statistics_of_the_training_split(
 
 
 def test_a_checkpoint_may_be_named(run):
-    assert evaluate._locate(run / "checkpoints" / "7") == (run, 7)
-    assert evaluate._locate(run) == (run, None)
+    assert checkpoint.locate(run / "checkpoints" / "7") == (run, 7)
+    assert checkpoint.locate(run) == (run, None)
     with pytest.raises(CheckpointError, match="no checkpoint of step 8, but of 7"):
         evaluate.evaluate(run / "checkpoints" / "8")
 

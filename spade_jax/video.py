@@ -1,0 +1,86 @@
+"""Pictures one after another: .mp4 and .gif files."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from fractions import Fraction
+
+from PIL import Image
+
+_KINDS = (".mp4", ".gif")
+
+
+def check(path: str | os.PathLike[str], *, fps: float) -> None:
+    """Tells early what `write` would find wrong.
+
+    Raises:
+      ValueError: the path has another ending, `fps` is not positive, or PyAV is not
+        installed, which writes .mp4.
+    """
+    if pathlib.Path(path).suffix.lower() not in _KINDS:
+        raise ValueError(f"--film={path}: a film ends in {' or '.join(_KINDS)}.")
+    if not fps > 0:
+        raise ValueError(f"--fps={fps:g} must be positive.")
+    if pathlib.Path(path).suffix.lower() == ".mp4":
+        _import_av()
+
+
+def write(
+    path: str | os.PathLike[str],
+    frames: Iterable[str | os.PathLike[str]],
+    *,
+    fps: float,
+) -> None:
+    """Writes a film, and leaves what was there until it is whole.
+
+    Args:
+      path: .mp4 (H.264, plays in browsers) or .gif (256 colours, plays for ever).
+      frames: picture files of one size; heights and widths even for .mp4.
+      fps: frames a second, which a .gif has to a hundredth of a second.
+
+    Raises:
+      Exception: see `check`.
+    """
+    check(path, fps=fps)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    pictures = (Image.open(frame).convert("RGB") for frame in frames)
+    if path.suffix.lower() == ".gif":
+        first = next(pictures)
+        first.save(
+            unfinished,
+            format="gif",
+            save_all=True,
+            append_images=pictures,
+            duration=1000 / fps,
+            loop=0,
+        )
+    else:
+        _write_mp4(unfinished, pictures, fps=fps)
+    unfinished.replace(path)
+
+
+def _write_mp4(
+    path: pathlib.Path, pictures: Iterable[Image.Image], *, fps: float
+) -> None:
+    av = _import_av()
+    with av.open(path, "w", format="mp4") as film:
+        stream = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        # What browsers play; one that they do not is the default of RGB frames.
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            stream.width, stream.height = picture.size
+            film.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        film.mux(stream.encode())
+
+
+def _import_av():
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(
+            "An .mp4 needs PyAV: pip install av, or the extra 'video'. A .gif needs"
+            " nothing."
+        ) from error
+    return av
