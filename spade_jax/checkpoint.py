@@ -230,6 +230,19 @@ class Checkpoints(SavedCheckpoints):
         except Exception as error:
             raise self._failure(error) from error
 
+    def check_trainable(self) -> None:
+        """Refuses to go on from a published checkpoint.
+
+        Raises:
+          CheckpointError: the newest checkpoint is such a one.
+        """
+        if self.latest_step is not None and self.is_published():
+            raise CheckpointError(
+                f"{self._directory.parent} is a published model, without the state of"
+                " training. Train into another --workdir, or go on in the work dir that"
+                " it was published from."
+            )
+
     def check(self, metrics: Iterable[str]) -> None:
         """Tells early what would go wrong with the next save.
 

@@ -1,5 +1,6 @@
 """Pictures one after another: .mp4 and .gif files."""
 
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable
@@ -46,8 +47,8 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
     pictures = (Image.open(frame).convert("RGB") for frame in frames)
+    first = next(pictures)
     if path.suffix.lower() == ".gif":
-        first = next(pictures)
         first.save(
             unfinished,
             format="gif",
@@ -57,20 +58,24 @@ def write(
             loop=0,
         )
     else:
-        _write_mp4(unfinished, pictures, fps=fps)
+        _write_mp4(unfinished, first, pictures, fps=fps)
     unfinished.replace(path)
 
 
 def _write_mp4(
-    path: pathlib.Path, pictures: Iterable[Image.Image], *, fps: float
+    path: pathlib.Path,
+    first: Image.Image,
+    others: Iterable[Image.Image],
+    *,
+    fps: float,
 ) -> None:
     av = _import_av()
     with av.open(path, "w", format="mp4") as film:
         stream = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        # What browsers play; one that they do not is the default of RGB frames.
+        # Browsers play this one; the default for RGB frames they do not.
         stream.pix_fmt = "yuv420p"
-        for picture in pictures:
-            stream.width, stream.height = picture.size
+        stream.width, stream.height = first.size
+        for picture in itertools.chain([first], others):
             film.mux(stream.encode(av.VideoFrame.from_image(picture)))
         film.mux(stream.encode())
 

@@ -43,6 +43,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from spade_jax import build, checkpoint, restore
 from spade_jax.nets import generator
 
 
@@ -139,6 +140,53 @@ def fill():
         return unflatten_dict(flat)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_model(make_default_config, fill):
+    """`save_model(workdir, **fields)`: random weights as a checkpoint of step 7.
+
+    Of a tiny model of 3 classes and 32x32 pixels, in which a field of the config is
+    what is given by its name with dots. The averaged weights, if any, are zero.
+    """
+
+    def save(workdir, **fields):
+        config = make_default_config()
+        config.update_from_flattened_dict(
+            {
+                "batch_size": 2,
+                "data.num_classes": 3,
+                "data.unknown_label": 255,
+                "data.classes": ("sky", "sea", "<sand>"),
+                "data.crop_size": 32,
+                # Without spectral norm, whose vectors mean nothing with random weights.
+                "generator.norm": "spadesyncbatch3x3",
+                "generator.width": 2,
+                "generator.hidden": 4,
+                "encoder.norm": "instance",
+                "discriminator.norm": "instance",
+                "discriminator.width": 2,
+                "discriminator.num_layers": 2,
+                "discriminator.num_scales": 1,
+                "loss.perceptual": 0.0,
+                **fields,
+            }
+        )
+        abstract = restore.abstract_state(config, build.networks(config))
+        state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
+        for seed, name in enumerate(("generator", "discriminator", "encoder")):
+            net = getattr(abstract, name)
+            if net is not None:
+                variables = fill(net.variables, seed)
+                params = variables.pop("params")
+                net = getattr(state, name).replace(params=params, stats=variables)
+                state = state.replace(**{name: net})
+        state = jax.tree.map(jax.numpy.asarray, state.replace(step=np.int32(7)))
+        with checkpoint.Checkpoints(workdir) as checkpoints:
+            checkpoints.save(state, config=config)
+            checkpoints.wait()
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """A folder of layouts becomes a folder of pictures, from a checkpoint's path alone."""
 
+import av
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from spade_jax import build, checkpoint, pictures, restore
-from spade_jax.checkpoint import CheckpointError, Checkpoints
+from spade_jax.checkpoint import CheckpointError
 from spade_jax.data import DataError
 from spade_jax.layout import Layout
 from spade_jax.predict import predict
@@ -20,48 +21,6 @@ SIZE = 32
 def quick(two_blocks):
     with two_blocks():
         yield
-
-
-def config_of(default_config, **fields):
-    config = default_config
-    config.update_from_flattened_dict(
-        {
-            "batch_size": 2,
-            "data.num_classes": 3,
-            "data.unknown_label": 255,
-            "data.classes": ("sky", "sea", "<sand>"),
-            "data.crop_size": SIZE,
-            # Without spectral norm, whose vectors mean nothing with random weights.
-            "generator.norm": "spadesyncbatch3x3",
-            "generator.width": 2,
-            "generator.hidden": 4,
-            "encoder.norm": "instance",
-            "discriminator.norm": "instance",
-            "discriminator.width": 2,
-            "discriminator.num_layers": 2,
-            "discriminator.num_scales": 1,
-            "loss.perceptual": 0.0,
-            **fields,
-        }
-    )
-    return config
-
-
-def save_model(workdir, config, fill):
-    """Saves random weights as a checkpoint of step 7."""
-    abstract = restore.abstract_state(config, build.networks(config))
-    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
-    for seed, name in enumerate(("generator", "discriminator", "encoder")):
-        net = getattr(abstract, name)
-        if net is not None:
-            variables = fill(net.variables, seed)
-            params = variables.pop("params")
-            net = getattr(state, name).replace(params=params, stats=variables)
-            state = state.replace(**{name: net})
-    state = jax.tree.map(jax.numpy.asarray, state.replace(step=np.int32(7)))
-    with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(state, config=config)
-        checkpoints.wait()
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +60,17 @@ def ids(layouts, name):
 
 
 @pytest.fixture
-def plain(tmp_path, default_config, fill):
+def plain(tmp_path, save_model):
     """A model that starts from the layout."""
-    save_model(tmp_path / "run", config_of(default_config), fill)
+    save_model(tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.fixture
-def vae(tmp_path, default_config, fill):
+def vae(tmp_path, save_model):
     """A model with an encoder, and instance edges."""
-    config = config_of(
-        default_config,
+    save_model(
+        tmp_path / "vae",
         **{
             "data.instances": True,
             "generator.latent": "vae",
@@ -120,7 +79,6 @@ def vae(tmp_path, default_config, fill):
             "encoder.image_size": 8,
         },
     )
-    save_model(tmp_path / "vae", config, fill)
     return tmp_path / "vae"
 
 
@@ -152,12 +110,10 @@ def test_gallery_and_contact_sheet(plain, layouts, tmp_path):
     assert read(out / "contact_sheet.png").shape == (3 * 130 + 2, 2 * 130 + 2, 3)
 
 
-def test_layouts_may_be_in_the_classes_colors(
-    plain, layouts, tmp_path, default_config, fill
-):
+def test_layouts_may_be_in_the_classes_colors(plain, layouts, tmp_path, save_model):
     palette = ((0, 0, 90), (0, 90, 0), (90, 0, 0))
     fields = {"data.palette": palette, "data.label_colors": "palette"}
-    save_model(tmp_path / "colored", config_of(default_config, **fields), fill)
+    save_model(tmp_path / "colored", **fields)
     (tmp_path / "labels").mkdir()
     for name in NAMES:
         # Black, the colour of no class, is unknown.
@@ -223,6 +179,50 @@ def test_style_is_the_encoders_mean_of_the_photograph(vae, layouts, tmp_path):
     assert (read(drawn[0]) != read(drawn[1])).any()
 
 
+def test_a_film_has_one_style_and_counts_its_frames(vae, layouts, tmp_path):
+    for folder in ("val_label", "val_inst"):
+        (tmp_path / folder).mkdir()
+        for number, name in ((2, "a"), (10, "b"), (1, "c")):
+            file = layouts / folder / f"{name}.png"
+            (tmp_path / folder / f"frame{number}.png").write_bytes(file.read_bytes())
+    common = {
+        "labels": tmp_path / "val_label",
+        "instances": tmp_path / "val_inst",
+        "seed": 1,
+    }
+    for ending, most in (("gif", 40), ("mp4", 120)):
+        film = tmp_path / f"film.{ending}"
+        paths = predict(
+            vae, out=tmp_path / "out", film=film, fps=10, style=None, **common
+        )
+        in_order = sorted(paths, key=lambda path: int(path.stem.removeprefix("frame")))
+        assert [path.stem for path in in_order] == ["frame1", "frame2", "frame10"]
+        if ending == "gif":
+            shown = [np.asarray(f.convert("RGB")) for f in frames_of_gif(film)]
+            assert Image.open(film).info["duration"] == 100
+        else:
+            with av.open(film) as container:
+                stream = container.streams.video[0]
+                assert (stream.average_rate, stream.pix_fmt) == (10, "yuv420p")
+                shown = [f.to_ndarray(format="rgb24") for f in container.decode(stream)]
+        assert len(shown) == 3
+        for one, path in zip(shown, in_order, strict=True):
+            # Both formats lose: frames are nearer to theirs than to the others.
+            distances = [np.abs(one - read(p).astype(int)).mean() for p in in_order]
+            assert np.argmin(distances) == in_order.index(path)
+            assert min(distances) < most
+    # All have the style of the first example.
+    alone = predict(vae, out=tmp_path / "alone", film=tmp_path / "x.gif", **common)
+    several = predict(vae, out=tmp_path / "several", **common)
+    assert [p.name for p in alone] == [p.name for p in several]
+    same = [(read(a) == read(b)).all() for a, b in zip(alone, several, strict=True)]
+    assert same == [True, False, False]
+
+
+def frames_of_gif(path):
+    return ImageSequence.Iterator(Image.open(path))
+
+
 def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
     labels = layouts / "val_label"
     for workdir, options, message in (
@@ -231,6 +231,13 @@ def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
         (plain, {"style": layouts / "val_img" / "a.png"}, r"--style needs a model"),
         (plain, {"num_samples": 2}, r"--num_samples=2.*layout alone"),
         (plain, {"num_samples": 0}, r"--num_samples=0 must be at least 1"),
+        (vae, {"film": "x.avi"}, r"--film=x\.avi: a film ends in \.mp4 or \.gif"),
+        (vae, {"film": "x.gif", "fps": 0}, r"--fps=0 must be positive"),
+        (
+            vae,
+            {"film": "x.gif", "num_samples": 2, "instances": layouts / "val_inst"},
+            r"--num_samples=2 with --film: a film has one style",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             predict(workdir, labels=labels, out=tmp_path / "out", **options)
@@ -278,9 +285,8 @@ def test_no_checkpoint(tmp_path, layouts):
         predict(tmp_path / "nowhere", labels=layouts, out=tmp_path / "out")
 
 
-def test_averaged_weights_are_the_ones_used(tmp_path, default_config, fill):
-    config = config_of(default_config, ema_decay=0.9)
-    save_model(tmp_path, config, fill)
+def test_averaged_weights_are_the_ones_used(tmp_path, save_model):
+    save_model(tmp_path, ema_decay=0.9)
     with checkpoint.open_existing(tmp_path) as checkpoints:
         assert checkpoints.config().ema_decay == 0.9
     # `save_model` leaves the averaged weights at zero.

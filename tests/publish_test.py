@@ -1,0 +1,94 @@
+"""What is published synthesises as before, is small, and says what it cannot do."""
+
+import jax
+import numpy as np
+import pytest
+
+import spade_jax
+from spade_jax import checkpoint, publish, restore
+from spade_jax.checkpoint import CheckpointError, Checkpoints
+from spade_jax.train import train
+
+STYLE = {
+    "data.source": "scenes",
+    "data.unknown_label": None,
+    "data.num_classes": 13,
+    "data.classes": (),
+    "data.scenes.size": 32,
+    "data.scenes.num_train": 4,
+    "data.scenes.num_val": 2,
+    "data.crop_size": 32,
+    "data.load_size": 32,
+    "generator.latent": "vae",
+    "generator.latent_size": 4,
+    "encoder.width": 2,
+    "encoder.image_size": 8,
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(two_blocks):
+    with two_blocks():
+        yield
+
+
+@pytest.fixture
+def label():
+    return np.random.default_rng(0).integers(0, 13, (8, 8)).repeat(4, 0).repeat(4, 1)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 0), ("float16", 1)])
+def test_the_same_pictures_of_less(tmp_path, save_model, label, dtype, most, capsys):
+    save_model(tmp_path / "run", **STYLE)
+    publish.main([str(tmp_path / "run"), f"--out={tmp_path / 'out'}", "--dtype", dtype])
+    assert "step 7" in capsys.readouterr().out
+    whole, published = (spade_jax.load(tmp_path / name) for name in ("run", "out"))
+    difference = whole(label).astype(int) - published(label)
+    assert np.abs(difference).max() <= most
+    with checkpoint.open_existing(tmp_path / "out") as saved:
+        assert saved.is_published()
+        assert saved.config().data.root == ""
+    with checkpoint.open_existing(tmp_path / "run") as saved:
+        assert not saved.is_published()
+
+
+def test_averaged_weights_have_their_own_statistics(tmp_path, save_model, monkeypatch):
+    save_model(tmp_path / "run", ema_decay=0.5, **STYLE)
+    asked = []
+
+    def renewed(config, generator, encoder):
+        asked.append((config.data.root, encoder is not None))
+        return {**generator, "batch_stats": jax.tree.map(np.ones_like, stats)}
+
+    _, state = restore.read_state(tmp_path / "run")
+    stats = state.generator.stats["batch_stats"]
+    monkeypatch.setattr(publish, "renewed_statistics", renewed)
+    publish.publish(tmp_path / "run", tmp_path / "out", data_root="/pictures")
+    assert asked == [("/pictures", True)]
+    config, state = restore.read_state(tmp_path / "out")
+    assert config.ema_decay == 0
+    # `save_model` leaves the averaged weights at zero.
+    for leaf in jax.tree.leaves(state.generator.params):
+        assert not leaf.any()
+    for leaf in jax.tree.leaves(state.generator.stats["batch_stats"]):
+        assert (leaf == 1).all()
+
+
+def test_what_cannot_be_done(tmp_path, save_model):
+    save_model(tmp_path / "run", **STYLE)
+    config, state = restore.read_state(tmp_path / "run")
+    publish.publish(tmp_path / "run" / "checkpoints" / "7", tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"out already holds a checkpoint"):
+        publish.publish(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"out is a published model.*--workdir"):
+        train(config, tmp_path / "out")
+    large = jax.tree.map(lambda x: x + 1e5, state.generator.params)
+    state = restore.without_training(state)
+    with Checkpoints(tmp_path / "large") as checkpoints:
+        checkpoints.save(
+            state.replace(generator=state.generator.replace(params=large)),
+            config=config,
+        )
+    with pytest.raises(SystemExit, match=r"reaches 1e\+05, which float16 .*float32"):
+        publish.main([str(tmp_path / "large"), f"--out={tmp_path / 'short'}"])
+    assert not (tmp_path / "short").exists()
