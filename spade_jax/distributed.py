@@ -159,6 +159,38 @@ def check_shared(directory: str | os.PathLike[str]) -> None:
             mark.unlink(missing_ok=True)
 
 
+def check_same(field: str, value: str) -> None:
+    """Refuses what processes find differently, each on its host.
+
+    To be called by all of them.
+
+    Args:
+      field: of the config, that decides it.
+      value: what it comes to for this process.
+
+    Raises:
+      ValueError: the value is not that of process 0.
+      ProcessError: another process' is not.
+    """
+    if jax.process_count() == 1:
+        return
+    me, key = jax.process_index(), f"spade_jax/same/{next(_calls)}"
+
+    def compare():
+        if me == 0:
+            _publish(key, value)
+            return
+        first = _coordination.client.blocking_key_value_get(key, 1000 * _LONG)
+        if value != first:
+            raise ValueError(
+                f"config.{field} comes to {value!r} for process {me}, but to {first!r}"
+                " for process 0. Give all hosts the same files and packages, or set it"
+                " to what all of them have."
+            )
+
+    together(compare)
+
+
 def leave(message: str, *, is_cause: bool = True) -> NoReturn:
     """Ends this process with a message and exit status 1.
 

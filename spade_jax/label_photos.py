@@ -125,12 +125,13 @@ def label_photos(
 
     Those of a folder `SPLIT_img` go to `OUT/SPLIT_label`, where configs/folder.py reads
     them, those of any other to `OUT/layouts`, where configs/landscapes.py does. Beside
-    that folder are a contact sheet and a JSON file that says which segmenter it was,
-    under the folder's name, and `classes.txt`.
+    that folder are a contact sheet and a JSON file that says which segmenter and which
+    photographs it was, under the folder's name, and `classes.txt`.
 
     A layout fits the pixels as they are stored, as `spade_jax.data` reads photographs,
     also where EXIF turns them; the segmenter sees them upright. What is there already
-    is kept if the same segmenter made it, so that an interrupted run can be continued.
+    is kept if the same segmenter made it of the same folder, so that an interrupted run
+    can be continued.
 
     Args:
       photos: the directory.
@@ -156,7 +157,7 @@ def label_photos(
     seer = _load(segmenter, weights_dir)
     layouts = out / _layouts_name(photos.name)
     paths = {name: layouts / f"{name}.png" for name in files}
-    missing = _prepare(layouts, seer, paths)
+    missing = _prepare(photos, layouts, seer, paths)
     if len(missing) < len(paths):
         _log.info("%d layouts are there already.", len(paths) - len(missing))
 
@@ -244,7 +245,10 @@ def _layouts_name(photos: str) -> str:
 
 
 def _prepare(
-    layouts: pathlib.Path, seer: _Seer, paths: Mapping[str, pathlib.Path]
+    photos: pathlib.Path,
+    layouts: pathlib.Path,
+    seer: _Seer,
+    paths: Mapping[str, pathlib.Path],
 ) -> list[str]:
     """Writes what describes the layouts; returns the names of those that are missing.
 
@@ -260,27 +264,41 @@ def _prepare(
     if seer.unknown_label is not None:
         lines.insert(0, f"unknown {seer.unknown_label}")
     text = "\n".join([*lines, ""])
-    told = json.dumps({"segmenter": seer.description}, indent=1) + "\n"
+    # As seen from the record, so that all of it may be moved.
+    of_photos = os.path.relpath(photos.resolve(), record.parent.resolve())
+    told = {"photos": of_photos, "segmenter": json.loads(json.dumps(seer.description))}
+    before = _read_record(record)
+    if before.get("photos", of_photos) != of_photos:
+        raise data.DataError(
+            f"{layouts} is for the photographs of {before['photos']!r}, seen from"
+            f" {record.parent}, as {record} says, not for those of --photos={photos}:"
+            " photographs of one name would share a layout. Give another --out, or"
+            f" remove {layouts} and {record}."
+        )
     there = [name for name, path in paths.items() if path.exists()]
-    if there and not _holds(record, told):
+    if there and before.get("segmenter") != told["segmenter"]:
         raise data.DataError(
             f"{layouts} holds {len(there)} layouts already, such as {there[0]}.png, and"
             f" {record} does not say that this segmenter made them. Give another --out,"
             " or remove them."
         )
-    if classes.exists() and not _holds(classes, text):
+    if classes.exists() and classes.read_text(encoding="utf-8") != text:
         raise data.DataError(
             f"{classes} lists other classes than this segmenter's {len(seer.names)}."
             " Give another --out, or remove it."
         )
     layouts.mkdir(parents=True, exist_ok=True)
-    record.write_text(told, encoding="utf-8")
+    record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     classes.write_text(text, encoding="utf-8")
     return [name for name in paths if name not in set(there)]
 
 
-def _holds(file: pathlib.Path, text: str) -> bool:
-    return file.is_file() and file.read_text(encoding="utf-8") == text
+def _read_record(file: pathlib.Path) -> dict[str, Any]:
+    """What is recorded of layouts, or nothing where that cannot be read."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:

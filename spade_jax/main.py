@@ -44,12 +44,22 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
 )
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "check_data", "train_segmenter", "eval", "predict", "label_photos"],
-    "What to do.",
-)
+# The flags that each mode takes, besides those of several processes.
+_MODES = {
+    "train": ("config", "workdir"),
+    "check_data": ("config", "write_report"),
+    "train_segmenter": ("config", "workdir"),
+    "eval": (
+        *("config", "workdir", "data_root", "protocol", "weights_dir", "segmenter"),
+        *("reference", "untrained", "follow", "num_samples"),
+    ),
+    "predict": (
+        *("config", "workdir", "labels", "instances", "out", "style", "seed"),
+        *("num_samples", "film", "fps"),
+    ),
+    "label_photos": ("photos", "segmenter", "out", "weights_dir"),
+}
+_MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
 _WRITE_REPORT = flags.DEFINE_string(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
@@ -68,6 +78,12 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "predict: pictures a layout. eval: with 2 or more, which need a model with styles,"
     " the diversity of so many is a score.",
 )
+_FILM = flags.DEFINE_string(
+    "film",
+    None,
+    "predict: .mp4 or .gif; the label maps are its frames, all in one style.",
+)
+_FPS = flags.DEFINE_float("fps", 12.0, "predict: frames a second of --film.")
 _PHOTOS = flags.DEFINE_string(
     "photos", None, "label_photos: directory of photographs, SPLIT_img or any other."
 )
@@ -132,6 +148,7 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     tpu_flags.configure()
     try:
+        _check_flags(_MODE.value)
         distributed.initialize(
             coordinator=_COORDINATOR.value,
             num_processes=_NUM_PROCESSES.value,
@@ -194,7 +211,19 @@ def _run(mode: str) -> None:
             style=_STYLE.value,
             seed=_SEED.value,
             num_samples=_NUM_SAMPLES.value,
+            film=_FILM.value,
+            fps=_FPS.value,
         )
+
+
+def _check_flags(mode: str) -> None:
+    """Refuses flags that would count for nothing."""
+    for name in sorted(set().union(*_MODES.values())):
+        if flags.FLAGS[name].present and name not in _MODES[mode]:
+            modes = " or ".join(m for m, names in _MODES.items() if name in names)
+            raise ValueError(
+                f"--{name} is for --mode={modes}, not for --mode={mode}: leave it out."
+            )
 
 
 def _need(*directories: flags.FlagHolder) -> None:

@@ -5,11 +5,12 @@ Letters: B batch, H height, W width.
 
 import colorsys
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+
+from spade_jax import files
 
 Palette = Sequence[Sequence[int]]
 """(red, green, blue) in 0..255 of each class id."""
@@ -87,8 +88,5 @@ def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
 
     What was there stays until the new file is whole.
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    Image.fromarray(image).save(unfinished, format="png")
-    unfinished.replace(path)
+    with files.replacing(path) as unfinished:
+        Image.fromarray(image).save(unfinished, format="png")

@@ -70,6 +70,7 @@ def train(
     workdir = pathlib.Path(workdir)
 
     # ---- What can be known to be wrong before any work ------------------------------
+    _check_positive(config)
     _check_multiple(config, "keep_every", config.keep_every)
     _check_multiple(config, "eval.every", config.eval.every)
     distributed.check_shared(workdir)
@@ -83,6 +84,7 @@ def train(
     )
     if checkpoint.has_checkpoint(workdir):
         with open_checkpoints() as saved:
+            saved.check_trainable()
             checkpoint.check_architecture(saved.config(), config, workdir=workdir)
     # Files may be missing on one host only, here and below.
     config = distributed.together(functools.partial(build.with_palette, config))
@@ -108,6 +110,9 @@ def train(
     networks = build.networks(config, axis_name=mesh.DATA_AXIS)
     optimizers = build.optimizers(config, steps_per_epoch=steps_per_epoch)
     features = distributed.together(functools.partial(build.perceptual, config))
+    distributed.check_same(
+        "loss.perceptual_network", features.variant if features else "none"
+    )
     train_step = mesh.parallel_train_step(
         make_step(config, networks, optimizers, features), devices
     )
@@ -184,7 +189,8 @@ def train(
         )
         on_devices = mesh.prefetch(batches, devices)
         pending: PendingLosses = []
-        scalars = None
+        # The newest of each, which go with a checkpoint.
+        metrics: dict[str, float] = {}
         window_step, window_start = first_step, time.monotonic()
         for step in range(first_step + 1, num_steps + 1):
             state, losses = train_step(
@@ -204,7 +210,8 @@ def train(
                 _log.info("Step %d, compilation included: %.0f s.", step, seconds)
                 window_step, window_start = step, time.monotonic()
 
-            last = step == num_steps or stop.everywhere()
+            stopping = stop.everywhere()
+            last = stopping or step == num_steps
             if last or step % config.log_every == 0:
                 means = _mean_losses(pending, checkpoints)
                 pending.clear()
@@ -217,8 +224,10 @@ def train(
                     "images_per_second": steps_per_second * config.batch_size,
                 }
                 report.scalars(step, scalars)
-                # Scores are there when they are saved, not whenever losses are.
-                checkpoints.check([*scalars, *(evaluate.names if evaluate else ())])
+                metrics |= scalars
+                # With config.discriminator_steps an iteration may lack the generator's.
+                if "loss/gan" in metrics:
+                    checkpoints.check([*metrics, *(evaluate.names if evaluate else ())])
                 if is_main_process:
                     line = progress_line(
                         step=step,
@@ -231,13 +240,18 @@ def train(
                     print(line, flush=True)
             if last or step % config.checkpoint_every == 0:
                 _check_finite(state, checkpoints)
-                metrics = scalars
-                if evaluate and step % config.eval.every == 0:
+                save = functools.partial(checkpoints.save, state, config=config)
+                is_due = evaluate and not stopping and step % config.eval.every == 0
+                # Before the evaluation, which takes long, unless that has to choose.
+                waits = is_due and config.keep_best.removeprefix("-") in evaluate.names
+                if not waits:
+                    save(metrics=metrics or None)
+                if is_due:
                     scores, seconds = _evaluated(evaluate, state)
                     window_start += seconds
                     report.scalars(step, scores)
-                    metrics = {**(scalars or {}), **scores}
-                checkpoints.save(state, config=config, metrics=metrics)
+                    if waits:
+                        save(metrics=metrics | scores)
             if last or step % config.sample_every == 0:
                 sheet = _contact_sheet(config, synthesise_examples(state), examples)
                 if is_main_process:
@@ -373,6 +387,18 @@ def _example_batch(
         )
     )
     return dict(batch)
+
+
+def _check_positive(config: ml_collections.ConfigDict) -> None:
+    for field in (
+        "log_every",
+        "sample_every",
+        "checkpoint_every",
+        "num_samples",
+        "discriminator_steps",
+    ):
+        if config[field] < 1:
+            raise ValueError(f"config.{field}={config[field]} must be 1 or more.")
 
 
 def _check_multiple(config: ml_collections.ConfigDict, field: str, every: int) -> None:

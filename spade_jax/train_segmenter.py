@@ -161,7 +161,8 @@ def train_segmenter(
     )
     own.save(workdir / own.FILE, segmenter)
     pictures.save_png(workdir / "segmenter.png", sheet)
-    print(segmentation.class_table(confusion, description.class_names))
+    rows = segmentation.class_rows(confusion, description.class_names)
+    print(segmentation.class_table(rows))
     _log.info("The segmenter is in %s.", workdir / own.FILE)
     return segmenter
 

@@ -1,3 +1,5 @@
+import types
+
 import jax
 import pytest
 
@@ -141,6 +143,35 @@ def test_a_directory_of_one_host_only_is_refused(monkeypatch, tmp_path):
     message = r"run is not the same directory for all processes: process 1 sees nothing"
     with pytest.raises(ValueError, match=message):
         distributed.check_shared(tmp_path / "run")
+
+
+def test_what_hosts_find_differently_is_refused(monkeypatch):
+    distributed.check_same("loss.perceptual_network", "vgg19")
+    store = {}
+    client = types.SimpleNamespace(
+        key_value_set=lambda key, value, allow_overwrite: store.update({key: value}),
+        blocking_key_value_get=lambda key, timeout: store[key],
+    )
+    monkeypatch.setattr(
+        distributed, "_coordination", types.SimpleNamespace(client=client)
+    )
+    monkeypatch.setattr(distributed, "together", lambda work: work())
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def check(process, value):
+        # The processes count their calls alike.
+        monkeypatch.setattr(distributed, "_calls", iter([5]))
+        monkeypatch.setattr(jax, "process_index", lambda: process)
+        distributed.check_same("loss.perceptual_network", value)
+
+    check(0, "vgg16")
+    check(1, "vgg16")
+    with pytest.raises(
+        ValueError,
+        match=r"config\.loss\.perceptual_network comes to 'none' for process 1, but to"
+        r" 'vgg16' for process 0\. Give all hosts",
+    ):
+        check(1, "none")
 
 
 def test_one_process_leaves_as_ever():

@@ -114,6 +114,7 @@ def test_classes_and_a_contact_sheet_lie_beside_them(labelled, segmenter):
     assert read(labelled / "train_label.png").shape == (2 * 194 + 2, 4 * 194 + 2, 3)
     told = json.loads((labelled / "train_label.json").read_text())
     assert told["segmenter"]["own"]["sha256"] == segmenter.sha256
+    assert told["photos"] == "train_img"
 
 
 def test_photographs_of_any_folder_get_layouts_as_landscapes_wants_them(
@@ -150,6 +151,13 @@ def test_an_interrupted_run_is_continued_and_others_layouts_are_left_alone(
         DataError, match=r"holds 3 layouts already.*does not say that this segmenter"
     ):
         label_photos(photos, segmenter=str(other), out=labelled)
+    write_photos(tmp_path / "train_img")
+    with pytest.raises(
+        DataError,
+        match=r"train_label is for the photographs of 'train_img', seen from .*, not"
+        r" for those of --photos=.*: .* share a layout",
+    ):
+        label_photos(tmp_path / "train_img", segmenter=file, out=labelled)
     own.save(other, own.make(describe(names=("one",)), doubled))
     (tmp_path / "classes.txt").write_text("sky\n")
     with pytest.raises(DataError, match=r"classes\.txt lists other classes than"):

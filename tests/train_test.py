@@ -427,6 +427,45 @@ def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch
         train(config, workdir)
 
 
+def test_runs_save_before_they_evaluate_and_stop_without(
+    workdir, pictures, monkeypatch
+):
+    """And the losses of the generator go with iterations that have none."""
+    order, save = [], checkpoint.Checkpoints.save
+
+    class Evaluation:
+        names = ("eval/own/fd_own",)
+
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __call__(self, state):
+            order.append(("evaluated", int(state.step)))
+            if state.step == 4:
+                signal.raise_signal(signal.SIGTERM)
+            return {"eval/own/fd_own": 1.0}
+
+    def recorded(self, state, *, config, metrics):
+        order.append(("saved", int(state.step)))
+        assert "loss/feature_matching" in metrics
+        save(self, state, config=config, metrics=metrics)
+
+    monkeypatch.setattr("spade_jax.train.TrainingEvaluation", Evaluation)
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", recorded)
+    changes = {
+        "num_steps": 9,
+        "discriminator_steps": 2,
+        "checkpoint_every": 1,
+        "keep_best": "loss/feature_matching",
+        "eval.every": 1,
+    }
+    assert train(configure(SMALL | changes, pictures), workdir).step == 5
+    assert order == [
+        *(("saved", 3), ("evaluated", 3), ("saved", 4), ("evaluated", 4)),
+        ("saved", 5),
+    ]
+
+
 # ---- Bad input -----------------------------------------------------------------------
 
 
@@ -575,6 +614,10 @@ def test_faults_are_told_before_training(broken, tmp_path, fault, changes, messa
         (
             {"eval.every": 1500},
             r"config\.eval\.every=1500 must be a multiple of config\.checkpoint_every=",
+        ),
+        (
+            {"checkpoint_every": 0},
+            r"config\.checkpoint_every=0 must be 1 or more",
         ),
         (
             {"generator.name": "unet"},

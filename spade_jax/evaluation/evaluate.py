@@ -7,13 +7,12 @@ From a config and a work dir to an `Evaluator`, and from that to a result; see
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
 import itertools
-import json
 import logging
 import os
 import pathlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,24 +20,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from spade_jax import (
     build,
     checkpoint,
-    data,
     distributed,
     losses,
     mesh,
     perceptual,
 )
-from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
+from spade_jax.convert import nvlabs
 from spade_jax.evaluation import evaluator as evaluators
-from spade_jax.evaluation import examples, result, sampling
-from spade_jax.evaluation.evaluator import Evaluator, Nearness, Reference, Scores
-from spade_jax.metrics import frechet, lpips, networks, own, protocols
+from spade_jax.evaluation import examples, reference, result, sampling, sources
+from spade_jax.evaluation.evaluator import Evaluator, Nearness, Scores
+from spade_jax.metrics import lpips, networks, own, protocols, segmentation
 from spade_jax.metrics.networks import MetricNetworks
 from spade_jax.metrics.protocols import Protocol
 from spade_jax.report import Report
@@ -46,7 +42,6 @@ from spade_jax.restore import (
     Model,
     load_model,
     newest_step,
-    saved_config,
     untrained_model,
 )
 from spade_jax.state import Networks, TrainState
@@ -57,11 +52,6 @@ _log = logging.getLogger(__name__)
 _STATISTICS_BATCHES = 50
 _POLL_SECONDS = 30
 _LPIPS_TRUNK = "alex"  # its authors' choice for measuring
-_PUBLISHED_CLASSES = {
-    "ade20k": ade20k.CLASSES,
-    "cityscapes": cityscapes.CLASSES,
-    "coco_stuff": coco_stuff.CLASSES,
-}
 
 
 class Measure(NamedTuple):
@@ -103,7 +93,9 @@ def evaluate(
       workdir: of the model, by its newest checkpoint, or `WORKDIR/checkpoints/STEP`, or
         the directory of an official checkpoint (opt.txt, latest_net_G.pth).
       measure: what to measure with.
-      config: whose data to use; None for that of the checkpoint.
+      config: whose data to use; None for that of the checkpoint. The training pictures
+        that averaged weights get their batch statistics from are the checkpoint's all
+        the same, where they are at hand.
       data_root: in place of that config's `data.root`; empty: that.
 
     Returns:
@@ -113,18 +105,13 @@ def evaluate(
       CheckpointError: there is no model.
       DataError: the data is missing or wrong.
       WeightsError: weights of the protocol's networks are missing or wrong.
-      ValueError: the protocol does not suit the data or the model, or there are too few
-        pictures.
+      ValueError: the protocol does not suit the data or the model, the data does not
+        suit the model, or there are too few pictures.
     """
     workdir, step = checkpoint.locate(workdir)
     if step is None:
         step = newest_step(workdir)
-    is_saved = config is None
-    config = _saved_config(workdir, step, config, data_root)
-    with _telling_of_the_data(config, is_saved=is_saved):
-        evaluator = make_evaluator(config, measure, workdir=workdir)
-    untrained = _untrained(evaluator, measure, config)
-    return _evaluate(evaluator, measure, config, workdir, step, untrained)
+    return _evaluate(_prepare(workdir, step, measure, config, data_root), step)
 
 
 def follow(
@@ -137,7 +124,8 @@ def follow(
 ) -> Iterator[dict[str, Any]]:
     """Evaluates each checkpoint of a running job, up to the run's last iteration.
 
-    Checkpoints that have a result already are passed over, so it may be started again.
+    Checkpoints that have a result already are passed over, so it may be started again,
+    and so are damaged ones, with a warning.
 
     Args:
       workdir: of the job, which another process may just have begun.
@@ -150,30 +138,38 @@ def follow(
       What `evaluate` returns.
 
     Raises:
+      ValueError: it is no job's work dir.
       Exception: see `evaluate`.
     """
+    workdir = _workdir_to_follow(workdir)
+    if not checkpoint.has_checkpoint(workdir):
+        _log.info("Waiting for the first checkpoint of %s.", workdir)
     while not checkpoint.has_checkpoint(workdir):
         wait()
-    is_saved = config is None
-    config = _saved_config(workdir, None, config, data_root)
-    with _telling_of_the_data(config, is_saved=is_saved):
-        evaluator = make_evaluator(config, measure, workdir=workdir)
-    training = build.source(config, config.data.train_split)
-    last_step = build.num_steps(config, len(training))
-    untrained = _untrained(evaluator, measure, config)
+    job = _prepare(workdir, None, measure, config, data_root, is_followed=True)
+    last_step = job.config.num_steps
+    if last_step is None:
+        pictures = build.source(job.training, job.training.data.train_split)
+        last_step = build.num_steps(job.config, len(pictures))
+    damaged = set()
 
     def is_done(step: int) -> bool:
-        return result.path(workdir, evaluator.protocol.name, step).exists()
+        file = result.path(workdir, job.evaluator.protocol.name, step)
+        return step in damaged or file.exists()
 
     while True:
         for step in itertools.filterfalse(is_done, checkpoint.steps(workdir)):
             try:
-                found = _evaluate(evaluator, measure, config, workdir, step, untrained)
-            except Exception:
-                if step in checkpoint.steps(workdir):
+                found = _evaluate(job, step)
+            except Exception as error:
+                if step not in checkpoint.steps(workdir):
+                    # Training keeps the newest ones only.
+                    _log.info("Step %d was removed before it was evaluated.", step)
+                elif isinstance(error, checkpoint.CheckpointError):
+                    _log.warning("Step %d is passed over: %s", step, error)
+                    damaged.add(step)
+                else:
                     raise
-                # Training keeps the newest ones only.
-                _log.info("Step %d was removed before it was evaluated.", step)
             else:
                 yield found
         if is_done(last_step):
@@ -206,7 +202,8 @@ class TrainingEvaluation:
     ):
         of = config.eval
         measure = Measure(of.protocol, of.weights_dir, of.segmenter, of.reference)
-        made = make_evaluator(config, measure, workdir=workdir, devices=devices)
+        with _naming_fields(of):
+            made = make_evaluator(config, measure, workdir=workdir, devices=devices)
         # "sqrtm" would stop training for minutes.
         protocol = dataclasses.replace(made.protocol, square_root="eigh")
         self._evaluator = dataclasses.replace(made, protocol=protocol)
@@ -253,7 +250,7 @@ def make_evaluator(
     """
 
     def prepare():
-        protocol = _find_protocol(measure.protocol, _dataset(config))
+        protocol = _find_protocol(measure.protocol, sources.dataset(config))
         _check_size(protocol, config)
         _check_num_samples(measure.num_samples, config)
         own_file = ""
@@ -268,17 +265,35 @@ def make_evaluator(
             weights_dir=measure.weights_dir,
             own_file=own_file,
         )
-        source = build.source(config, config.data.val_split)
-        _check_count(source, config.data.val_split)
-        return protocol, looking, source, examples.has_training_pictures(config)
+        given = None
+        if measure.reference:
+            size = protocol.size or build.example_layout(config).size
+            given = reference.read(measure.reference, looking, size)
+        source = reference.open_split(config, config.data.val_split)
+        has_others = examples.has_training_pictures(config)
+        return protocol, looking, given, source, has_others, *_perceptual(config)
 
     # Process by process, as what is missing may be missing on one host only.
-    protocol, looking, source, has_others = distributed.together(prepare)
+    protocol, looking, given, source, has_others, features, warnings = (
+        distributed.together(prepare)
+    )
+    warnings += _about_sizes(config, looking)
+    for warning in warnings:
+        _log.warning("%s", warning)
+    variant = features.variant if features else "none"
+    distributed.check_same("loss.perceptual_network", variant)
+    if features:
+        known = {**looking.description, "perceptual": {"network": variant}}
+        looking = looking._replace(description=known)
     devices = mesh.make_mesh() if devices is None else devices
+    if given is None:
+        given = reference.of_split(
+            config, protocol, looking, workdir=workdir, devices=devices
+        )
     return Evaluator(
         protocol=protocol,
         networks=looking,
-        reference=_reference(config, measure, protocol, looking, workdir, devices),
+        reference=given,
         batches=functools.partial(
             examples.validation_batches,
             config,
@@ -292,7 +307,8 @@ def make_evaluator(
         )
         if has_others
         else None,
-        nearness=_nearness(config),
+        nearness=_nearness(features),
+        warnings=warnings,
     )
 
 
@@ -316,7 +332,7 @@ def describe(
         "scores": scores.values,
         "untrained": untrained,
         "ceiling": evaluator.ceiling if is_own else None,
-        "target": result.target(_dataset(config), protocol.name),
+        "target": result.target(sources.dataset(config), protocol.name),
         "warnings": list(scores.warnings),
         "dataset": {
             "source": dataset,
@@ -328,7 +344,7 @@ def describe(
         "diversity": _of_diversity(num_samples),
         "networks": evaluator.networks.description,
         "model": {"workdir": os.fspath(workdir), "ema": config.ema_decay > 0},
-        "classes": evaluators.class_rows(
+        "classes": segmentation.class_rows(
             scores.confusion, evaluator.networks.class_names
         ),
         "seconds": seconds,
@@ -363,33 +379,87 @@ def renewed_statistics(
         )
 
 
-def _evaluate(
-    evaluator: Evaluator,
+class _Job(NamedTuple):
+    """What the evaluations of a model's checkpoints share.
+
+    Attributes:
+      workdir: of the model.
+      measure: what to measure with.
+      config: of the model, and of the data to evaluate it on.
+      training: of the model, and of the data that it was trained on.
+      evaluator: of the config.
+      untrained: scores of the model before its first iteration, or None.
+    """
+
+    workdir: pathlib.Path
+    measure: Measure
+    config: ml_collections.ConfigDict
+    training: ml_collections.ConfigDict
+    evaluator: Evaluator
+    untrained: Mapping[str, float] | None
+
+
+def _prepare(
+    workdir: pathlib.Path,
+    step: int | None,
     measure: Measure,
-    config: ml_collections.ConfigDict,
-    workdir: str | os.PathLike[str],
-    step: int,
-    untrained: Mapping[str, float] | None,
-) -> dict[str, Any]:
+    config: ml_collections.ConfigDict | None,
+    data_root: str,
+    *,
+    is_followed: bool = False,
+) -> _Job:
+    is_saved = config is None
+    config = sources.config_of_model(workdir, step, config, data_root)
+    training = config
+    with sources.telling_where_from(config, is_saved=is_saved):
+        # For batch statistics, and for the number of iterations.
+        if config.ema_decay > 0 or (is_followed and config.num_steps is None):
+            its_own = config if is_saved else sources.config_of_model(workdir, step)
+            training = sources.training_config(its_own, config)
+        evaluator = make_evaluator(config, measure, workdir=workdir)
+    untrained = _untrained(evaluator, measure, config)
+    return _Job(workdir, measure, config, training, evaluator, untrained)
+
+
+def _workdir_to_follow(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The work dir at a path, if a job may train in it."""
+    workdir, step = checkpoint.locate(path)
+    if step is not None:
+        raise ValueError(
+            f"--follow evaluates all checkpoints of a run, and {path} is one of them:"
+            f" give --workdir={workdir}, or leave out --follow."
+        )
+    official = workdir / nvlabs.OPTIONS_FILE
+    if official.is_file() and not checkpoint.has_checkpoint(workdir):
+        raise ValueError(
+            f"--follow waits for the checkpoints of a run, and {workdir} is an official"
+            f" checkpoint ({nvlabs.OPTIONS_FILE}): leave out --follow."
+        )
+    return workdir
+
+
+def _evaluate(job: _Job, step: int) -> dict[str, Any]:
     start = time.monotonic()
     model = load_model(
-        workdir, step=step, renew=functools.partial(renewed_statistics, config)
+        job.workdir,
+        step=step,
+        renew=functools.partial(renewed_statistics, job.training),
     )
-    scores = _scores(evaluator, measure, model)
+    scores = _scores(job.evaluator, job.measure, model)
     found = describe(
-        evaluator,
+        job.evaluator,
         scores,
-        config=config,
-        workdir=workdir,
+        config=job.config,
+        workdir=job.workdir,
         step=model.step,
         seconds=time.monotonic() - start,
-        untrained=untrained,
-        num_samples=measure.num_samples,
+        untrained=job.untrained,
+        num_samples=job.measure.num_samples,
     )
-    name = evaluator.protocol.name
-    result.write(result.path(workdir, name, model.step), found)
-    with Report(result.directory(workdir)) as report:
-        report.scalars(model.step, _metrics(evaluator, scores))
+    name = job.evaluator.protocol.name
+    result.write(result.path(job.workdir, name, model.step), found)
+    with Report(result.directory(job.workdir)) as report:
+        report.scalars(model.step, _metrics(job.evaluator, scores))
     return found
 
 
@@ -444,51 +514,15 @@ def _metric(evaluator: Evaluator, name: str) -> str:
     return f"eval/{evaluator.protocol.name}/{name}"
 
 
-def _saved_config(
-    workdir: str | os.PathLike[str],
-    step: int | None,
-    config: ml_collections.ConfigDict | None,
-    data_root: str = "",
-) -> ml_collections.ConfigDict:
-    """A checkpoint's config, with the data of another one if that is given."""
-    found = saved_config(workdir, step=step)
-    if config is not None:
-        found.data = config.data.copy_and_resolve_references()
-    if data_root:
-        found.data.root = data_root
-    return found
-
-
 @contextlib.contextmanager
-def _telling_of_the_data(
-    config: ml_collections.ConfigDict, *, is_saved: bool
-) -> Iterator[None]:
-    """Adds to errors of the data where a checkpoint's evaluation has that from."""
+def _naming_fields(of: ml_collections.ConfigDict) -> Iterator[None]:
+    """In errors, puts the fields of `config.eval` in place of --mode=eval's flags."""
     try:
         yield
-    except data.DataError as error:
-        if not is_saved:
-            raise
-        raise data.DataError(
-            f"{error}\nThe checkpoint says config.data.source={config.data.source!r},"
-            f" config.data.root={config.data.root!r}. In evaluation --data_root=DIR"
-            " gives another root, and --config=configs/NAME.py [--config.data...=...]"
-            " other data altogether.",
-            kind=error.kind,
-        ) from error
-
-
-def _dataset(config: ml_collections.ConfigDict) -> str:
-    """The dataset, a value of `config.data.source`.
-
-    Pictures in folders are a published dataset's if their classes are.
-    """
-    named = tuple(config.data.classes)
-    if config.data.source == "folder":
-        for dataset, classes in _PUBLISHED_CLASSES.items():
-            if named == tuple(classes):
-                return dataset
-    return config.data.source
+    except ValueError as error:
+        told = re.sub(rf"--(?=({'|'.join(of)})\b)", "--config.eval.", str(error))
+        error.args = (told,)
+        raise
 
 
 def _find_protocol(name: str, dataset: str) -> Protocol:
@@ -527,77 +561,35 @@ def _check_num_samples(num_samples: int, config: ml_collections.ConfigDict) -> N
     lpips.load(_LPIPS_TRUNK)
 
 
-def _check_count(source: data.Source, split: str) -> None:
-    if len(source) < 2:
-        raise data.DataError(
-            f"The split {split!r} has {len(source)} picture, and a Frechet distance"
-            " needs at least 2. Check config.data.root and config.data.val_split."
-        )
-
-
-def _reference(
-    config: ml_collections.ConfigDict,
-    measure: Measure,
-    protocol: Protocol,
-    looking: MetricNetworks,
-    workdir: str | os.PathLike[str],
-    devices: Mesh,
-) -> Reference:
-    if measure.reference:
-        return Reference(frechet.read_statistics(measure.reference))
-    split = {"val": config.data.val_split, "train": config.data.train_split}[
-        protocol.reference_split
-    ]
-    source = distributed.together(functools.partial(build.source, config, split))
-    _check_count(source, split)
-    transform = examples.transform(config, size=protocol.size)
-    fingerprint = _fingerprint(config, source, split, transform, protocol, looking)
-    file = result.directory(workdir) / f"reference-{fingerprint}.npz"
-    of_features = file.with_suffix(".npy")
-    keep = len(source) <= evaluators.KEPT_FEATURES
-    # Computing is for all processes together, so the first one decides.
-    if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
-        kept = np.load(of_features, allow_pickle=False) if keep else None
-        return Reference(frechet.read_statistics(file), kept)
-    _log.info("Looking at the %d real pictures of %s.", len(source), split)
-    reference = evaluators.reference_of(
-        examples.once(config, source, transform, devices),
-        looking.features,
-        keep=keep,
-        name=f"The reference set, {split!r},",
+def _about_sizes(
+    config: ml_collections.ConfigDict, looking: MetricNetworks
+) -> tuple[str, ...]:
+    """A warning if the project's own segmenter is used to pictures of another size."""
+    known = looking.description.get(own.NETWORK)
+    height, width = build.example_layout(config).size
+    if known is None or tuple(known["size"]) == (height, width):
+        return ()
+    return (
+        f"The segmenter was trained on pictures {known['size'][1]} wide and"
+        f" {known['size'][0]} high, and those of the model are {width} wide and"
+        f" {height} high: what it sees in them is less sure. --mode=train_segmenter"
+        " with the model's config trains one for this size.",
     )
-    if jax.process_index() == 0:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if keep:
-            np.save(of_features, reference.features)
-        unfinished = file.with_name(file.name + ".tmp")
-        frechet.write_statistics(unfinished, reference.statistics)
-        unfinished.replace(file)
-    return reference
 
 
-def _fingerprint(
+def _perceptual(
     config: ml_collections.ConfigDict,
-    source: data.Source,
-    split: str,
-    transform: data.Preprocess,
-    protocol: Protocol,
-    looking: MetricNetworks,
-) -> str:
-    """Of all that reference statistics depend on; of the pictures only three."""
-    digest = hashlib.sha256()
-    network = looking.description.get(protocol.features)
-    told = [config.data.source, split, len(source), repr(transform), network]
-    digest.update(json.dumps(told, sort_keys=True).encode())
-    for i in {0, len(source) // 2, len(source) - 1}:
-        digest.update(source[i].image.tobytes())
-    return digest.hexdigest()[:16]
+) -> tuple[perceptual.Perceptual | None, tuple[str, ...]]:
+    """The network of the perceptual distance, or a warning where it is not at hand."""
+    try:
+        return build.perceptual(config), ()
+    except ValueError as error:
+        return None, (f"{error} The perceptual distance is left out.",)
 
 
-def _nearness(config: ml_collections.ConfigDict) -> dict[str, Nearness]:
+def _nearness(features: perceptual.Perceptual | None) -> dict[str, Nearness]:
     """The L1 distance and, where its network is at hand, the perceptual one."""
     found = {"l1": evaluators.mean_difference}
-    features = build.perceptual(config)
     if features is None:
         return found
     network = perceptual.module(features, dtype=jnp.float32)

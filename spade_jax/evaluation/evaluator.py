@@ -5,7 +5,7 @@ Letters: B batch, H height, W width, D features.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -69,9 +69,10 @@ class Evaluator:
         `image`, float32 `[B, H, W, 3]` in [-1, 1], `truth`, integer classes
         `[B, H', W']` with -1 for pixels that have none, `mask`, bool `[B]`, False for
         examples that only fill up, and `number`, `[B]`, of each in the split.
-      others: makes batches of about as many real pictures that are not in the
-        reference, as `reference_of` takes them; None where there are none.
+      others: makes batches of as many real pictures that are not in the reference, as
+        far as there are so many, as `reference_of` takes them; None without any.
       nearness: by name.
+      warnings: what is known before anything is measured; they join those of `Scores`.
     """
 
     protocol: Protocol
@@ -80,6 +81,7 @@ class Evaluator:
     batches: Callable[[], Iterable[Batch]]
     others: Callable[[], Iterable[Batch]] | None
     nearness: Mapping[str, Nearness]
+    warnings: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,14 +167,9 @@ class Evaluator:
 
     def _seen(self, png: np.ndarray) -> np.ndarray:
         """The classes that the segmenter sees, at the size it works at."""
-        segmenter = self.protocol.segmenter
-        if segmenter.size is not None:
-            png = np.stack(
-                [
-                    views.resize_image(one, segmenter.size, segmenter.filter)
-                    for one in png
-                ]
-            )
+        size = self.protocol.segmenter.size
+        if size is not None:
+            png = np.stack([views.resize_image(one, size, "bicubic") for one in png])
         return self.networks.classes(png)
 
     @property
@@ -197,7 +194,7 @@ class Evaluator:
             "The reference set": self.reference.statistics,
         }
         found = (frechet.few_pictures(name, of_set) for name, of_set in sets.items())
-        return tuple(warning for warning in found if warning)
+        return (*self.warnings, *(warning for warning in found if warning))
 
 
 def reference_of(
@@ -254,22 +251,6 @@ def _check_finite(fake: np.ndarray, numbers: np.ndarray) -> None:
 
 def _without(batch: Batch, *names: str) -> Batch:
     return {name: value for name, value in batch.items() if name not in names}
-
-
-def class_rows(
-    confusion: segmentation.Confusion, names: Sequence[str]
-) -> list[dict[str, str | float]]:
-    """Each class' name, IoU, accuracy and share of the labelled pixels, in percent."""
-    shares = confusion.counts.sum(axis=1) / max(confusion.counts.sum(), 1)
-    columns = (
-        segmentation.class_iou(confusion),
-        segmentation.class_accuracy(confusion),
-        shares,
-    )
-    return [
-        {"name": name, "iou": 100 * iou, "accuracy": 100 * right, "share": 100 * share}
-        for name, iou, right, share in zip(names, *columns, strict=True)
-    ]
 
 
 def _segmentation_scores(

@@ -86,13 +86,17 @@ def has_training_pictures(config: ml_collections.ConfigDict) -> bool:
 def training_pictures(
     config: ml_collections.ConfigDict, count: int, devices: Mesh
 ) -> Iterator[Batch]:
-    """So many, up to a batch, of the training split, in evaluation's preprocessing."""
+    """So many of the training split, or all there are, in evaluation's preprocessing.
+
+    Those that only fill up the last batch are masked out.
+    """
     source = distributed.together(
         functools.partial(build.source, config, config.data.train_split)
     )
     batches = once(config, source, transform(config, size=None), devices, shuffle=True)
     batch_size = _batch_size(config, len(source), devices)
-    return itertools.islice(batches, -(-count // batch_size))
+    for batch in itertools.islice(batches, -(-count // batch_size)):
+        yield {**batch, "mask": batch["mask"] & (batch["number"] < count)}
 
 
 def training_batches(

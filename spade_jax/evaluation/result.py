@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import spade_jax
+from spade_jax import files
 from spade_jax.metrics import published
 
 # Beside the project's own: what the numbers depend on.
@@ -53,12 +54,9 @@ def write(file: pathlib.Path, result: Mapping[str, Any]) -> None:
 
     What does not exist, such as the IoU of an absent class, is null.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(file.name + ".tmp")
-    unfinished.write_text(
-        json.dumps(_without_nan(result), indent=1) + "\n", encoding="utf-8"
-    )
-    unfinished.replace(file)
+    told = json.dumps(_without_nan(result), indent=1) + "\n"
+    with files.replacing(file) as unfinished:
+        unfinished.write_text(told, encoding="utf-8")
 
 
 def target(dataset: str, protocol: str) -> dict[str, Any] | None:

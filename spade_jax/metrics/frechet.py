@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
+from spade_jax import files
+
 # Of pytorch-fid and of TTUR: added to the diagonals where the root does not exist.
 _EPSILON = 1e-6
 # Largest imaginary part on the root's diagonal that pytorch-fid takes for noise.
@@ -182,7 +184,7 @@ def read_statistics(path: str | os.PathLike[str]) -> Statistics:
     Raises:
       ValueError: the file is missing or not of that format.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if not path.is_file():
         raise ValueError(
             f"{path}, the statistics of the reference pictures, does not exist. Give"
@@ -208,11 +210,15 @@ def read_statistics(path: str | os.PathLike[str]) -> Statistics:
 
 
 def write_statistics(path: str | os.PathLike[str], statistics: Statistics) -> None:
-    """Writes what `read_statistics` and pytorch-fid read; the count goes with it."""
+    """Writes what `read_statistics` and pytorch-fid read; the count goes with it.
+
+    What was there stays until the new file is whole.
+    """
     arrays = {"mu": statistics.mean, "sigma": statistics.covariance}
     if statistics.count is not None:
         arrays["count"] = np.int64(statistics.count)
-    with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
+    # Opened here, as NumPy would add `.npz` to a name without it.
+    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, **arrays)
 
 

@@ -9,7 +9,6 @@ Letters: B batch, H height, W width, C classes, F features.
 """
 
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -23,6 +22,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
+from spade_jax import files
 from spade_jax.metrics.weights import UNREADABLE, WeightsError
 from spade_jax.nets.segmenter import Seen, Segmenter
 
@@ -140,14 +140,6 @@ class OwnSegmenter(NamedTuple):
         images = jnp.asarray(images).astype(jnp.float32) / 255
         return self.see(images).logits.argmax(-1).astype(jnp.int32)
 
-    def true_classes(self, label: np.ndarray) -> np.ndarray:
-        """The classes of a layout of the dataset's pipeline, -1 where not scored.
-
-        Args:
-          label: integers `[B, H, W]`.
-        """
-        return np.array(self.description.truth, np.int32)[label]
-
 
 def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
     """Writes a segmenter; what was there stays until the new file is whole."""
@@ -163,13 +155,9 @@ def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
             "numpy": np.__version__,
         },
     }
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **{_META: json.dumps(meta)}, **arrays)
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(stream.getvalue())
-    unfinished.replace(path)
+    # Opened here, as NumPy would add `.npz` to the name.
+    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **{_META: json.dumps(meta)}, **arrays)
 
 
 def make(description: Description, variables: Mapping[str, Any]) -> OwnSegmenter:

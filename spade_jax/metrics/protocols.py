@@ -25,14 +25,13 @@ class Segmenter:
       scales: for "drn105" of the picture's sides, whose log-probabilities are summed;
         for UperNets the short sides in pixels, whose probabilities are averaged. Empty:
         the picture as it is. DeepLab-V2 has its three scales inside.
-      size: the pictures are resized to it first; None: they keep the generator's.
-      filter: of that resizing, Pillow's "bicubic" or "bilinear".
+      size: the pictures are resized to it first, by Pillow's bicubic filter; None: they
+        keep the generator's.
     """
 
     network: str
     scales: tuple[float, ...] = ()
     size: tuple[int, int] | None = None
-    filter: str = "bicubic"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,14 @@ which.
 Letters: B batch, H height, W width, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 MEAN_IOU_RULES = ("present", "all", "union")
 ACCURACY_RULES = ("labelled", "all_pixels")
+_IGNORED = -1
 # CSAILVision/semantic-segmentation-pytorch adds it to each class' union.
 _EPSILON = 1e-10
 
@@ -23,7 +24,7 @@ class Confusion(NamedTuple):
 
     Attributes:
       counts: int64 `[C, C]`: rows are true classes, columns predicted ones.
-      ignored: pixels whose truth is an ignored label.
+      ignored: pixels without a true class.
     """
 
     counts: np.ndarray
@@ -39,16 +40,14 @@ class Confusion(NamedTuple):
         truth: np.ndarray,
         predicted: np.ndarray,
         *,
-        ignore: Sequence[int] = (-1,),
         mask: np.ndarray | None = None,
     ) -> "Confusion":
         """That with a batch more.
 
         Args:
-          truth: integers `[B, H, W]`, classes 0 .. C - 1 or ignored labels.
+          truth: integers `[B, H, W]`, classes 0 .. C - 1 or -1, ignored.
           predicted: integers `[B, H, W]`, classes 0 .. C - 1; any where the truth is
             ignored.
-          ignore: labels of pixels without a true class.
           mask: bool `[B]`, False for examples that only fill up the batch.
 
         Raises:
@@ -63,12 +62,12 @@ class Confusion(NamedTuple):
         if mask is not None:
             mask = np.asarray(mask, bool)
             truth, predicted = truth[mask], predicted[mask]
-        known = ~np.isin(truth, ignore)
+        known = truth != _IGNORED
         num_classes = len(self.counts)
         true_ids = truth[known].astype(np.int64)
         predicted_ids = predicted[known].astype(np.int64)
-        _check_ids("true", true_ids, num_classes, ignore)
-        _check_ids("predicted", predicted_ids, num_classes, ())
+        _check_ids("true", true_ids, num_classes)
+        _check_ids("predicted", predicted_ids, num_classes)
         counts = np.bincount(
             num_classes * true_ids + predicted_ids, minlength=num_classes**2
         )
@@ -137,26 +136,39 @@ def mean_accuracy(confusion: Confusion) -> float:
     return _mean(accuracy[~np.isnan(accuracy)])
 
 
-def class_table(confusion: Confusion, names: Sequence[str]) -> str:
-    """A text table: each class' name, IoU, accuracy and share of the labelled pixels.
+def class_rows(
+    confusion: Confusion, names: Sequence[str]
+) -> list[dict[str, str | float]]:
+    """Each class' name, IoU, accuracy and share of the labelled pixels.
 
     Args:
       confusion: of all pictures.
       names: of the C classes.
 
     Returns:
-      Lines of equal length; "-" where a number does not exist.
+      `name`, and `iou`, `accuracy` and `share` in percent; NaN where they do not exist.
     """
-    columns = [
+    columns = (
         class_iou(confusion),
         class_accuracy(confusion),
         _ratio(_sums(confusion)[1], confusion.counts.sum()),
+    )
+    return [
+        {"name": name, "iou": 100 * iou, "accuracy": 100 * right, "share": 100 * share}
+        for name, iou, right, share in zip(names, *columns, strict=True)
     ]
-    width = max(map(len, ("class", *names)))
+
+
+def class_table(rows: Sequence[Mapping[str, str | float]]) -> str:
+    """What `class_rows` gives as text: lines of equal length, "-" for NaN."""
+    width = max(len("class"), *(len(row["name"]) for row in rows))
     lines = [f"{'class':{width}}     IoU  accuracy  pixels"]
-    for name, *row in zip(names, *columns, strict=True):
-        cells = ["-" if np.isnan(value) else f"{100 * value:.2f}" for value in row]
-        lines.append(f"{name:{width}}  {cells[0]:>6}  {cells[1]:>8}  {cells[2]:>6}")
+    for row in rows:
+        cells = [
+            f"{'-' if np.isnan(row[key]) else format(row[key], '.2f'):>{cell}}"
+            for key, cell in (("iou", 6), ("accuracy", 8), ("share", 6))
+        ]
+        lines.append(f"{row['name']:{width}}  " + "  ".join(cells))
     return "\n".join(lines)
 
 
@@ -176,12 +188,10 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _check_ids(
-    which: str, ids: np.ndarray, num_classes: int, ignore: Sequence[int]
-) -> None:
+def _check_ids(which: str, ids: np.ndarray, num_classes: int) -> None:
     wrong = ids[(ids < 0) | (ids >= num_classes)]
     if len(wrong):
-        also = f" or ignored ({', '.join(map(str, ignore))})" if ignore else ""
+        also = f" or ignored ({_IGNORED})" if which == "true" else ""
         raise ValueError(
             f"A {which} layout has label {wrong[0]}, which is not one of the"
             f" {num_classes} classes 0 .. {num_classes - 1}{also}. Is the segmenter of"

@@ -14,10 +14,17 @@ from spade_jax import build, checkpoint, data, mesh, restore
 from spade_jax.checkpoint import CheckpointError, Checkpoints
 from spade_jax.data import DataError
 from spade_jax.data.classes import coco_stuff
-from spade_jax.evaluation import evaluate, evaluator, examples, result, sampling
+from spade_jax.evaluation import (
+    evaluate,
+    evaluator,
+    examples,
+    result,
+    sampling,
+    sources,
+)
 from spade_jax.evaluation.evaluate import Measure
 from spade_jax.layout import Layout
-from spade_jax.metrics import own
+from spade_jax.metrics import frechet, own
 from spade_jax.metrics.weights import WeightsError
 from spade_jax.state import Networks
 
@@ -199,6 +206,11 @@ def test_reference_statistics_are_kept(run, made, config, one_device, monkeypatc
     np.testing.assert_array_equal(
         from_file.statistics.covariance, made.reference.statistics.covariance
     )
+    statistics = made.reference.statistics
+    wide = frechet.Statistics(np.zeros(3), np.eye(3), statistics.count)
+    frechet.write_statistics(run / "wide.npz", wide)
+    with pytest.raises(ValueError, match=r"wide\.npz has 3 features .* protocol 2: it"):
+        again(config, reference=str(run / "wide.npz"))
     other = config.copy_and_resolve_references()
     other.data.val_split = "train"
     with pytest.raises(AssertionError, match="looked at"):
@@ -226,7 +238,7 @@ def test_batches_number_the_examples_and_translate_their_labels(
 
 def test_other_real_pictures_are_of_the_training_split(config, root, one_device):
     batches = list(examples.training_pictures(config, 3, one_device))
-    assert [batch["mask"].tolist() for batch in batches] == [[True, True]] * 2
+    assert [batch["mask"].tolist() for batch in batches] == [[True] * 2, [True, False]]
     found = {image.tobytes() for batch in batches for image in batch["image"]}
     files = (np.asarray(Image.open(p)) for p in (root / "train_img").iterdir())
     stored = {data.to_float(file).tobytes() for file in files}
@@ -235,7 +247,7 @@ def test_other_real_pictures_are_of_the_training_split(config, root, one_device)
     config = config.copy_and_resolve_references()
     config.data.train_split = "nowhere"
     with pytest.raises(DataError, match="nowhere"):
-        examples.training_pictures(config, 3, one_device)
+        next(examples.training_pictures(config, 3, one_device))
 
 
 def test_without_a_training_split_there_are_no_other_real_pictures(
@@ -250,7 +262,7 @@ def test_without_a_training_split_there_are_no_other_real_pictures(
 
 
 def test_checkpoints_are_followed_until_the_runs_last(
-    tmp_path, made, config, monkeypatch
+    tmp_path, made, config, monkeypatch, caplog
 ):
     directory = tmp_path / "checkpoints"
 
@@ -258,6 +270,8 @@ def test_checkpoints_are_followed_until_the_runs_last(
         if step == 2:
             # Training removes it before it is read.
             (directory / "2").rmdir()
+        if step == 4:
+            raise CheckpointError("checkpoints/4 is damaged.")
         (directory / str(step)).stat()
         return types.SimpleNamespace(
             networks=None, config=config, generator=None, encoder=None, step=step
@@ -266,11 +280,13 @@ def test_checkpoints_are_followed_until_the_runs_last(
     def make_sampler(networks, devices, *, seed):
         return lambda generator, encoder, batch: 0.9 * batch["image"]
 
-    monkeypatch.setattr(evaluate, "_saved_config", lambda *args: config)
+    monkeypatch.setattr(sources, "config_of_model", lambda *args: config)
     monkeypatch.setattr(evaluate, "make_evaluator", lambda *args, **kwargs: made)
     monkeypatch.setattr(evaluate, "load_model", load_model)
     monkeypatch.setattr(sampling, "make_sampler", make_sampler)
-    saved = iter([[1], [2, 3], [7]])
+    monkeypatch.setattr(sources, "training_config", lambda *args: 1 / 0)
+    caplog.set_level("INFO", "spade_jax")
+    saved = iter([[1], [2, 3, 4], [7]])
     seen = []
 
     def wait():
@@ -283,13 +299,50 @@ def test_checkpoints_are_followed_until_the_runs_last(
         return [found["step"] for found in results]
 
     assert follow() == [1, 3, 7]
-    assert seen == [[], [1], [1, 3]]
+    assert seen == [[], [1], [1, 3, 4]]
     assert result.path(tmp_path, "own", 3).is_file()
+    assert f"Waiting for the first checkpoint of {tmp_path}." in caplog.text
+    assert "Step 4 is passed over: checkpoints/4 is damaged." in caplog.text
     assert follow() == []
-    (directory / "4").mkdir()
     monkeypatch.setattr(evaluate, "load_model", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         follow()
+
+
+def test_what_no_job_trains_in_is_not_followed(run, tmp_path):
+    message = f"is one of them: give --workdir={run}, or leave out --follow"
+    with pytest.raises(ValueError, match=message):
+        next(evaluate.follow(run / "checkpoints" / "7"))
+    (tmp_path / "opt.txt").touch()
+    with pytest.raises(ValueError, match=r"official checkpoint \(opt\.txt\): leave"):
+        next(evaluate.follow(tmp_path))
+
+
+def test_the_models_own_training_pictures_are_taken_where_they_are(config, caplog):
+    def elsewhere(split):
+        other = config.copy_and_resolve_references()
+        other.data.train_split = split
+        return other
+
+    here, there, nowhere = elsewhere("train"), elsewhere("val"), elsewhere("nowhere")
+    assert sources.training_config(here, there) is here
+    assert not caplog.records
+    assert sources.training_config(nowhere, there) is there
+    assert "training pictures of --config stand in for them" in caplog.text
+    for other in (nowhere, elsewhere("none")):
+        with pytest.raises(DataError, match=other.data.train_split):
+            sources.training_config(nowhere, other)
+
+
+def test_averaged_weights_need_training_pictures_before_anything_is_measured(
+    run, config, monkeypatch
+):
+    config = config.copy_and_resolve_references()
+    config.update(ema_decay=0.9)
+    config.data.train_split = "nowhere"
+    monkeypatch.setattr(sources, "saved_config", lambda workdir, step: config)
+    with pytest.raises(DataError, match=r"(?s)nowhere_img.*--data_root=DIR"):
+        evaluate.evaluate(run)
 
 
 def test_averaged_weights_get_statistics_of_the_training_split(
@@ -371,6 +424,21 @@ def test_what_is_missing_or_wrong_is_told(
         evaluate.make_evaluator(config, Measure(**measure), workdir=run)
 
 
+def test_in_training_errors_name_the_fields(run, config, one_device):
+    config = config.copy_and_resolve_references()
+    config.eval.protocol = "papre"
+    with pytest.raises(ValueError, match=r"^--config\.eval\.protocol=papre is not one"):
+        evaluate.TrainingEvaluation(config, None, workdir=run, devices=one_device)
+
+
+def test_a_segmenter_of_pictures_of_another_size_is_told(made, config):
+    assert made.warnings == ()
+    config = config.copy_and_resolve_references()
+    config.data.aspect_ratio = 2.0
+    (told,) = evaluate._about_sizes(config, made.networks)
+    assert "on pictures 32 wide and 32 high, and those of the model are 32 wide" in told
+
+
 class Generator:
     """Its pictures are the style's one number everywhere."""
 
@@ -428,7 +496,7 @@ def test_the_data_may_be_elsewhere(run, root, config, tmp_path, monkeypatch):
     moved = config.copy_and_resolve_references()
     moved.data.root = str(tmp_path / "moved")
     monkeypatch.setattr(
-        evaluate,
+        sources,
         "saved_config",
         lambda workdir, step: moved.copy_and_resolve_references(),
     )
@@ -440,19 +508,30 @@ def test_the_data_may_be_elsewhere(run, root, config, tmp_path, monkeypatch):
         evaluate.evaluate(run)
     with pytest.raises(DataError, match=r"(?s)^((?!--data_root).)*$"):
         evaluate.evaluate(run, config=moved)
-    found = evaluate._saved_config(run, 7, None, str(root))
+    found = sources.config_of_model(run, 7, None, str(root))
     assert found.data.root == str(root)
-    found = evaluate._saved_config(run, 7, config, "elsewhere")
+    found = sources.config_of_model(run, 7, config, "elsewhere")
     assert (found.data.root, config.data.root) == ("elsewhere", str(root))
+    # Files of the same classes may hold another number for "unknown".
+    config = config.copy_and_resolve_references()
+    config.data.unknown_label = 9
+    assert sources.config_of_model(run, 7, config).data.unknown_label == 9
+    config.data.update(num_classes=4, unknown_label=None)
+    with pytest.raises(
+        ValueError,
+        match=r"config\.data\.num_classes: 3 in the checkpoint, 4 in --config\n"
+        r"  config\.data\.unknown_label: 255 in the checkpoint, None in --config\n",
+    ):
+        sources.config_of_model(run, 7, config)
 
 
 def test_pictures_in_folders_may_be_of_a_published_dataset(config):
     config = config.copy_and_resolve_references()
-    assert evaluate._dataset(config) == "folder"
+    assert sources.dataset(config) == "folder"
     config.data.classes = tuple(coco_stuff.CLASSES)
-    assert evaluate._dataset(config) == "coco_stuff"
+    assert sources.dataset(config) == "coco_stuff"
     config.data.source = "camvid"
-    assert evaluate._dataset(config) == "camvid"
+    assert sources.dataset(config) == "camvid"
 
 
 def test_no_checkpoint(tmp_path):
@@ -461,17 +540,21 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_perceptual_distance_is_measured_where_its_network_is(config, monkeypatch):
-    assert set(evaluate._nearness(config)) == {"l1"}
+    assert set(evaluate._nearness(None)) == {"l1"}
+    config = config.copy_and_resolve_references()
+    config.loss.update(perceptual=1.0, vgg_file="nowhere.npz")
+    nothing, (warning,) = evaluate._perceptual(config)
+    assert nothing is None
+    assert "config.loss.vgg_file='nowhere.npz' cannot be read" in warning
+    assert "The perceptual distance is left out." in warning
     network = types.SimpleNamespace(
         apply=lambda variables, x: 5 * [x * variables["params"]]
     )
-    monkeypatch.setattr(
-        build, "perceptual", lambda config: types.SimpleNamespace(params=2.0)
-    )
+    features = types.SimpleNamespace(params=2.0)
     monkeypatch.setattr(evaluate.perceptual, "module", lambda *args, **kw: network)
     random = np.random.default_rng(0)
     fake, real = random.uniform(-1, 1, (2, 3, 4, 4, 3)).astype(np.float32)
-    found = evaluate._nearness(config)
+    found = evaluate._nearness(features)
     assert set(found) == {"l1", "perceptual"}
     ratio = found["perceptual"](fake, real) / found["l1"](fake, real)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)

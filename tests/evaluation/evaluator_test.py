@@ -198,7 +198,7 @@ def test_pictures_are_quantised_and_enlarged_as_the_protocol_says(dataset):
             truth = batch["truth"].repeat(2, 1).repeat(2, 2)
             yield {**batch, "truth": truth}
 
-    small = protocols.Segmenter("own", size=(2 * SIZE, 2 * SIZE), filter="bilinear")
+    small = protocols.Segmenter("own", size=(2 * SIZE, 2 * SIZE))
     evaluator = dataclasses.replace(
         make(dataset),
         protocol=dataclasses.replace(CITYSCAPES, segmenter=small, square_root="eigh"),
@@ -241,6 +241,8 @@ def test_few_pictures_are_told(dataset):
         "The reference set",
     ]
     assert make(dataset).scores(generate).warnings == ()
+    before = dataclasses.replace(evaluator, warnings=("Of another size.",))
+    assert before.scores(generate).warnings == ("Of another size.", *warnings)
 
 
 def test_pictures_that_cannot_be_compared(dataset):
@@ -253,12 +255,3 @@ def test_pictures_that_cannot_be_compared(dataset):
     one = ({**batch, "mask": batch["number"] < 1} for batch in batches_of(dataset, 4))
     with pytest.raises(ValueError, match="real has 1 picture"):
         evaluators.reference_of(one, colours, keep=False, name="real")
-
-
-def test_class_rows(dataset):
-    evaluator = make(dataset)
-    found = evaluator.scores(lambda batch: batch["image"])
-    rows = evaluators.class_rows(found.confusion, NETWORKS.class_names)
-    assert [row["name"] for row in rows] == ["red", "green", "blue"]
-    assert [row["iou"] for row in rows] == [100, 100, 100]
-    assert sum(row["share"] for row in rows) == pytest.approx(100)

@@ -162,13 +162,14 @@ def test_eight_devices_and_a_ragged_last_batch_change_nothing():
     np.testing.assert_allclose(moments.scatter, expected.scatter, rtol=1e-4, atol=1e-7)
 
 
-def test_statistics_go_through_pytorch_fids_file(tmp_path):
+def test_statistics_go_through_pytorch_fids_file(tmp_path, monkeypatch):
     ours = statistics(np.random.default_rng(3).random((9, 4)))
     frechet.write_statistics(tmp_path / "reference", ours)
     with np.load(tmp_path / "reference") as file:
         np.testing.assert_array_equal(file["mu"], ours.mean)
         np.testing.assert_array_equal(file["sigma"], ours.covariance)
-    again = frechet.read_statistics(tmp_path / "reference")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    again = frechet.read_statistics("~/reference")
     np.testing.assert_array_equal(again.covariance, ours.covariance)
     assert again.count == 9
     np.savez(tmp_path / "theirs.npz", mu=ours.mean, sigma=ours.covariance)

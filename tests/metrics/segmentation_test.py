@@ -16,13 +16,18 @@ def golden_scores(shared):
     return arrays, {name.split()[0]: scores for name, scores in numbers.items()}
 
 
+def scored(truth):
+    """Their 255, "ignored", is -1 here."""
+    return np.where(truth == 255, -1, truth.astype(int))
+
+
 def confusion(truth, predicted, num_classes, **kwargs):
     return Confusion.empty(num_classes).update(truth, predicted, **kwargs)
 
 
 def test_coco_scores_are_deeplabs(golden_scores):
     arrays, numbers = golden_scores
-    found = confusion(arrays["coco_gt"], arrays["coco_pred"], 182, ignore=(255,))
+    found = confusion(scored(arrays["coco_gt"]), arrays["coco_pred"], 182)
     golden = numbers["cocostuff"]
     assert segmentation.mean_iou(found, rule="present") == pytest.approx(
         golden["Mean IoU"], rel=1e-12
@@ -60,7 +65,7 @@ def test_ade20k_scores_are_csails(golden_scores):
 
 def test_cityscapes_scores_are_drns_and_accuracy_both_ways(golden_scores):
     arrays, numbers = golden_scores
-    found = confusion(arrays["city_gt"], arrays["city_pred"], 19, ignore=(255,))
+    found = confusion(scored(arrays["city_gt"]), arrays["city_pred"], 19)
     golden = numbers["cityscapes"]
     np.testing.assert_array_equal(found.counts, arrays["city_hist"])
     iou = segmentation.class_iou(found)
@@ -79,7 +84,7 @@ def test_cityscapes_scores_are_drns_and_accuracy_both_ways(golden_scores):
 
 def test_cityscapes_ids_become_train_ids(golden_scores):
     arrays, _ = golden_scores
-    train_ids = np.where(arrays["city_train_ids"] == 255, -1, arrays["city_train_ids"])
+    train_ids = scored(arrays["city_train_ids"])
     found = protocols.true_classes("cityscapes", 35)
     np.testing.assert_array_equal(found[arrays["city_label_ids"]], train_ids)
     assert found[34] == -1
@@ -175,10 +180,17 @@ def test_other_labels_are_refused_with_their_value():
         segmentation.mean_iou(Confusion.empty(3), rule="mean")
 
 
-def test_table_has_a_line_for_each_class():
+def test_each_class_has_a_row_and_a_line_of_the_table():
     truth = np.array([[[0, 0, 0, 1]]])
     predicted = np.array([[[0, 0, 1, 1]]])
-    table = segmentation.class_table(confusion(truth, predicted, 3), ["a", "sky", "c"])
+    rows = segmentation.class_rows(confusion(truth, predicted, 3), ["a", "sky", "c"])
+    assert rows[1] == {
+        "name": "sky",
+        "iou": pytest.approx(50),
+        "accuracy": pytest.approx(100),
+        "share": pytest.approx(25),
+    }
+    table = segmentation.class_table(rows)
     header, *lines = table.splitlines()
     assert header.split() == ["class", "IoU", "accuracy", "pixels"]
     assert [line.split() for line in lines] == [

@@ -1,0 +1,130 @@
+"""The real pictures that synthesised ones are compared with, in statistics.
+
+They come from a file in pytorch-fid's format, or are computed from a split and kept in
+the work dir: `WORKDIR/eval/reference-FINGERPRINT.npz`.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import os
+
+import jax
+import ml_collections
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from spade_jax import build, data, distributed
+from spade_jax.evaluation import evaluator as evaluators
+from spade_jax.evaluation import examples, result
+from spade_jax.evaluation.evaluator import Reference
+from spade_jax.metrics import frechet
+from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics.protocols import Protocol
+
+_log = logging.getLogger(__name__)
+
+
+def read(
+    file: str | os.PathLike[str], looking: MetricNetworks, size: tuple[int, int]
+) -> Reference:
+    """Reads statistics that were made elsewhere.
+
+    Args:
+      file: see `frechet.read_statistics`.
+      looking: what will look at the synthesised pictures.
+      size: of these, (height, width).
+
+    Raises:
+      ValueError: the file is missing, or of another network's features.
+    """
+    statistics = frechet.read_statistics(file)
+    blank = np.zeros((1, *size, 3), np.float32)
+    expected, found = looking.features(blank).shape[1], len(statistics.mean)
+    if found != expected:
+        raise ValueError(
+            f"--reference={os.fspath(file)} has {found} features a picture, but the"
+            f" network of this protocol {expected}: it is of another network, or of"
+            " another segmenter. Give statistics of the same one, or leave it out to"
+            " have them computed."
+        )
+    return Reference(statistics)
+
+
+def of_split(
+    config: ml_collections.ConfigDict,
+    protocol: Protocol,
+    looking: MetricNetworks,
+    *,
+    workdir: str | os.PathLike[str],
+    devices: Mesh,
+) -> Reference:
+    """Those of the protocol's split of the config's data; they are computed once.
+
+    To be called by all processes.
+
+    Raises:
+      DataError: the split is missing or wrong, or has too few pictures.
+    """
+    split = {"val": config.data.val_split, "train": config.data.train_split}[
+        protocol.reference_split
+    ]
+    source = distributed.together(functools.partial(open_split, config, split))
+    transform = examples.transform(config, size=protocol.size)
+    fingerprint = _fingerprint(config, source, split, transform, protocol, looking)
+    file = result.directory(workdir) / f"reference-{fingerprint}.npz"
+    of_features = file.with_suffix(".npy")
+    keep = len(source) <= evaluators.KEPT_FEATURES
+    # Computing is for all processes together, so the first one decides.
+    if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
+        kept = np.load(of_features, allow_pickle=False) if keep else None
+        return Reference(frechet.read_statistics(file), kept)
+    _log.info("Looking at the %d real pictures of %s.", len(source), split)
+    found = evaluators.reference_of(
+        examples.once(config, source, transform, devices),
+        looking.features,
+        keep=keep,
+        name=f"The reference set, {split!r},",
+    )
+    if jax.process_index() == 0:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if keep:
+            np.save(of_features, found.features)
+        # Last, as where it is the features are looked for, too.
+        frechet.write_statistics(file, found.statistics)
+    return found
+
+
+def open_split(config: ml_collections.ConfigDict, split: str) -> data.Source:
+    """Opens a split for a Frechet distance.
+
+    Raises:
+      DataError: it is missing or wrong, or has too few pictures.
+    """
+    source = build.source(config, split)
+    if len(source) < 2:
+        raise data.DataError(
+            f"The split {split!r} has {len(source)} picture, and a Frechet distance"
+            " needs at least 2. Check config.data.root and config.data.val_split."
+        )
+    return source
+
+
+def _fingerprint(
+    config: ml_collections.ConfigDict,
+    source: data.Source,
+    split: str,
+    transform: data.Preprocess,
+    protocol: Protocol,
+    looking: MetricNetworks,
+) -> str:
+    """Of all that reference statistics depend on; of the pictures only three."""
+    digest = hashlib.sha256()
+    network = looking.description.get(protocol.features)
+    told = [config.data.source, split, len(source), repr(transform), network]
+    digest.update(json.dumps(told, sort_keys=True).encode())
+    for i in {0, len(source) // 2, len(source) - 1}:
+        digest.update(source[i].image.tobytes())
+    return digest.hexdigest()[:16]
