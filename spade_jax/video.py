@@ -8,6 +8,8 @@ from fractions import Fraction
 
 from PIL import Image
 
+from spade_jax.files import replacing
+
 _KINDS = (".mp4", ".gif")
 
 
@@ -18,11 +20,11 @@ def check(path: str | os.PathLike[str], *, fps: float) -> None:
       ValueError: the path has another ending, `fps` is not positive, or PyAV is not
         installed, which writes .mp4.
     """
-    if pathlib.Path(path).suffix.lower() not in _KINDS:
+    if _ending(path) not in _KINDS:
         raise ValueError(f"--film={path}: a film ends in {' or '.join(_KINDS)}.")
     if not fps > 0:
         raise ValueError(f"--fps={fps:g} must be positive.")
-    if pathlib.Path(path).suffix.lower() == ".mp4":
+    if _ending(path) == ".mp4":
         _import_av()
 
 
@@ -43,12 +45,12 @@ def write(
       Exception: see `check`.
     """
     check(path, fps=fps)
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
     pictures = (Image.open(frame).convert("RGB") for frame in frames)
     first = next(pictures)
-    if path.suffix.lower() == ".gif":
+    with replacing(path) as unfinished:
+        if _ending(path) == ".mp4":
+            _write_mp4(unfinished, first, pictures, fps=fps)
+            return
         first.save(
             unfinished,
             format="gif",
@@ -57,9 +59,6 @@ def write(
             duration=1000 / fps,
             loop=0,
         )
-    else:
-        _write_mp4(unfinished, first, pictures, fps=fps)
-    unfinished.replace(path)
 
 
 def _write_mp4(
@@ -78,6 +77,10 @@ def _write_mp4(
         for picture in itertools.chain([first], others):
             film.mux(stream.encode(av.VideoFrame.from_image(picture)))
         film.mux(stream.encode())
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    return pathlib.Path(path).suffix.lower()
 
 
 def _import_av():

@@ -48,7 +48,7 @@ ALLOWED = {
     "spade_jax.files": set(),
     "spade_jax.pictures": {"PIL", "spade_jax.files"},
     "spade_jax.report": {"tensorflow", "clu"},
-    "spade_jax.video": {"PIL", "av"},
+    "spade_jax.video": {"PIL", "av", "spade_jax.files"},
     "spade_jax.work": {"spade_jax.nets"},
     "spade_jax.plan.chips": set(),
     "spade_jax.plan.hlo": set(),
