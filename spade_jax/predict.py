@@ -73,7 +73,7 @@ def predict(
     if film is not None:
         video.check(film, fps=fps)
     predictor = load(workdir)
-    model = predictor.model
+    model = predictor.trained
     _check_options(
         model,
         instances=instances,

@@ -69,7 +69,7 @@ class Predictor:
     def __init__(self, model: Model):
         config = model.config
         generator = model.networks.generator
-        self._model = model
+        self._trained = model
         self._has_modulations = config.generator.name == "spade"
         if self._has_modulations and self.latent_size is None:
             # Without a latent the start is the layout, of whatever size it is.
@@ -99,22 +99,23 @@ class Predictor:
         style = f", styles of {self.latent_size} numbers" if self.latent_size else ""
         return (
             f"Predictor({len(self.classes)} classes, {width}x{height}{style}, step"
-            f" {self._model.step})"
+            f" {self._trained.step})"
         )
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the class ids 0, 1, ..., with "unknown" last where there is one."""
-        d = self._model.config.data
+        d = self._trained.config.data
         named = tuple(d.classes) or tuple(f"class {i}" for i in range(d.num_classes))
-        return (*named, "unknown")[: build.num_class_ids(self._model.config)]
+        return (*named, "unknown")[: build.num_class_ids(self._trained.config)]
 
     @property
     def palette(self) -> np.ndarray:
         """A colour for each class id, uint8 `[C, 3]`."""
         return np.array(
             pictures.full_palette(
-                self._model.config.data.palette, build.num_class_ids(self._model.config)
+                self._trained.config.data.palette,
+                build.num_class_ids(self._trained.config),
             ),
             np.uint8,
         )
@@ -122,17 +123,17 @@ class Predictor:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures that the model was trained on."""
-        return build.example_layout(self._model.config).size
+        return build.example_layout(self._trained.config).size
 
     @property
     def latent_size(self) -> int | None:
         """N, or None for a model that starts from the layout alone."""
-        return self._model.networks.latent_size
+        return self._trained.networks.latent_size
 
     @property
-    def model(self) -> Model:
+    def trained(self) -> Model:
         """Networks and variables."""
-        return self._model
+        return self._trained
 
     def __call__(
         self,
@@ -213,7 +214,7 @@ class Predictor:
           ValueError: the model has no SPADE.
         """
         if not self._has_modulations:
-            name = self._model.config.generator.name
+            name = self._trained.config.generator.name
             raise ValueError(
                 f"A generator {name!r} has no modulations; call the model itself."
             )
@@ -288,11 +289,11 @@ class Predictor:
         Returns:
           float32 `[B, H, W, 3]` in [-1, 1], on the device.
         """
-        return self._generate(self._model.generator, layout, modulations, z)
+        return self._generate(self._trained.generator, layout, modulations, z)
 
     def modulate(self, layout: Layout) -> Any:
         """The modulations of a batch of layouts, for `generate`."""
-        return self._modulate(self._model.generator, layout)
+        return self._modulate(self._trained.generator, layout)
 
     def posterior(self, photo: Picture) -> tuple[jax.Array, jax.Array]:
         """The distribution of a photograph's style: mean and log-variance `[1, N]`.
@@ -300,13 +301,13 @@ class Predictor:
         Raises:
           Exception: see `encode`.
         """
-        if self._model.encoder is None:
+        if self._trained.encoder is None:
             raise ValueError(
                 "The style of a photograph needs a model with an encoder"
                 " (config.generator.latent='vae'); this one has none."
             )
-        transform = build.preprocess(self._model.config, training=False)
-        return self._encode(self._model.encoder, read_photo(photo, transform))
+        transform = build.preprocess(self._trained.config, training=False)
+        return self._encode(self._trained.encoder, read_photo(photo, transform))
 
     def prior(self, seed: int, example: int, sample: int = 0) -> jax.Array:
         """A random style `[1, N]`, which depends on the arguments and nothing else."""
@@ -381,7 +382,7 @@ class Predictor:
         return plan(layout, sizes, kernel_size=self._generator.kernel_size)
 
     def _check_instances(self, instances: Any) -> None:
-        wanted = self._model.config.data.instances
+        wanted = self._trained.config.data.instances
         if wanted and instances is None:
             raise ValueError(
                 "This model was trained with instance maps: give instances=MAP, one"
@@ -395,7 +396,7 @@ class Predictor:
 
     def _ids(self, label_map: Picture, *, where: str) -> np.ndarray:
         """Class ids int32 `[H, W]` of one label map."""
-        d = self._model.config.data
+        d = self._trained.config.data
         if isinstance(label_map, np.ndarray) and label_map.ndim == 2:
             stored = _integers(label_map, where=where)
         else:
@@ -409,7 +410,7 @@ class Predictor:
 
     def _stored(self, file: Any, *, where: str) -> np.ndarray:
         """The ids of a picture, which may be one of colours."""
-        d = self._model.config.data
+        d = self._trained.config.data
         if not d.label_colors:
             try:
                 return decode_map(file, where=where)

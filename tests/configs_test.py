@@ -16,7 +16,7 @@ EPOCHS = {
     "cityscapes": (100, 100),
     "landscapes": (50, 0),
 }
-SIZES = {"cityscapes": (256, 512), "scenes": (64, 64)}
+SIZES = {"cityscapes": (256, 512), "scenes": (64, 64), "scenes128": (128, 128)}
 
 
 NAMES = (
@@ -30,6 +30,7 @@ NAMES = (
     "folder",
     "landscapes",
     "scenes",
+    "scenes128",
 )
 
 

@@ -272,7 +272,7 @@ def test_a_baseline_has_no_modulations(tmp_path, save_model, labels):
 
 
 def test_where_models_are(workdirs, monkeypatch):
-    assert spade_jax.load(workdirs / "plain" / "checkpoints" / "7").model.step == 7
+    assert spade_jax.load(workdirs / "plain" / "checkpoints" / "7").trained.step == 7
     with pytest.raises(CheckpointError, match="no checkpoint of step 8, but of 7"):
         spade_jax.load(workdirs / "plain" / "checkpoints" / "8")
     with pytest.raises(CheckpointError, match=r"nowhere holds no checkpoint"):
@@ -283,7 +283,7 @@ def test_where_models_are(workdirs, monkeypatch):
 
 
 def test_photographs_are_read_as_in_training(vae, photos):
-    transform = build.preprocess(vae.model.config, training=False)
+    transform = build.preprocess(vae.trained.config, training=False)
     image = predictor.read_photo(photos[0], transform)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image[0], photos[0] / 127.5 - 1, atol=1e-6)
