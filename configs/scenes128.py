@@ -1,8 +1,8 @@
 """The landscapes of `scenes` at 128x128: the model that comes with the project.
 
 Layouts without instance maps, so that a painted one will do, and a style. Narrow enough
-for 8 MB of weights in half precision. Hardware: two CPU cores, about two hours, drawing
-included. It is not in the paper, so there is no published score for it.
+for 8 MB of weights in half precision. Hardware: two CPU cores, an hour and a half,
+drawing included. It is not in the paper, so there is no published score for it.
 
     python -m spade_jax.main --config=configs/scenes128.py
 """

@@ -13,20 +13,22 @@ import ml_collections
 from absl import app
 from absl import logging as absl_logging
 
+from spade_jax import recipes
+
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses flags, after naming clearly what does not exist of a config."""
-    file = next(
-        (a.partition("=")[2] for a in argv[1:] if a.startswith("--config=")), None
-    )
-    if file:
-        path = pathlib.Path(file)
-        if not path.is_file():
-            sys.exit(f"--config={file}: there is no such file.")
-        # Recipes import `configs.default` from beside themselves.
-        sys.path.insert(0, str(path.absolute().parent.parent))
-        _check_overrides(argv, runpy.run_path(str(path))["get_config"]())
-    return app.parse_flags_with_usage(list(argv))
+    argv = list(argv)
+    for i, argument in enumerate(argv[1:], 1):
+        if argument.startswith("--config="):
+            try:
+                path = recipes.find(argument.partition("=")[2])
+            except ValueError as error:
+                sys.exit(str(error))
+            recipes.make_importable(path)
+            _check_overrides(argv, runpy.run_path(str(path))["get_config"]())
+            argv[i] = f"--config={path}"
+    return app.parse_flags_with_usage(argv)
 
 
 def use_compilation_cache() -> None:

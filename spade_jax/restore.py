@@ -49,6 +49,7 @@ def load_model(
     *,
     step: int | None = None,
     renew: Renewal | None = None,
+    portable: bool = False,
 ) -> Model:
     """Reads a model, by default of a work dir's newest checkpoint.
 
@@ -59,6 +60,8 @@ def load_model(
       step: of which checkpoint, where the path does not say it.
       renew: gives averaged weights batch statistics of their own; None leaves them
         those of the weights that were trained.
+      portable: leave variables as every platform takes them, not transformed for this
+        machine's.
 
     Raises:
       CheckpointError: there is no checkpoint, none that is whole, or an official one
@@ -67,7 +70,7 @@ def load_model(
     """
     workdir, found = find(path)
     if _is_official(workdir):
-        return _official_model(workdir)
+        return _official_model(workdir, portable=portable)
     config, state = read_state(workdir, step=found if step is None else step)
     variables = state.generator_variables
     if renew is not None and state.ema is not None:
@@ -78,6 +81,7 @@ def load_model(
         variables,
         state.encoder_variables,
         step=int(state.step),
+        portable=portable,
     )
 
 
@@ -148,7 +152,7 @@ def _is_official(workdir: str | os.PathLike[str]) -> bool:
     return options.is_file() and not checkpoint.has_checkpoint(workdir)
 
 
-def _official_model(directory: str | os.PathLike[str]) -> Model:
+def _official_model(directory: str | os.PathLike[str], *, portable: bool) -> Model:
     try:
         config, found = nvlabs.read_checkpoint(
             directory, default_config=nvlabs_options.read_default_config()
@@ -160,7 +164,14 @@ def _official_model(directory: str | os.PathLike[str]) -> Model:
     generator, encoder = jax.tree.map(
         jnp.asarray, (found["generator"], found["encoder"])
     )
-    return _model(config, build.networks(config), generator, encoder, step=0)
+    return _model(
+        config,
+        build.networks(config),
+        generator,
+        encoder,
+        step=0,
+        portable=portable,
+    )
 
 
 def untrained_model(config: ml_collections.ConfigDict) -> Model:
@@ -184,11 +195,13 @@ def _model(
     encoder_variables: dict[str, Any] | None,
     *,
     step: int,
+    portable: bool = False,
 ) -> Model:
+    is_for_cpu = jax.default_backend() == "cpu" and not portable
     generator, generator_variables = frozen(
         networks.generator,
         generator_variables,
-        inputs=_generator_inputs(config) if jax.default_backend() == "cpu" else (),
+        inputs=_generator_inputs(config) if is_for_cpu else (),
     )
     encoder = None
     if networks.encoder is not None:

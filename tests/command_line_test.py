@@ -9,7 +9,7 @@ from spade_jax import command_line
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
-    message = rf"^--config={tmp_path}/none\.py: there is no such file\.$"
+    message = rf"^--config={tmp_path}/none\.py: there is no such file\. .* coco, "
     with pytest.raises(SystemExit, match=message):
         command_line.parse_flags(["program", f"--config={tmp_path}/none.py"])
 
@@ -24,7 +24,7 @@ def test_a_recipe_that_is_not_there(tmp_path):
     ],
 )
 def test_a_field_that_the_recipe_has_not(repository, field, hint, monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "configs", sys.modules.get("configs"))
     recipe = f"--config={repository}/configs/scenes.py"
     message = (
         rf"^--config\.{field}: there is no config field '{field}'\.{hint}"

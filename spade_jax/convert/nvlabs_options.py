@@ -12,15 +12,14 @@ from typing import Any
 
 import ml_collections
 
-import spade_jax
-from spade_jax import build, nets
+from spade_jax import build, nets, recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
 
 Option = bool | int | float | str | None
 Options = dict[str, Option]
 
-DEFAULT_CONFIG = pathlib.Path(spade_jax.__file__).parents[1] / "configs" / "default.py"
+DEFAULT_CONFIG = recipes.directory() / "default.py"
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
@@ -190,8 +189,8 @@ def read_default_config(
     """
     if not pathlib.Path(file).is_file():
         raise OptionsError(
-            f"--default_config={file} does not exist; it is configs/default.py of the"
-            " repository, for `python -m spade_jax.convert nvlabs`."
+            f"--default_config={file} does not exist; without the flag it is"
+            " configs/default.py, which comes with the project."
         )
     return runpy.run_path(os.fspath(file))["get_config"]()
 

@@ -1,0 +1,46 @@
+"""Where the recipes are: `configs/` in the repository, part of an installed package."""
+
+import os
+import pathlib
+import sys
+import types
+
+_PACKAGE = pathlib.Path(__file__).parent
+
+
+def directory() -> pathlib.Path:
+    """The directory of the recipes that come with the project."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def find(file: str | os.PathLike[str]) -> pathlib.Path:
+    """The recipe of a name.
+
+    Args:
+      file: a path; `configs/NAME.py` that is not in the working directory is the
+        recipe that comes with the project.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    path = pathlib.Path(file).expanduser()
+    if path.is_file():
+        return path
+    ours = directory() / path.name
+    if path.parent == pathlib.Path("configs") and ours.is_file():
+        return ours
+    names = ", ".join(sorted(p.stem for p in directory().glob("*.py")))
+    raise ValueError(
+        f"--config={file}: there is no such file. Recipes that come with the project"
+        f" are configs/NAME.py, from any directory: {names}."
+    )
+
+
+def make_importable(path: pathlib.Path) -> None:
+    """Lets a recipe import those beside it, and the project's, as `configs.NAME`."""
+    # Not by way of sys.path, where the modules of an installed package, being the
+    # recipes' neighbours, would hide others of their names.
+    module = types.ModuleType("configs")
+    module.__path__ = [str(path.absolute().parent), str(directory())]
+    sys.modules["configs"] = module
