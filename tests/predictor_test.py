@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import spade_jax
-from spade_jax import build, pictures, predictor, restore
+from spade_jax import build, checkpoint, pictures, predictor, restore
 from spade_jax.checkpoint import CheckpointError
 from spade_jax.data import DataError, landscape
 from spade_jax.layout import Layout
@@ -286,11 +286,13 @@ def test_the_model_that_ships(repository):
     directory = repository / "spade_jax" / "models" / "scenes"
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 8_000_000
-    # Reading it compares the checksums.
-    config, state = restore.read_state(directory)
+    # Opening it compares the checksums.
+    with checkpoint.open_existing(directory) as saved:
+        config, step = saved.config(), saved.latest_step
+        assert saved.is_published()
     assert (config.data.crop_size, config.generator.latent) == (128, "vae")
     assert config.data.classes == tuple(landscape.CLASSES)
-    assert int(state.step) == config.num_steps
+    assert step == config.num_steps
 
 
 def test_photographs_are_read_as_in_training(vae, photos):
