@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench notebooks clean
 
 demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	$(BIN)/python -m spade_jax.main --config=configs/scenes.py
@@ -31,6 +31,9 @@ $(VENV)/.installed: requirements.txt
 $(VENV)/.dev-installed: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
+
+notebooks: $(VENV)/.dev-installed  ## run from top to bottom, with what they show kept
+	$(BIN)/python notebooks/run.py
 
 clean:  ## what the above made, but not runs/
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

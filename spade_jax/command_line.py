@@ -4,7 +4,6 @@ import difflib
 import logging
 import os
 import pathlib
-import runpy
 import sys
 from collections.abc import Sequence
 
@@ -21,13 +20,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     argv = list(argv)
     for i, argument in enumerate(argv[1:], 1):
         if argument.startswith("--config="):
+            file = argument.partition("=")[2]
             try:
-                path = recipes.find(argument.partition("=")[2])
+                # It is read once more where the flag is parsed.
+                _check_overrides(argv, recipes.read(file))
             except ValueError as error:
                 sys.exit(str(error))
-            recipes.make_importable(path)
-            _check_overrides(argv, runpy.run_path(str(path))["get_config"]())
-            argv[i] = f"--config={path}"
+            argv[i] = f"--config={recipes.find(file)}"
     return app.parse_flags_with_usage(argv)
 
 

@@ -2,8 +2,11 @@
 
 import os
 import pathlib
+import runpy
 import sys
 import types
+
+import ml_collections
 
 _PACKAGE = pathlib.Path(__file__).parent
 
@@ -37,10 +40,19 @@ def find(file: str | os.PathLike[str]) -> pathlib.Path:
     )
 
 
-def make_importable(path: pathlib.Path) -> None:
-    """Lets a recipe import those beside it, and the project's, as `configs.NAME`."""
+def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
+    """The config of a recipe, which imports those beside it and ours as `configs.NAME`.
+
+    Args:
+      file: see `find`.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    path = find(file)
     # Not by way of sys.path, where the modules of an installed package, being the
     # recipes' neighbours, would hide others of their names.
     module = types.ModuleType("configs")
     module.__path__ = [str(path.absolute().parent), str(directory())]
     sys.modules["configs"] = module
+    return runpy.run_path(str(path))["get_config"]()

@@ -70,6 +70,7 @@ READ_CONFIGS = {
     "spade_jax.check_data",
     "spade_jax.command_line",
     "spade_jax.plan",
+    "spade_jax.recipes",
 }
 # The pipeline sees to it that Grain, which reads absl's flags to start its workers,
 # finds them parsed. It reads none itself.

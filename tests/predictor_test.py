@@ -291,7 +291,7 @@ def test_the_model_that_ships(repository):
         config, step = saved.config(), saved.latest_step
         assert saved.is_published()
     assert (config.data.crop_size, config.generator.latent) == (128, "vae")
-    assert config.data.classes == tuple(landscape.CLASSES)
+    assert tuple(config.data.classes) == tuple(landscape.CLASSES)
     assert step == config.num_steps
 
 

@@ -1,6 +1,5 @@
 """Recipes are found from any directory, in the repository and once installed."""
 
-import runpy
 import sys
 
 import pytest
@@ -16,17 +15,12 @@ def own_modules(monkeypatch):
     monkeypatch.setitem(sys.modules, "configs", None)
 
 
-def run(path):
-    recipes.make_importable(path)
-    return runpy.run_path(str(path))["get_config"]()
-
-
 def test_those_of_the_project_are_found_from_anywhere(
     repository, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     assert recipes.find("configs/scenes.py") == repository / "configs" / "scenes.py"
-    assert run(recipes.find("configs/scenes128.py")).data.crop_size == 128
+    assert recipes.read("configs/scenes128.py").data.crop_size == 128
 
 
 def test_those_of_the_working_directory_come_first(tmp_path, monkeypatch):
@@ -43,7 +37,7 @@ def test_those_of_the_working_directory_come_first(tmp_path, monkeypatch):
     (tmp_path / "configs" / "other.py").write_text("SIZE = 77\n")
     monkeypatch.chdir(tmp_path)
     assert recipes.find("configs/scenes.py").samefile(mine)
-    assert run(recipes.find("configs/scenes.py")).batch_size == 77
+    assert recipes.read("configs/scenes.py").batch_size == 77
 
 
 def test_those_of_an_installed_package(repository, tmp_path, monkeypatch):
@@ -56,7 +50,7 @@ def test_those_of_an_installed_package(repository, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert recipes.directory() == installed / "configs"
     before = list(sys.path)
-    assert run(recipes.find("configs/scenes.py")).data.source == "scenes"
+    assert recipes.read("configs/scenes.py").data.source == "scenes"
     assert sys.path == before
 
 

@@ -6,7 +6,6 @@ The official program writes them to `opt.txt` beside its weights.
 import os
 import pathlib
 import re
-import runpy
 from collections.abc import Iterator
 from typing import Any
 
@@ -192,7 +191,7 @@ def read_default_config(
             f"--default_config={file} does not exist; without the flag it is"
             " configs/default.py, which comes with the project."
         )
-    return runpy.run_path(os.fspath(file))["get_config"]()
+    return recipes.read(file)
 
 
 def config_from_options(
