@@ -1,6 +1,7 @@
 """A trained model as a file that runs with JAX alone.
 
     python -m spade_jax.export PATH --out=FILE
+    python -m spade_jax.export PATH --out=DIR --format=saved_model
 
 FILE holds the generator with its weights, for batches of any size, on CPUs, CUDA GPUs
 and TPUs, as `jax.export` writes it (StableHLO). The encoder of a VAE model goes beside
@@ -16,7 +17,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -31,6 +32,7 @@ from spade_jax.layout import Layout
 from spade_jax.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+FORMATS = ("jax", "saved_model")
 
 _EDGE_RULE = (
     "true where the instance map differs from the pixel above, below, left or right;"
@@ -55,27 +57,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="for example scenes.jax; the card takes its name with .json",
     )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="files of jax.export, or a directory for TensorFlow (%(default)s)",
+    )
     options = parser.parse_args(arguments)
     try:
-        written = export(options.path, options.out)
+        written = export(options.path, options.out, format=options.format)
     except (ValueError, ImportError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     for path in written:
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        files = [path] if path.is_file() else path.rglob("*")
+        print(f"{path}: {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
 
 
 def export(
-    path: str | os.PathLike[str], out: str | os.PathLike[str]
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    format: str = "jax",
 ) -> list[pathlib.Path]:
     """Writes a model's programs, and the card that describes them.
 
     Args:
       path: of the model; see `spade_jax.predictor.load`.
       out: file for the generator. The encoder's has `.encoder` before the suffix, and
-        the card has the suffix `.json`.
+        the card has the suffix `.json`. For a SavedModel the directory of both.
+      format: one of `FORMATS`.
 
     Returns:
-      The files, the card last.
+      What was written, the card last.
 
     Raises:
       CheckpointError: there is no model.
@@ -83,35 +96,83 @@ def export(
       ImportError: flatbuffers, which `jax.export` writes with, is not installed.
     """
     out = pathlib.Path(out)
-    _check_out(out)
+    _check_out(out, format)
     model = restore.load_model(path, portable=True)
-    files = {"generator": out}
     programs = {"generator": _generator_program(model)}
     if model.encoder is not None:
-        files["encoder"] = out.with_name(f"{out.stem}.encoder{out.suffix}")
         programs["encoder"] = _encoder_program(model)
+    card = _card(model)
+    if format == "saved_model":
+        _write_saved_model(out, programs, card["programs"])
+        card["format"] = "saved_model"
+        written = [out]
+    else:
+        written = _write_programs(out, programs, card["programs"])
+    # Last, so that a card never tells of programs that are not there.
+    with replacing(out.with_suffix(".json")) as unfinished:
+        text = json.dumps(card, indent=1, ensure_ascii=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+    return [*written, out.with_suffix(".json")]
+
+
+def _write_programs(
+    out: pathlib.Path,
+    programs: Mapping[str, jax_export.Exported],
+    described: dict[str, Any],
+) -> list[pathlib.Path]:
+    """Writes a file each, and notes it in the programs' parts of the card."""
     # All before any is written.
     contents = {name: program.serialize() for name, program in programs.items()}
-    card = _card(model)
+    written = []
     for name, content in contents.items():
-        with replacing(files[name]) as unfinished:
+        file = out
+        if name != "generator":
+            file = out.with_name(f"{out.stem}.{name}{out.suffix}")
+        with replacing(file) as unfinished:
             unfinished.write_bytes(content)
-        card["programs"][name] |= {
-            "file": files[name].name,
+        described[name] |= {
+            "file": file.name,
             "calling_convention": programs[name].calling_convention_version,
             "sha256": hashlib.sha256(content).hexdigest(),
         }
-    # Last, so that a card never tells of programs that are not there.
-    files["card"] = out.with_suffix(".json")
-    with replacing(files["card"]) as unfinished:
-        text = json.dumps(card, indent=1, ensure_ascii=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-    return list(files.values())
+        written.append(file)
+    return written
 
 
-def _check_out(out: pathlib.Path) -> None:
+def _write_saved_model(
+    out: pathlib.Path,
+    programs: Mapping[str, jax_export.Exported],
+    described: Mapping[str, Any],
+) -> None:
+    """Writes a TensorFlow module with a function each, of the inputs on the card."""
+    # Imported here because TensorFlow takes seconds to import.
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+
+    module = tf.Module()
+    for name, program in programs.items():
+        inputs = described[name]["inputs"]
+        call = jax2tf.convert(
+            program.call,
+            polymorphic_shapes=[f"({', '.join(map(str, x['shape']))})" for x in inputs],
+            native_serialization_platforms=PLATFORMS,
+            with_gradient=False,
+        )
+        signature = [
+            tf.TensorSpec([None, *x["shape"][1:]], x["dtype"], x["name"])
+            for x in inputs
+        ]
+        setattr(
+            module, name, tf.function(call, autograph=False, input_signature=signature)
+        )
+    tf.saved_model.save(module, os.fspath(out))
+
+
+def _check_out(out: pathlib.Path, format: str) -> None:
     if not out.parent.is_dir():
         raise ValueError(f"--out={out}: its directory does not exist. Create it first.")
+    if format == "saved_model" and out.exists():
+        raise ValueError(f"--out={out} exists already. Give another directory.")
     if out.is_dir():
         raise ValueError(f"--out={out} is a directory. Give a file, as model.jax.")
     if out.suffix == ".json":

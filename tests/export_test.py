@@ -73,15 +73,34 @@ SCRIPT = """
 """
 
 
-def test_it_runs_without_this_project_and_gives_what_the_model_does(exported):
-    out, model = exported
+def computed(model, label, edge, z, photo):
+    """What the model's networks make, by name."""
+
+    @jax.jit
+    def compute(label, edge, z, photo):
+        generate, encode = model.networks.generator, model.networks.encoder
+        layout = Layout(label, edge)
+        image = generate.apply(model.generator, layout, z, train=False)
+        return image, *encode.apply(model.encoder, photo, train=False)
+
+    made = compute(label, edge, z, photo)
+    return dict(zip(("image", "mean", "logvar"), made, strict=True))
+
+
+@pytest.fixture(scope="module")
+def given():
+    """What goes into the networks of a batch of 3."""
     random = np.random.default_rng(0)
-    given = {
+    return {
         "label": random.integers(0, 4, (3, 32, 32), dtype=np.int32),
         "edge": random.random((3, 32, 32)) < 0.2,
         "z": random.standard_normal((3, 4)).astype(np.float32),
         "photo": random.uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32),
     }
+
+
+def test_it_runs_without_this_project_and_gives_what_the_model_does(exported, given):
+    out, model = exported
     np.savez(out / "given.npz", **given)
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)],
@@ -92,20 +111,30 @@ def test_it_runs_without_this_project_and_gives_what_the_model_does(exported):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-
-    @jax.jit
-    def compute(label, edge, z, photo):
-        generate, encode = model.networks.generator, model.networks.encoder
-        layout = Layout(label, edge)
-        image = generate.apply(model.generator, layout, z, train=False)
-        return image, *encode.apply(model.encoder, photo, train=False)
-
-    wanted = dict(zip(("image", "mean", "logvar"), compute(**given), strict=True))
+    wanted = computed(model, **given)
     with np.load(out / "made.npz") as made:
         for name, array in wanted.items():
             assert np.ptp(array) > 0.1
             for b in (1, 3):
                 np.testing.assert_allclose(made[f"{name}{b}"], array[:b], atol=1e-5)
+
+
+def test_a_saved_model_gives_what_the_model_does(exported, given):
+    tensorflow = pytest.importorskip("tensorflow")
+    out, model = exported
+    arguments = [str(out.parent / "run"), f"--out={out / 'tf'}", "--format=saved_model"]
+    export.main(arguments)
+    card = json.loads((out / "tf.json").read_text())
+    assert card["format"] == "saved_model"
+    saved = tensorflow.saved_model.load(str(out / "tf"))
+    wanted = computed(model, **given)
+    for b in (1, 3):
+        label, edge, z, photo = (array[:b] for array in given.values())
+        made = [saved.generator(label, edge, z), *saved.encoder(photo)]
+        for ours, theirs in zip(wanted.values(), made, strict=True):
+            np.testing.assert_allclose(theirs.numpy(), ours[:b], atol=1e-5)
+    with pytest.raises(SystemExit, match=r"tf exists already"):
+        export.main(arguments)
 
 
 def test_the_programs_are_those_of_the_card(exported, card):

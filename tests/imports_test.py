@@ -169,9 +169,10 @@ def test_only_the_outer_layers_read_configs(imports):
     assert importers(imports, "configs") == set()
 
 
-def test_tensorflow_is_for_reports_and_datasets_only(imports):
+def test_tensorflow_is_for_reports_datasets_and_its_own_format_only(imports):
     of_data = {m for m in imports if within(m, "spade_jax.data")}
-    assert importers(imports, "tensorflow") <= {"spade_jax.report"} | of_data
+    others = {"spade_jax.report", "spade_jax.export"}
+    assert importers(imports, "tensorflow") <= others | of_data
     assert importers(imports, "clu") == {"spade_jax.report"}
     assert importers(imports, "tensorflow_datasets") <= of_data
     assert importers(imports, "torch") <= {
