@@ -8,6 +8,7 @@
 Letters: B number of pictures, H height, W width, C classes, N latent size.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from spade_jax.data.example import class_ids, decode_map
 from spade_jax.layout import Layout
 from spade_jax.neighbourhoods import plan
 from spade_jax.restore import Model, load_model
+
+_log = logging.getLogger(__name__)
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 """A path, what Pillow has opened, or an array."""
@@ -77,6 +80,8 @@ class Predictor:
         self._generator = generator
         self._is_factored = build.is_factored(config, platform=jax.default_backend())
         self._colors: data.ColorTable | None = None
+        # Sizes of which it was said that they are padded.
+        self._told: set[tuple[int, ...]] = set()
 
         @jax.jit
         def modulate(variables, layout):
@@ -147,7 +152,7 @@ class Predictor:
 
         A model that starts from a style makes pictures of its own size only. Others
         take any: label maps that are no multiple of what the networks need are padded,
-        and the pictures cut.
+        and the pictures cut; a warning says so, once a size.
 
         Args:
           label_map: integer class ids `[H, W]` or `[B, H, W]`, or colours of
@@ -373,7 +378,17 @@ class Predictor:
                 )
             return plane
         multiple = self._generator.multiple
-        return np.pad(plane, [(0, -side % multiple) for side in plane.shape], "edge")
+        padded = np.pad(plane, [(0, -side % multiple) for side in plane.shape], "edge")
+        if padded.shape != plane.shape and plane.shape not in self._told:
+            self._told.add(plane.shape)
+            _log.warning(
+                "Maps of %s pixels (width x height) are padded to %s, multiples of %d,"
+                " and the pictures cut.",
+                _shown(plane.shape),
+                _shown(padded.shape),
+                multiple,
+            )
+        return padded
 
     def _planned(self, layout: Layout) -> Layout:
         if not self._is_factored:

@@ -127,10 +127,15 @@ def test_a_size_is_compiled_once(workdirs, labels):
     assert model._generate._cache_size() == 1
 
 
-def test_other_sizes_are_padded_and_cut(plain, labels):
+def test_other_sizes_are_padded_and_cut(plain, labels, caplog):
     # Two blocks make pictures of even sizes.
     odd = labels[0, :29, :23]
     made = plain(odd)
+    plain(odd)
+    assert caplog.messages == [
+        "Maps of 23x29 pixels (width x height) are padded to 24x30, multiples of 2, and"
+        " the pictures cut."
+    ]
     assert made.shape == (1, 29, 23, 3)
     padded = np.pad(odd, [(0, 1), (0, 1)], "edge")
     np.testing.assert_array_equal(made, plain(padded)[:, :29, :23])
