@@ -14,7 +14,9 @@ PICTURES = {"inference": 6, "train_your_own": 1, "from_nvlabs": 1}
 # What makes a run short, and how it is shorter still.
 LONG = "config.num_steps = 300"
 SHORT = """config.num_steps = 2
+config.num_samples = 1
 config.discriminator.num_scales = 1
+config.discriminator.num_layers = 2
 config.factored = False
 """
 # As `two_blocks` of conftest.py: a tenth of the compilation.

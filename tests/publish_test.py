@@ -25,18 +25,25 @@ STYLE = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick(two_blocks):
     with two_blocks():
         yield
 
 
-def test_the_same_weights_in_less(tmp_path, save_model, assert_same_tree, capsys):
-    save_model(tmp_path / "run", **STYLE)
-    _, whole = restore.read_state(tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, save_model):
+    """The work dir of a model with styles."""
+    workdir = tmp_path_factory.mktemp("run")
+    save_model(workdir, **STYLE)
+    return workdir
+
+
+def test_the_same_weights_in_less(tmp_path, run, assert_same_tree, capsys):
+    _, whole = restore.read_state(run)
     for dtype in ("float32", "float16"):
         out = tmp_path / dtype
-        publish.main([str(tmp_path / "run"), f"--out={out}", f"--dtype={dtype}"])
+        publish.main([str(run), f"--out={out}", f"--dtype={dtype}"])
         assert "step 7" in capsys.readouterr().out
         _, published = restore.read_state(out)
         assert int(published.step) == 7
@@ -53,10 +60,10 @@ def test_the_same_weights_in_less(tmp_path, save_model, assert_same_tree, capsys
         with checkpoint.open_existing(out) as saved:
             assert saved.is_published()
             assert saved.config().data.root == ""
-    with checkpoint.open_existing(tmp_path / "run") as saved:
+    with checkpoint.open_existing(run) as saved:
         assert not saved.is_published()
     assert size(tmp_path / "float16") < size(tmp_path / "float32")
-    assert size(tmp_path / "float32") < size(tmp_path / "run")
+    assert size(tmp_path / "float32") < size(run)
 
 
 def size(directory):
@@ -85,12 +92,11 @@ def test_averaged_weights_have_their_own_statistics(tmp_path, save_model, monkey
         assert (leaf == 1).all()
 
 
-def test_what_cannot_be_done(tmp_path, save_model):
-    save_model(tmp_path / "run", **STYLE)
-    config, state = restore.read_state(tmp_path / "run")
-    publish.publish(tmp_path / "run" / "checkpoints" / "7", tmp_path / "out")
+def test_what_cannot_be_done(tmp_path, run):
+    config, state = restore.read_state(run)
+    publish.publish(run / "checkpoints" / "7", tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"out already holds a checkpoint"):
-        publish.publish(tmp_path / "run", tmp_path / "out")
+        publish.publish(run, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"out is a published model.*--workdir"):
         train(config, tmp_path / "out")
     large = jax.tree.map(lambda x: x + 1e5, state.generator.params)
