@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	@echo "Loss curves: $(BIN)/tensorboard --logdir=runs/scenes"
 
 test: $(VENV)/.dev-installed  ## the whole suite, on two cores
-	$(BIN)/python -m pytest -n 2 --dist=loadfile
+	$(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

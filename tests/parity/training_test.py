@@ -16,7 +16,6 @@ from spade_jax.neighbourhoods import plan_batch
 from spade_jax.nets.encoder import sample_latent
 from spade_jax.state import NetState, TrainState
 
-RUNS = ("hinge_feat", "ls_nottur", "vae_vgg")
 LETTERS = {"G": "generator", "D": "discriminator", "E": "encoder"}
 TERMS = {
     "GAN": "gan",
@@ -286,7 +285,8 @@ def test_float64(name, factored, iterations, golden, run, compare):
                     )
 
 
-@pytest.mark.parametrize("name", RUNS)
+# All networks and terms; the others have fewer, and are compared in float64.
+@pytest.mark.parametrize("name", ["vae_vgg"])
 def test_float32(name, golden, run, compare):
     mine = run(name, "float32")
     file = mine.file
@@ -296,8 +296,6 @@ def test_float32(name, golden, run, compare):
         compare(kind, file.name, theirs, terms[TERMS[theirs]], value)
     theirs, stride = image_of(file, 0)
     compare("output", file.name, "image", image[..., ::stride, ::stride], theirs)
-    if name == "ls_nottur":  # no gradients were recorded
-        return
     grads = golden(f"train_{name}_grads")
     for letter in mine.letters:
         kind = "gradient D" if letter == "D" else "gradient"
