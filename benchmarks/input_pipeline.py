@@ -53,7 +53,7 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from spade_jax import data
-from spade_jax.data import landscape
+from spade_jax.data import scenes
 
 _ROOT = flags.DEFINE_string("root", None, "Pictures to read; None draws landscapes.")
 _WORKERS = flags.DEFINE_list("workers", ["0", "1", "2", "4"], "Numbers of workers.")
@@ -77,7 +77,7 @@ def draw_scenes(target: pathlib.Path) -> None:
     for folder in folders.values():
         folder.mkdir(parents=True)
     for seed in range(_SCENES):
-        scene = landscape.draw(seed, height=_HEIGHT, width=_WIDTH)
+        scene = scenes.draw(seed, height=_HEIGHT, width=_WIDTH)
         image = Image.fromarray(scene.image)
         # COCO's photographs are of about this quality.
         image.save(folders["img"] / f"{seed:02d}.jpg", quality=95)

@@ -165,7 +165,10 @@ def read_state(
     import jax
 
     from configs import folder
-    from spade_jax import build, checkpoint, mesh, restore
+    from spade_jax import build
+    from spade_jax.devices import mesh
+    from spade_jax.models import restore
+    from spade_jax.workdir import checkpoint
 
     config = folder.get_config()
     config.update_from_flattened_dict(CONFIG | {"data.root": str(pictures)})

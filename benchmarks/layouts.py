@@ -44,11 +44,11 @@ def read(root: str, *, size: int, num_classes: int, limit: int) -> dict[str, Lay
 
 def draw(*, size: int, num_classes: int, limit: int) -> dict[str, Layout]:
     """Draws landscapes and gives their 13 classes random ids out of `num_classes`."""
-    from spade_jax.data import landscape
+    from spade_jax.data import scenes
 
     found = {}
     for seed in range(limit):
-        scene = landscape.draw(seed, height=size, width=size)
+        scene = scenes.draw(seed, height=size, width=size)
         ids = np.random.default_rng(seed).integers(num_classes, size=256)
         found[f"landscape {seed}"] = _layout(ids[scene.label], scene.instance)
     return found

@@ -21,7 +21,10 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from spade_jax import build, mesh, state, train
+from spade_jax import build
+from spade_jax.devices import mesh
+from spade_jax.learning import state
+from spade_jax.training import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
 _STEPS = flags.DEFINE_integer("steps", 5, "Counted steps of each variant.")

@@ -21,9 +21,9 @@ from benchmarks import pytorch_spade
 from spade_jax import nets
 from spade_jax.convert import abstract_variables, to_official
 from spade_jax.layout import Layout, num_planes
-from spade_jax.neighbourhoods import plan
-from spade_jax.state import NetState, TrainState
-from spade_jax.step import make_train_step
+from spade_jax.layout.neighbourhoods import plan
+from spade_jax.learning.state import NetState, TrainState
+from spade_jax.learning.step import make_train_step
 
 Run = Callable[[], Any]
 """Computes once and waits: pictures `[1, H, W, 3]`, or terms of the objective."""

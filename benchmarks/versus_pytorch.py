@@ -45,8 +45,8 @@ import torch
 
 from benchmarks import layouts as layout_files
 from benchmarks.variants import INFERENCE, TRAINING, Problem, Variant
-from spade_jax import work
 from spade_jax.layout import Layout
+from spade_jax.plan import work
 
 OFFICIAL = "PyTorch, official settings"
 BEST = "PyTorch, best"

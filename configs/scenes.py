@@ -11,7 +11,7 @@ paper, so there is no published score for it.
 from ml_collections import ConfigDict
 
 from configs import default
-from spade_jax.data import landscape
+from spade_jax.data import scenes
 
 
 def get_config() -> ConfigDict:
@@ -22,9 +22,9 @@ def get_config() -> ConfigDict:
     config.data.source = "scenes"
     config.data.scenes.num_train = 1000
     config.data.scenes.num_val = 100
-    config.data.num_classes = len(landscape.CLASSES)
-    config.data.classes = tuple(landscape.CLASSES)
-    config.data.palette = tuple(landscape.PALETTE)
+    config.data.num_classes = len(scenes.CLASSES)
+    config.data.classes = tuple(scenes.CLASSES)
+    config.data.palette = tuple(scenes.PALETTE)
     config.data.instances = True
     config.data.load_size = 72
     config.data.crop_size = 64

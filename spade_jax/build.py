@@ -14,10 +14,10 @@ import ml_collections
 import optax
 
 from spade_jax import data, nets
-from spade_jax import perceptual as perceptual_weights
 from spade_jax.layout import Layout
-from spade_jax.neighbourhoods import plan_batch
-from spade_jax.state import Networks, Optimizers, linear_decay
+from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.learning import perceptual as perceptual_weights
+from spade_jax.learning.state import Networks, Optimizers, linear_decay
 
 # Where computing distinct neighbourhoods only was measured to be quicker: see the
 # performance section of the README.

@@ -26,10 +26,10 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 import spade_jax
-from spade_jax import restore
 from spade_jax.files import replacing
 from spade_jax.layout import Layout
-from spade_jax.predictor import Predictor
+from spade_jax.models import restore
+from spade_jax.models.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMATS = ("jax", "saved_model")
@@ -82,7 +82,7 @@ def export(
     """Writes a model's programs, and the card that describes them.
 
     Args:
-      path: of the model; see `spade_jax.predictor.load`.
+      path: of the model; see `spade_jax.models.predictor.load`.
       out: file for the generator. The encoder's has `.encoder` before the suffix, and
         the card has the suffix `.json`. For a SavedModel the directory of both.
       format: one of `FORMATS`.
@@ -92,7 +92,7 @@ def export(
 
     Raises:
       CheckpointError: there is no model.
-      ValueError: `out` cannot be written to; or see `spade_jax.predictor.load`.
+      ValueError: `out` cannot be written to; or see `spade_jax.models.predictor.load`.
       ImportError: flatbuffers, which `jax.export` writes with, is not installed.
     """
     out = pathlib.Path(out)

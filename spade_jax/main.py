@@ -22,21 +22,21 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax import distributed, tpu_flags
-from spade_jax.check_data import check_data
-from spade_jax.checkpoint import CheckpointError
-from spade_jax.command_line import (
+from spade_jax.commands.check_data import check_data
+from spade_jax.commands.command_line import (
     log_what_matters,
     parse_flags,
     use_compilation_cache,
 )
+from spade_jax.commands.label_photos import label_photos
+from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
+from spade_jax.devices import distributed, tpu_flags
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import Measure, evaluate, follow
-from spade_jax.label_photos import label_photos
-from spade_jax.predict import predict
-from spade_jax.train import DivergedError, train
-from spade_jax.train_segmenter import train_segmenter
+from spade_jax.training.train import DivergedError, train
+from spade_jax.training.train_segmenter import train_segmenter
+from spade_jax.workdir.checkpoint import CheckpointError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/scenes.py.", lock_config=True

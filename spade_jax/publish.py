@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from spade_jax import checkpoint, restore
 from spade_jax.evaluation.evaluate import renewed_statistics
-from spade_jax.state import TrainState
+from spade_jax.learning.state import TrainState
+from spade_jax.models import restore
+from spade_jax.workdir import checkpoint
 
 _DTYPES = ("float16", "float32")
 

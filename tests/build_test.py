@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax import build, nets, perceptual
+from spade_jax import build, nets
 from spade_jax.layout import Layout
+from spade_jax.learning import perceptual
 
 
 def test_unknown_label_is_one_class_more(default_config):

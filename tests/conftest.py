@@ -43,8 +43,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from spade_jax import build, checkpoint, restore
+from spade_jax import build
+from spade_jax.models import restore
 from spade_jax.nets import generator
+from spade_jax.workdir import checkpoint
 
 # What takes longest begins first, so that the last of two workers is not left with it.
 SLOWEST = ("parity/training", "parity/end_to_end", "train_test", "kill", "launch")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from spade_jax import data, export, restore
+from spade_jax import data, export
 from spade_jax.layout import Layout
+from spade_jax.models import restore
 
 STYLE = {
     "data.instances": True,

@@ -13,19 +13,19 @@ import pytest
 # for the module or package and everything in it; the longest name that fits counts.
 ALLOWED = {
     "spade_jax.layout": {"jax"},
-    "spade_jax.losses": {"jax", "flax"},
+    "spade_jax.learning.losses": {"jax", "flax"},
     "spade_jax.nets": {"jax", "flax", "spade_jax.layout"},
-    "spade_jax.state": {"jax", "flax", "optax", "spade_jax.layout"},
-    "spade_jax.step": {
+    "spade_jax.learning.state": {"jax", "flax", "optax", "spade_jax.layout"},
+    "spade_jax.learning.step": {
         "jax",
         "flax",
         "optax",
         "spade_jax.layout",
-        "spade_jax.losses",
+        "spade_jax.learning.losses",
         "spade_jax.nets",
-        "spade_jax.state",
+        "spade_jax.learning.state",
     },
-    "spade_jax.mesh": {"jax"},
+    "spade_jax.devices.mesh": {"jax"},
     "spade_jax.metrics": {
         "jax",
         "flax",
@@ -33,44 +33,44 @@ ALLOWED = {
         "PIL",
         "spade_jax.files",
         "spade_jax.nets",
-        "spade_jax.perceptual",
+        "spade_jax.learning.perceptual",
     },
-    "spade_jax.evaluation.evaluator": {"spade_jax.metrics", "spade_jax.pictures"},
+    "spade_jax.evaluation.evaluator": {"spade_jax.metrics", "spade_jax.files.pictures"},
     "spade_jax.evaluation.result": {"spade_jax.files", "spade_jax.metrics"},
     "spade_jax.evaluation.sampling": {
         "jax",
-        "spade_jax.mesh",
+        "spade_jax.devices.mesh",
         "spade_jax.metrics",
         "spade_jax.nets",
-        "spade_jax.state",
-        "spade_jax.step",
+        "spade_jax.learning.state",
+        "spade_jax.learning.step",
     },
     "spade_jax.files": set(),
-    "spade_jax.pictures": {"PIL", "spade_jax.files"},
-    "spade_jax.report": {"tensorflow", "clu"},
-    "spade_jax.video": {"PIL", "av", "spade_jax.files"},
-    "spade_jax.work": {"spade_jax.nets"},
+    "spade_jax.files.pictures": {"PIL", "spade_jax.files"},
+    "spade_jax.workdir.report": {"tensorflow", "clu"},
+    "spade_jax.files.video": {"PIL", "av", "spade_jax.files"},
+    "spade_jax.plan.work": {"spade_jax.nets"},
     "spade_jax.plan.chips": set(),
     "spade_jax.plan.hlo": set(),
 }
 # Only these know of configs; all others take plain numbers and names.
 READ_CONFIGS = {
     "spade_jax.main",
-    "spade_jax.train",
-    "spade_jax.train_segmenter",
+    "spade_jax.training.train",
+    "spade_jax.training.train_segmenter",
     "spade_jax.evaluation.evaluate",
     "spade_jax.evaluation.examples",
     "spade_jax.evaluation.reference",
     "spade_jax.evaluation.sources",
-    "spade_jax.predict",
-    "spade_jax.restore",
+    "spade_jax.commands.predict",
+    "spade_jax.models.restore",
     "spade_jax.build",
-    "spade_jax.checkpoint",
+    "spade_jax.workdir.checkpoint",
     "spade_jax.convert",
-    "spade_jax.check_data",
-    "spade_jax.command_line",
+    "spade_jax.commands.check_data",
+    "spade_jax.commands.command_line",
     "spade_jax.plan",
-    "spade_jax.recipes",
+    "spade_jax.recipe.library",
 }
 # The pipeline sees to it that Grain, which reads absl's flags to start its workers,
 # finds them parsed. It reads none itself.
@@ -132,7 +132,7 @@ def test_layers_import_downward_only(imports):
         # The package itself holds its version, and `load`, of which nothing is run.
         named = names - {"spade_jax"}
         foreign = {n for n in named if not any(within(n, a) for a in allowed)}
-        # `from spade_jax import losses` is named spade_jax.losses here.
+        # `from spade_jax import losses` is named spade_jax.learning.losses here.
         assert not foreign, f"{module} imports {sorted(foreign)}"
     assert checked == set(ALLOWED)
 
@@ -156,14 +156,14 @@ def test_only_main_reads_flags(imports):
 
 
 def test_nothing_but_main_and_plan_imports_train(imports):
-    found = importers(imports, "spade_jax.train")
+    found = importers(imports, "spade_jax.training.train")
     assert found == {"spade_jax.main", "spade_jax.plan.ahead"}
     assert importers(imports, "spade_jax.main") == set()
 
 
 def test_only_the_outer_layers_read_configs(imports):
     found = importers(imports, "ml_collections")
-    assert "spade_jax.train" in found
+    assert "spade_jax.training.train" in found
     strangers = {m for m in found if not any(within(m, r) for r in READ_CONFIGS)}
     assert not strangers
     assert importers(imports, "configs") == set()
@@ -171,9 +171,9 @@ def test_only_the_outer_layers_read_configs(imports):
 
 def test_tensorflow_is_for_reports_datasets_and_its_own_format_only(imports):
     of_data = {m for m in imports if within(m, "spade_jax.data")}
-    others = {"spade_jax.report", "spade_jax.export"}
+    others = {"spade_jax.workdir.report", "spade_jax.export"}
     assert importers(imports, "tensorflow") <= others | of_data
-    assert importers(imports, "clu") == {"spade_jax.report"}
+    assert importers(imports, "clu") == {"spade_jax.workdir.report"}
     assert importers(imports, "tensorflow_datasets") <= of_data
     assert importers(imports, "torch") <= {
         m for m in imports if within(m, "spade_jax.convert")

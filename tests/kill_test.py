@@ -18,9 +18,9 @@ import jax
 import pytest
 
 from benchmarks import kill
-from spade_jax import mesh
-from spade_jax.checkpoint import CheckpointError
-from spade_jax.train import train
+from spade_jax.devices import mesh
+from spade_jax.training.train import train
+from spade_jax.workdir.checkpoint import CheckpointError
 
 
 @pytest.fixture(scope="module")

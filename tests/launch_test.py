@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.train import train
+from spade_jax.training.train import train
 
 SCRIPTS = ("local.sh", "slurm.sbatch", "tpu_vm.sh")
 

@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spade_jax import distributed, mesh
-from spade_jax.neighbourhoods import plan_batch
+from spade_jax.devices import distributed, mesh
+from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.learning.state import Networks, TrainState
+from spade_jax.learning.step import LossWeights, example_noise, make_train_step
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator
 from spade_jax.nets.conv import LayoutConv, upsample_nearest
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.spade import SPADEResBlock
-from spade_jax.state import Networks, TrainState
-from spade_jax.step import LossWeights, example_noise, make_train_step
 
 CLASSES = 5
 LATENT = 4

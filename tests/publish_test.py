@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import checkpoint, publish, restore
-from spade_jax.checkpoint import CheckpointError, Checkpoints
-from spade_jax.train import train
+from spade_jax import publish
+from spade_jax.models import restore
+from spade_jax.training.train import train
+from spade_jax.workdir import checkpoint
+from spade_jax.workdir.checkpoint import CheckpointError, Checkpoints
 
 STYLE = {
     "data.source": "scenes",

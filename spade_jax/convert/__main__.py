@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from spade_jax import build, checkpoint, mesh, nets, perceptual, restore
+from spade_jax import build, nets
 from spade_jax.convert import (
     mapping,
     metric_networks,
@@ -27,8 +27,12 @@ from spade_jax.convert import (
     nvlabs_options,
     torch_file,
 )
+from spade_jax.devices import mesh
+from spade_jax.learning import perceptual
+from spade_jax.learning.state import NetState, TrainState, create_state
 from spade_jax.metrics import weights
-from spade_jax.state import NetState, TrainState, create_state
+from spade_jax.models import restore
+from spade_jax.workdir import checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 
 import ml_collections
 
-from spade_jax import build, nets, recipes
+from spade_jax import build, nets
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
+from spade_jax.recipe import library
 
 Option = bool | int | float | str | None
 Options = dict[str, Option]
 
-DEFAULT_CONFIG = recipes.directory() / "default.py"
+DEFAULT_CONFIG = library.directory() / "default.py"
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
@@ -191,7 +192,7 @@ def read_default_config(
             f"--default_config={file} does not exist; without the flag it is"
             " configs/default.py, which comes with the project."
         )
-    return recipes.read(file)
+    return library.read(file)
 
 
 def config_from_options(

@@ -17,13 +17,7 @@ from __future__ import annotations
 import os
 
 from spade_jax.data.colors import ColorTable, color_table, read_palette
-from spade_jax.data.example import (
-    DataError,
-    Example,
-    Source,
-    check,
-    decode_image,
-)
+from spade_jax.data.example import DataError, Example, Source, check, decode_image
 from spade_jax.data.folder import FolderSource, LayoutSource
 from spade_jax.data.pipeline import batches
 from spade_jax.data.transforms import (

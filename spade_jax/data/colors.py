@@ -20,12 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.data.example import (
-    DataError,
-    PictureFile,
-    decode_image,
-    decode_map,
-)
+from spade_jax.data.example import DataError, PictureFile, decode_image, decode_map
 
 Color = tuple[int, int, int]
 """(red, green, blue) in 0..255."""

@@ -22,29 +22,20 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from spade_jax import (
-    build,
-    checkpoint,
-    distributed,
-    losses,
-    mesh,
-    perceptual,
-)
+from spade_jax import build
 from spade_jax.convert import nvlabs
+from spade_jax.devices import distributed, mesh
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, reference, result, sampling, sources
 from spade_jax.evaluation.evaluator import Evaluator, Nearness, Scores
+from spade_jax.learning import losses, perceptual
+from spade_jax.learning.state import Networks, TrainState
 from spade_jax.metrics import lpips, networks, own, protocols, segmentation
 from spade_jax.metrics.networks import MetricNetworks
 from spade_jax.metrics.protocols import Protocol
-from spade_jax.report import Report
-from spade_jax.restore import (
-    Model,
-    load_model,
-    newest_step,
-    untrained_model,
-)
-from spade_jax.state import Networks, TrainState
+from spade_jax.models.restore import Model, load_model, newest_step, untrained_model
+from spade_jax.workdir import checkpoint
+from spade_jax.workdir.report import Report
 
 _log = logging.getLogger(__name__)
 

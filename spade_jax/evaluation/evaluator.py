@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax import pictures
-from spade_jax.metrics import frechet, gather, kernel, segmentation, views
+from spade_jax.devices import gather
+from spade_jax.files import pictures
+from spade_jax.metrics import frechet, kernel, segmentation, views
 from spade_jax.metrics.networks import MetricNetworks
 from spade_jax.metrics.protocols import Protocol
 

@@ -14,7 +14,8 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from spade_jax import build, data, distributed, mesh
+from spade_jax import build, data
+from spade_jax.devices import distributed, mesh
 
 Batch = dict[str, Any]
 Finish = Callable[[Batch], Batch]

@@ -16,7 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from spade_jax import build, data, distributed
+from spade_jax import build, data
+from spade_jax.devices import distributed
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, result
 from spade_jax.evaluation.evaluator import Reference

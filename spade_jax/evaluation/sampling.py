@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from spade_jax import mesh
-from spade_jax.metrics.gather import local_rows
+from spade_jax.devices import mesh
+from spade_jax.devices.gather import local_rows
+from spade_jax.learning.state import Networks
+from spade_jax.learning.step import Batch, layout_of
 from spade_jax.nets.norm import MOMENTUM
-from spade_jax.state import Networks
-from spade_jax.step import Batch, layout_of
 
 Variables = dict[str, Any]
 Sampler = Callable[[Variables, Variables | None, Mapping[str, np.ndarray]], np.ndarray]

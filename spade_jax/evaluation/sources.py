@@ -9,7 +9,7 @@ import ml_collections
 
 from spade_jax import build, data
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
-from spade_jax.restore import saved_config
+from spade_jax.models.restore import saved_config
 
 _log = logging.getLogger(__name__)
 

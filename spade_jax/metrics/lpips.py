@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spade_jax import perceptual
-from spade_jax.nets.conv_bn import PRECISION, given
+from spade_jax.learning import perceptual
+from spade_jax.metrics.nets.conv_bn import PRECISION, given
 
 Trunk = Literal["alex", "vgg"]
 

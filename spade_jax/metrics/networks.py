@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spade_jax.metrics import own, protocols, segmenters, weights
+from spade_jax.metrics.nets import inception, upernet
 from spade_jax.metrics.protocols import Protocol, Segmenter
-from spade_jax.nets import inception, upernet
 
 # Pictures at a time on one device: of Inception, and of a segmenter's pixels, whose
 # scores take 600 bytes each at 150 classes.

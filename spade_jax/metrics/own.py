@@ -23,14 +23,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
 from spade_jax import files
+from spade_jax.metrics.nets.segmenter import Seen, Segmenter
 from spade_jax.metrics.weights import UNREADABLE, WeightsError
-from spade_jax.nets.segmenter import Seen, Segmenter
 
 NETWORK = "own"
 FILE = "segmenter.npz"  # in a work dir
 
 _META = "meta"
-_PACKAGED = pathlib.Path(spade_jax.__file__).parent / "segmenters"
+_PACKAGED = pathlib.Path(spade_jax.__file__).parent / "shipped" / "segmenters"
 
 
 class Description(NamedTuple):
@@ -44,7 +44,7 @@ class Description(NamedTuple):
         the last id of a dataset that has it, as in `spade_jax.data`.
       unknown_label: what the dataset's files hold for "unknown", or None.
       size: (height, width) of the pictures that it was trained on.
-      widths: see `spade_jax.nets.segmenter.Segmenter`.
+      widths: see `spade_jax.metrics.nets.segmenter.Segmenter`.
       norm: the same.
       steps: iterations of training.
       scores: on the real validation pictures, by name: the ceiling of what synthesised

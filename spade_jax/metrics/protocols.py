@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from spade_jax.metrics import frechet, segmentation, weights
-from spade_jax.nets import drn, upernet
+from spade_jax.metrics.nets import drn, upernet
 
 
 @dataclasses.dataclass(frozen=True)

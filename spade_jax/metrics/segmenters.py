@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.metrics import views
-from spade_jax.nets import deeplab, drn, upernet
-from spade_jax.nets.resample import resize_bilinear
+from spade_jax.metrics.nets import deeplab, drn, upernet
+from spade_jax.metrics.nets.resample import resize_bilinear
 
 Network = Callable[[jax.Array], jax.Array]
 """From prepared pictures `[B, H, W, 3]` to scores `[B, H', W', C]`."""
@@ -52,7 +52,7 @@ def upernet_classes(
       images: uint8 `[B, H, W, 3]`.
       size: of the true layouts.
       short_sides: at which the network sees each picture.
-      prepare: `spade_jax.nets.upernet.prepare` or, for the weights "baseline",
+      prepare: `spade_jax.metrics.nets.upernet.prepare` or, for the weights "baseline",
         `prepare_baseline`.
 
     Returns:

@@ -10,7 +10,7 @@ Letters: H height, W width, C classes. Sizes are (height, width).
 import numpy as np
 from PIL import Image
 
-from spade_jax.nets import upernet
+from spade_jax.metrics.nets import upernet
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -75,7 +75,7 @@ def upernet_views(image: np.ndarray, short_sides: tuple[int, ...]) -> list[np.nd
       short_sides: in pixels, before they are rounded up to multiples of 32.
 
     Returns:
-      uint8 pictures, to be given to `spade_jax.nets.upernet.prepare`; the mean of the
+      uint8 pictures, to be given to `nets.upernet.prepare`; the mean of the
       networks' probabilities counts.
     """
     height, width = image.shape[:2]
@@ -90,10 +90,10 @@ def drn_views(image: np.ndarray, scales: tuple[float, ...]) -> list[np.ndarray]:
 
     Args:
       image: uint8 `[H, W, 3]`.
-      scales: of its sides, such as `(1, *spade_jax.nets.drn.SCALES)`.
+      scales: of its sides, such as `(1, *spade_jax.metrics.nets.drn.SCALES)`.
 
     Returns:
-      uint8 pictures, to be given to `spade_jax.nets.drn.prepare`; the sum of the
+      uint8 pictures, to be given to `nets.drn.prepare`; the sum of the
       networks' log-probabilities, each resized by `resize_scores`, counts.
     """
     height, width = image.shape[:2]

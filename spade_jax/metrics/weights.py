@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
-from spade_jax import nets
+from spade_jax.metrics import nets
 
 # What reading an `.npz` of ours raises where the file is cut short or empty, or is
 # text, pickled, a single array or another `.npz`.

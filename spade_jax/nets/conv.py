@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from spade_jax.kernels import winograd
 from spade_jax.layout import Layout
-from spade_jax.nets import winograd
 from spade_jax.nets.norm import Norm, NormSpec
 
 xavier = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
@@ -122,7 +122,7 @@ def frozen(
     """Prepares a network that is only used any more.
 
     Spectral norms are divided out. With `inputs`, kernels are transformed for
-    `spade_jax.nets.winograd` where that is quicker for inputs of these shapes, on a
+    `spade_jax.kernels.winograd` where that is quicker for inputs of these shapes, on a
     CPU; other shapes can be used just as well. Such kernels take four times the memory.
 
     Args:

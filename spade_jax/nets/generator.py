@@ -11,12 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.layout import Layout
-from spade_jax.nets.conv import (
-    Conv,
-    LayoutConv,
-    leaky_relu,
-    xavier,
-)
+from spade_jax.nets.conv import Conv, LayoutConv, leaky_relu, xavier
 from spade_jax.nets.modulation import Modulation
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.spade import SPADEResBlock

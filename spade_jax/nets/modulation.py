@@ -2,9 +2,9 @@
 
 Dense is the paper's definition: two convolutions over the planes of the layout.
 Factored is the same function, computed once for every distinct neighbourhood of the
-layout (`spade_jax.neighbourhoods`) and looked up at the pixels: the first convolution
-as a sum of rows of its kernel, the second as a matrix product. `modulate` takes the
-second way where the layout brings a plan.
+layout (`spade_jax.layout.neighbourhoods`) and looked up at the pixels: the first
+convolution as a sum of rows of its kernel, the second as a matrix product. `modulate`
+takes the second way where the layout brings a plan.
 
 The loops below run over as many rows as there are neighbourhoods in *this* layout, so
 that one compiled program serves all layouts of a size. Their gradients are written out,

@@ -15,12 +15,7 @@ import jax.numpy as jnp
 
 from spade_jax.layout import Layout, num_planes
 from spade_jax.nets.conv import Conv, leaky_relu, upsample_nearest, xavier
-from spade_jax.nets.modulation import (
-    Kernel,
-    Modulation,
-    ModulationWeights,
-    modulate,
-)
+from spade_jax.nets.modulation import Kernel, Modulation, ModulationWeights, modulate
 from spade_jax.nets.norm import Moments, Norm, NormSpec
 
 

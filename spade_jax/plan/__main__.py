@@ -19,7 +19,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax import command_line
+from spade_jax.commands import command_line
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
 

@@ -18,11 +18,13 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
-from spade_jax import build, mesh, nets, tpu_flags, train
-from spade_jax.perceptual import Perceptual
+from spade_jax import build, nets
+from spade_jax.devices import mesh, tpu_flags
+from spade_jax.learning.perceptual import Perceptual
+from spade_jax.learning.state import create_state
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
-from spade_jax.state import create_state
+from spade_jax.training import train
 
 # libtpu asks Google Cloud's metadata server what this machine is, complains if nothing
 # answers, and serves one process at a time, unless it is told.

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import ml_collections
 
-from spade_jax import build, work
+from spade_jax import build
 from spade_jax.layout import num_planes
-from spade_jax.plan import ahead
+from spade_jax.plan import ahead, work
 
 # Widths in pixels to the share of pixels whose 5x5 neighbourhoods are distinct, mean
 # over the 21 layouts of COCO-Stuff in coco_stuff_sample/.

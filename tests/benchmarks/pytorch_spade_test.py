@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from benchmarks import pytorch_spade
-from spade_jax import nets, step
+from spade_jax import nets
 from spade_jax.convert import abstract_variables, official_shapes, to_official
 from spade_jax.layout import Layout, num_planes
-from spade_jax.neighbourhoods import plan
-from spade_jax.state import NetState, TrainState
+from spade_jax.layout.neighbourhoods import plan
+from spade_jax.learning import step
+from spade_jax.learning.state import NetState, TrainState
 
 CLASSES, WIDTH, HIDDEN = 5, 2, 4
 SIZE = (32, 32)

@@ -7,10 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import checkpoint, convert, nets, perceptual, restore
+from spade_jax import convert, nets
 from spade_jax.convert import __main__ as main
 from spade_jax.convert import metric_networks, nvlabs, nvlabs_options, torch_file
+from spade_jax.learning import perceptual
+from spade_jax.metrics import nets as metric_nets
 from spade_jax.metrics import weights
+from spade_jax.models import restore
+from spade_jax.workdir import checkpoint
 
 pytest.importorskip("torch")
 
@@ -236,7 +240,7 @@ def test_vgg19_of_another_network(tmp_path):
 def upernet(tmp_path, monkeypatch):
     """A narrow UperNet as the command's, and its state dict in two files."""
     network = weights.NETWORKS["upernet101"]
-    narrow = network._replace(module=lambda: nets.UperNet(3, width=2))
+    narrow = network._replace(module=lambda: metric_nets.UperNet(3, width=2))
     monkeypatch.setitem(weights.NETWORKS, "upernet101", narrow)
     abstract = metric_networks.abstract_variables(narrow.module())
     monkeypatch.setattr(metric_networks, "abstract_variables", lambda _: abstract)

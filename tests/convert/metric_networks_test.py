@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import nets
 from spade_jax.convert import MappingError, metric_networks, torch_file
+from spade_jax.metrics import nets
 
 torch = pytest.importorskip("torch")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build, checkpoint, data, mesh, restore
-from spade_jax.checkpoint import CheckpointError, Checkpoints
+from spade_jax import build, data
 from spade_jax.data import DataError
 from spade_jax.data.classes import coco_stuff
+from spade_jax.devices import mesh
 from spade_jax.evaluation import (
     evaluate,
     evaluator,
@@ -24,9 +24,12 @@ from spade_jax.evaluation import (
 )
 from spade_jax.evaluation.evaluate import Measure
 from spade_jax.layout import Layout
+from spade_jax.learning.state import Networks
 from spade_jax.metrics import frechet, own
 from spade_jax.metrics.weights import WeightsError
-from spade_jax.state import Networks
+from spade_jax.models import restore
+from spade_jax.workdir import checkpoint
+from spade_jax.workdir.checkpoint import CheckpointError, Checkpoints
 
 SIZE, COUNT = 32, 5
 NAMES = ("sky", "sea", "sand")

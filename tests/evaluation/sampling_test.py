@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax import mesh
+from spade_jax.devices import mesh
 from spade_jax.evaluation import sampling
+from spade_jax.learning.state import Networks
+from spade_jax.learning.step import layout_of
 from spade_jax.nets.norm import BatchNorm
-from spade_jax.state import Networks
-from spade_jax.step import layout_of
 
 CLASSES, LATENT = 3, 2
 calls = []

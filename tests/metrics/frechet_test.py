@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import mesh
-from spade_jax.metrics import frechet, gather
+from spade_jax.devices import gather, mesh
+from spade_jax.metrics import frechet
 from spade_jax.metrics.frechet import Moments, Statistics, frechet_distance
 
 # What rounding makes of a distance that is exactly zero.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spade_jax import build, data
-from spade_jax.data import landscape
+from spade_jax.data import scenes
 from spade_jax.metrics import own, segmentation, weights
 from spade_jax.metrics.weights import WeightsError
 
@@ -166,36 +166,40 @@ def test_a_named_file_comes_before_the_work_dirs_and_that_before_the_packages(
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes_config():
     """`configs/scenes.py`."""
     return importlib.import_module("configs.scenes").get_config()
 
 
-def test_the_scenes_segmenter_comes_with_the_project(scenes):
+def test_the_scenes_segmenter_comes_with_the_project(scenes_config):
     path = own.find("scenes")
-    assert path.parent == pathlib.Path(own.__file__).parents[1] / "segmenters"
+    assert (
+        path.parent == pathlib.Path(own.__file__).parents[1] / "shipped" / "segmenters"
+    )
     assert path.stat().st_size < 1e6
     found = own.load(
-        path, num_ids=build.num_class_ids(scenes), names=scenes.data.classes
+        path,
+        num_ids=build.num_class_ids(scenes_config),
+        names=scenes_config.data.classes,
     ).description
-    assert found.dataset == scenes.data.source
-    assert found.names == scenes.data.classes
-    assert found.palette == scenes.data.palette
-    assert found.truth == tuple(range(len(scenes.data.classes)))
-    assert found.size == build.example_layout(scenes).size
+    assert found.dataset == scenes_config.data.source
+    assert found.names == scenes_config.data.classes
+    assert found.palette == scenes_config.data.palette
+    assert found.truth == tuple(range(len(scenes_config.data.classes)))
+    assert found.size == build.example_layout(scenes_config).size
     assert (found.steps, found.widths) == (
-        scenes.segmenter.num_steps,
-        scenes.segmenter.widths,
+        scenes_config.segmenter.num_steps,
+        scenes_config.segmenter.widths,
     )
 
 
-def test_the_scenes_segmenter_finds_layouts_in_their_pictures(scenes):
+def test_the_scenes_segmenter_finds_layouts_in_their_pictures(scenes_config):
     segmenter = own.load(own.find("scenes"))
-    transform = build.preprocess(scenes, training=False)
+    transform = build.preprocess(scenes_config, training=False)
     random = np.random.default_rng(0)
     pictures = []
     for seed in range(2_000_000, 2_000_004):  # in no split
-        scene = landscape.draw(seed)
+        scene = scenes.draw(seed)
         pictures.append(transform(data.Example(*scene, name=str(seed)), random))
     images = np.stack([picture.image for picture in pictures])
     # All ids are scored, each as its own class.

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from spade_jax.metrics import segmenters
-from spade_jax.nets import drn, upernet
+from spade_jax.metrics.nets import drn, upernet
 
 # By these weights a pixel's colour decides on its class.
 COLOURS = np.array([[2.0, -1, 0.5, 0], [-1, 2, 0.5, 0], [-1, -1, 0.5, 1]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spade_jax.metrics import protocols, views
-from spade_jax.nets import drn, upernet
+from spade_jax.metrics.nets import drn, upernet
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from spade_jax import nets
-from spade_jax.metrics import weights
+from spade_jax.metrics import nets, weights
 
 PUBLISHED = weights.Source("pt_inception.pth", "6726825d" + 56 * "0")
 OTHER = weights.Source("mine.pth", 64 * "a")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from spade_jax.kernels import winograd
 from spade_jax.layout import Layout
-from spade_jax.nets import SPADEGenerator, winograd
+from spade_jax.nets import SPADEGenerator
 from spade_jax.nets.conv import (
     Conv,
     ConvNorm,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spade_jax.data import edges
 from spade_jax.data.example import decode_map
 from spade_jax.layout import Layout
-from spade_jax.neighbourhoods import plan
+from spade_jax.layout.neighbourhoods import plan
 from spade_jax.nets import SPADEGenerator, modulation
 from spade_jax.nets.modulation import Kernel, ModulationWeights, modulate
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from spade_jax import mesh
+from spade_jax.devices import mesh
 from spade_jax.nets.norm import (
     BatchNorm,
     Norm,

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build, mesh
+from spade_jax import build
+from spade_jax.commands.predict import predict
 from spade_jax.convert.__main__ import from_nvlabs
 from spade_jax.data import DataError, to_float
+from spade_jax.devices import mesh
 from spade_jax.evaluation.evaluate import Measure, evaluate
 from spade_jax.metrics import own
-from spade_jax.predict import predict
-from spade_jax.restore import saved_config
+from spade_jax.models.restore import saved_config
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spade_jax.convert import to_official
-from spade_jax.neighbourhoods import plan
+from spade_jax.layout.neighbourhoods import plan
 
 SPADE = (
     "syncbatch_normal",

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import losses, nets
+from spade_jax import nets
+from spade_jax.learning import losses
 from spade_jax.nets.encoder import sample_latent
 
 SIDES = {

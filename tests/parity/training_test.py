@@ -10,11 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from spade_jax import build, nets, step
+from spade_jax import build, nets
 from spade_jax.convert import to_official
-from spade_jax.neighbourhoods import plan_batch
+from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.learning import step
+from spade_jax.learning.state import NetState, TrainState
 from spade_jax.nets.encoder import sample_latent
-from spade_jax.state import NetState, TrainState
 
 LETTERS = {"G": "generator", "D": "discriminator", "E": "encoder"}
 TERMS = {

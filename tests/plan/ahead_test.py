@@ -4,7 +4,7 @@ import math
 import jax
 import pytest
 
-from spade_jax import mesh
+from spade_jax.devices import mesh
 from spade_jax.nets import VGG
 from spade_jax.plan import ahead, counted
 from spade_jax.plan.chips import parse_topology

@@ -1,7 +1,6 @@
 import pytest
 
-from spade_jax import work
-from spade_jax.plan import counted
+from spade_jax.plan import counted, work
 
 COCO = {
     "data.num_classes": 182,

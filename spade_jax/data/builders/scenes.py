@@ -1,6 +1,6 @@
 """The embedded dataset: landscapes that this project draws itself. No download.
 
-`spade_jax.data.landscape.draw` makes scene number n, always the same, and the splits
+`spade_jax.data.scenes.draw` makes scene number n, always the same, and the splits
 take their numbers from ranges that do not meet.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import base
-from spade_jax.data.landscape import CLASSES, PALETTE, draw
+from spade_jax.data.scenes import CLASSES, PALETTE, draw
 
 # Scene numbers of `val` begin here, so that the splits share no scene at any size.
 _FIRST_VAL_SEED = 1_000_000

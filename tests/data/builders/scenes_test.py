@@ -13,7 +13,7 @@ pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import batches, open_source
 from spade_jax.data.builders import base, scenes
-from spade_jax.data.landscape import CLASSES, PALETTE, draw
+from spade_jax.data.scenes import CLASSES, PALETTE, draw
 from spade_jax.data.transforms import Preprocess
 
 TINY = {"size": 24, "num_train": 4, "num_val": 2}

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow_datasets")
 
-from spade_jax.train import train
+from spade_jax.training.train import train
 
 TINY = {
     "batch_size": 8,

@@ -1,8 +1,8 @@
 import pytest
 
-from spade_jax import nets
-from spade_jax.nets import deeplab
-from spade_jax.nets.resample import resize_bilinear
+from spade_jax.metrics import nets
+from spade_jax.metrics.nets import deeplab
+from spade_jax.metrics.nets.resample import resize_bilinear
 
 
 @pytest.fixture(scope="module")

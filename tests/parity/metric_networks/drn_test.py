@@ -1,8 +1,8 @@
 import jax
 import pytest
 
-from spade_jax import nets
-from spade_jax.nets import drn
+from spade_jax.metrics import nets
+from spade_jax.metrics.nets import drn
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from spade_jax import nets
-from spade_jax.nets import inception
+from spade_jax.metrics import nets
+from spade_jax.metrics.nets import inception
 
 NAMES = ("mean64", "mean192", "mean768", "pool2048")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.nets import deeplab, drn, inception, upernet
+from spade_jax.metrics.nets import deeplab, drn, inception, upernet
 
 
 @pytest.fixture

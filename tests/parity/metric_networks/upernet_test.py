@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from spade_jax import nets
-from spade_jax.nets import upernet
+from spade_jax.metrics import nets
+from spade_jax.metrics.nets import upernet
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,75 @@
+"""What the programs that take a recipe share: its flags, and the compilation cache."""
+
+import difflib
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+from absl import app
+from absl import logging as absl_logging
+
+from spade_jax.recipe import library
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses flags, after naming clearly what does not exist of a config."""
+    argv = list(argv)
+    for i, argument in enumerate(argv[1:], 1):
+        if argument.startswith("--config="):
+            file = argument.partition("=")[2]
+            try:
+                # It is read once more where the flag is parsed.
+                _check_overrides(argv, library.read(file))
+            except ValueError as error:
+                sys.exit(str(error))
+            argv[i] = f"--config={library.find(file)}"
+    return app.parse_flags_with_usage(argv)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs for the next run, unless JAX was told where already."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+        path = pathlib.Path(cache).expanduser() / "spade_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(path))
+
+
+def log_what_matters() -> None:
+    """Logs this package at level INFO, and the libraries it uses at WARNING."""
+    # Orbax and TFDS tell of every file they touch at level INFO.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("absl").addFilter(_is_news)
+    logging.getLogger("spade_jax").setLevel(logging.INFO)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # When a checkpoint cannot be written every thread of Orbax logs the exception that
+    # it then raises, with a traceback of a hundred lines. And TFDS warns that a builder
+    # has a config, whenever one is made.
+    return not (
+        (record.exc_info and "/orbax/" in record.pathname)
+        or str(record.msg).startswith("Using custom data configuration")
+    )
+
+
+def _check_overrides(argv: Sequence[str], config: ml_collections.ConfigDict) -> None:
+    for argument in argv[1:]:
+        if not argument.startswith("--config."):
+            continue
+        field = argument.partition("=")[0].removeprefix("--config.")
+        node = config
+        for part in field.split("."):
+            if isinstance(node, ml_collections.ConfigDict) and part in node:
+                node = node[part]
+                continue
+            known = list(node) if isinstance(node, ml_collections.ConfigDict) else []
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            sys.exit(
+                f"--config.{field}: there is no config field {field!r}.{hint}"
+                f" configs/default.py has them all; beside it: {', '.join(known)}."
+            )

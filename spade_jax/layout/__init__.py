@@ -1,0 +1,23 @@
+"""Layouts: class ids in, `Layout`s and tables of their neighbourhoods out.
+
+May import: jax.
+"""
+
+from spade_jax.layout.layout import (
+    Layout,
+    Neighbourhoods,
+    nearest,
+    num_planes,
+    scale_name,
+)
+from spade_jax.layout.neighbourhoods import plan, plan_batch
+
+__all__ = [
+    "Layout",
+    "Neighbourhoods",
+    "nearest",
+    "num_planes",
+    "plan",
+    "plan_batch",
+    "scale_name",
+]

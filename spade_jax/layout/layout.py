@@ -1,0 +1,114 @@
+"""The semantic layout: which class every pixel holds, and where objects end.
+
+Class ids travel as integers. A one-hot picture of 184 classes is 184 times the
+bytes of the ids it is made from, so it is built inside the layers that want it
+(`spade_jax.nets`) and nowhere else.
+
+Letters used below: B batch, H height, W width, C classes; of a plan, S shards and
+P pixels of a shard at one scale.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Neighbourhoods(NamedTuple):
+    """Where one pixel of every distinct neighbourhood of a layout is, at one scale.
+
+    SPADE's hidden layer depends, at a pixel, on the KxK ids and edges around it, and
+    gamma and beta on the KxK values of the hidden layer around it: those are the two
+    levels. `spade_jax.layout.neighbourhoods.plan` finds them. Pixels are numbered row
+    by row within their shard; entries beyond the counts mean nothing.
+
+    Attributes:
+      count: int32 `[S, 2]`, distinct neighbourhoods of the two levels.
+      hidden_at: int32 `[S, M]`, a pixel of each one of the first level; M and N are P,
+        or less where that is enough.
+      hidden_index: int32 `[B, h, w]`, for each pixel its number in `hidden_at`.
+      at: int32 `[S, N]`, a pixel of each one of the second level.
+      index: int32 `[B, h, w]`, for each pixel its number in `at`.
+    """
+
+    count: jax.Array
+    hidden_at: jax.Array
+    hidden_index: jax.Array
+    at: jax.Array
+    index: jax.Array
+
+
+class Layout(NamedTuple):
+    """A batch of semantic layouts; a pytree, so it passes through jit and pmap.
+
+    Attributes:
+      label: int32 `[B, H, W]`, class ids in `[0, C)`.
+      edge: bool `[B, H, W]`, true on both sides of a boundary between two
+        instances, or None for data without instance maps.
+      plan: `Neighbourhoods` by `scale_name`, or None. What a layer computes does not
+        depend on it, only how much work that takes.
+    """
+
+    label: jax.Array
+    edge: jax.Array | None = None
+    plan: Mapping[str, Neighbourhoods] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.label.shape[-2], self.label.shape[-1]
+
+    def resize(self, height: int, width: int) -> "Layout":
+        """Nearest-neighbour resize; the source row of row i is floor(i * H / height).
+
+        That is the rule of `torch.nn.functional.interpolate(mode='nearest')`, which
+        the official SPADE normalisation uses to bring the layout to each scale.
+        """
+        if self.size == (height, width):
+            return self
+        edge = None if self.edge is None else nearest(self.edge, height, width)
+        return Layout(nearest(self.label, height, width), edge, self.plan)
+
+    @property
+    def neighbourhoods(self) -> Neighbourhoods | None:
+        """What is planned for the layout at its size, or None."""
+        return (self.plan or {}).get(scale_name(*self.size))
+
+    def planes(self, num_classes: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        """The dense picture of the layout: one-hot ids, then the edge plane.
+
+        Args:
+          num_classes: C. An id outside `[0, C)` gives a pixel of zeros; the data
+            pipeline refuses such ids long before.
+          dtype: of the result.
+
+        Returns:
+          `[B, H, W, C]`, or `[B, H, W, C + 1]` with edges, of zeros and ones.
+        """
+        one_hot = jax.nn.one_hot(self.label, num_classes, dtype=dtype)
+        if self.edge is None:
+            return one_hot
+        return jnp.concatenate([one_hot, self.edge[..., None].astype(dtype)], axis=-1)
+
+
+def num_planes(num_classes: int, *, edges: bool) -> int:
+    """Number of channels `Layout.planes` gives: the classes and one for edges."""
+    return num_classes + int(edges)
+
+
+def scale_name(height: int, width: int) -> str:
+    """The key of a size in `Layout.plan`."""
+    return f"{height}x{width}"
+
+
+def nearest(plane: jax.Array, height: int, width: int) -> jax.Array:
+    """Resizes `[..., H, W]`, of NumPy or JAX; see `Layout.resize`."""
+    in_height, in_width = plane.shape[-2:]
+    if in_height % height == 0 and in_width % width == 0:
+        # A strided slice: much cheaper than a gather, and the same pixels.
+        return plane[..., :: in_height // height, :: in_width // width]
+    rows = np.arange(height) * in_height // height
+    columns = np.arange(width) * in_width // width
+    return plane[..., rows, :][..., columns]

@@ -1,0 +1,11 @@
+"""The networks that score: pictures in, features or class scores out.
+
+May import: jax, flax, `nets`.
+"""
+
+from spade_jax.metrics.nets.deeplab import DeepLabV2
+from spade_jax.metrics.nets.drn import DRN
+from spade_jax.metrics.nets.inception import InceptionV3
+from spade_jax.metrics.nets.upernet import UperNet
+
+__all__ = ["DRN", "DeepLabV2", "InceptionV3", "UperNet"]

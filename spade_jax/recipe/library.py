@@ -1,0 +1,58 @@
+"""Where the recipes are: `configs/` in the repository, part of an installed package."""
+
+import os
+import pathlib
+import runpy
+import sys
+import types
+
+import ml_collections
+
+_PACKAGE = pathlib.Path(__file__).parents[1]
+
+
+def directory() -> pathlib.Path:
+    """The directory of the recipes that come with the project."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def find(file: str | os.PathLike[str]) -> pathlib.Path:
+    """The recipe of a name.
+
+    Args:
+      file: a path; `configs/NAME.py` that is not in the working directory is the
+        recipe that comes with the project.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    path = pathlib.Path(file).expanduser()
+    if path.is_file():
+        return path
+    ours = directory() / path.name
+    if path.parent == pathlib.Path("configs") and ours.is_file():
+        return ours
+    names = ", ".join(sorted(p.stem for p in directory().glob("*.py")))
+    raise ValueError(
+        f"--config={file}: there is no such file. Recipes that come with the project"
+        f" are configs/NAME.py, from any directory: {names}."
+    )
+
+
+def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
+    """The config of a recipe, which imports those beside it and ours as `configs.NAME`.
+
+    Args:
+      file: see `find`.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    path = find(file)
+    # Not by way of sys.path, where the modules of an installed package, being the
+    # recipes' neighbours, would hide others of their names.
+    module = types.ModuleType("configs")
+    module.__path__ = [str(path.absolute().parent), str(directory())]
+    sys.modules["configs"] = module
+    return runpy.run_path(str(path))["get_config"]()

@@ -1,0 +1,4 @@
+"""Work dirs: everything that a run leaves on disk, written and read.
+
+May import: jax, Orbax, clu, `files`.
+"""

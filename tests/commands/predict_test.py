@@ -1,0 +1,297 @@
+"""A folder of layouts becomes a folder of pictures, from a checkpoint's path alone."""
+
+import av
+import jax
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from spade_jax import build
+from spade_jax.commands.predict import predict
+from spade_jax.data import DataError
+from spade_jax.files import pictures
+from spade_jax.layout import Layout
+from spade_jax.models import restore
+from spade_jax.models.predictor import read_photo
+from spade_jax.workdir import checkpoint
+from spade_jax.workdir.checkpoint import CheckpointError
+
+NAMES = ("a", "b", "c")
+SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def quick(two_blocks):
+    with two_blocks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory):
+    """Label and instance maps of the size that the models see, and photographs."""
+    root = tmp_path_factory.mktemp("layouts")
+    random = np.random.default_rng(0)
+    for folder in ("val_img", "val_label", "val_inst"):
+        (root / folder).mkdir()
+    for name in NAMES:
+        label = random.integers(0, 3, (8, 8)).repeat(4, 0).repeat(4, 1)
+        label[0] = 255
+        image = random.integers(0, 256, (SIZE, SIZE, 3))
+        for folder, array in (
+            ("val_label", label),
+            ("val_inst", label // 2),
+            ("val_img", image),
+        ):
+            Image.fromarray(array.astype(np.uint8)).save(root / folder / f"{name}.png")
+    return root
+
+
+def synthesise(model, label, edge=None, *latent):
+    """What the generator makes, called by itself: float `[H, W, 3]`."""
+    apply = jax.jit(model.networks.generator.apply, static_argnames="train")
+    layout = Layout(label, None if edge is None else edge[None])
+    return np.asarray(apply(model.generator, layout, *latent, train=False))[0]
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def ids(layouts, name):
+    label = read(layouts / "val_label" / f"{name}.png").astype(np.int32)
+    return np.where(label == 255, 3, label)[None]
+
+
+@pytest.fixture
+def plain(tmp_path, save_model):
+    """A model that starts from the layout."""
+    save_model(tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def vae(tmp_path, save_model):
+    """A model with an encoder, and instance edges."""
+    save_model(
+        tmp_path / "vae",
+        **{
+            "data.instances": True,
+            "generator.latent": "vae",
+            "generator.latent_size": 4,
+            "encoder.width": 2,
+            "encoder.image_size": 8,
+        },
+    )
+    return tmp_path / "vae"
+
+
+def test_every_layout_becomes_the_generators_picture(plain, layouts, tmp_path):
+    out = tmp_path / "out"
+    paths = predict(plain, labels=layouts / "val_label", out=out)
+    assert paths == [out / f"{name}.png" for name in NAMES]
+    model = restore.load_model(plain)
+    assert model.step == 7
+    for name, path in zip(NAMES, paths, strict=True):
+        image = synthesise(model, ids(layouts, name))
+        difference = read(path) - pictures.to_uint8(image).astype(int)
+        assert np.abs(difference).max() <= 1
+        assert read(path).std() > 5
+
+
+def test_gallery_and_contact_sheet(plain, layouts, tmp_path):
+    out = tmp_path / "out"
+    predict(plain, labels=layouts / "val_label", out=out)
+    page = (out / "index.html").read_text()
+    for name in NAMES:
+        assert f'src="{name}.png"' in page
+        assert f'src="layouts/{name}.png"' in page
+    assert "&lt;sand&gt;" in page
+    palette = pictures.full_palette((), 4)
+    shown = read(out / "layouts" / "a.png")
+    np.testing.assert_array_equal(shown, pictures.paint(ids(layouts, "a")[0], palette))
+    # Three rows of layout and picture, enlarged to 128 pixels.
+    assert read(out / "contact_sheet.png").shape == (3 * 130 + 2, 2 * 130 + 2, 3)
+
+
+def test_layouts_may_be_in_the_classes_colors(plain, layouts, tmp_path, save_model):
+    palette = ((0, 0, 90), (0, 90, 0), (90, 0, 0))
+    fields = {"data.palette": palette, "data.label_colors": "palette"}
+    save_model(tmp_path / "colored", **fields)
+    (tmp_path / "labels").mkdir()
+    for name in NAMES:
+        # Black, the colour of no class, is unknown.
+        shown = pictures.paint(ids(layouts, name)[0], (*palette, (0, 0, 0)))
+        pictures.save_png(tmp_path / "labels" / f"{name}.png", shown)
+    colored = predict(
+        tmp_path / "colored", labels=tmp_path / "labels", out=tmp_path / "1"
+    )
+    of_ids = predict(plain, labels=layouts / "val_label", out=tmp_path / "2")
+    for one, other in zip(colored, of_ids, strict=True):
+        np.testing.assert_array_equal(read(one), read(other))
+
+
+def test_seed_and_sample_make_the_style(vae, layouts, tmp_path):
+    def run(out, **options):
+        paths = predict(
+            vae,
+            labels=layouts / "val_label",
+            instances=layouts / "val_inst",
+            out=tmp_path / out,
+            **options,
+        )
+        return {path.name: read(path) for path in paths}
+
+    once, again = run("1", seed=1), run("2", seed=1)
+    other, several = run("3", seed=2), run("4", seed=1, num_samples=2)
+    assert set(several) == {f"{name}_{k}.png" for name in NAMES for k in (0, 1)}
+    for name in NAMES:
+        np.testing.assert_array_equal(once[f"{name}.png"], again[f"{name}.png"])
+        assert (once[f"{name}.png"] != other[f"{name}.png"]).any()
+        np.testing.assert_array_equal(several[f"{name}_0.png"], once[f"{name}.png"])
+        assert (several[f"{name}_1.png"] != several[f"{name}_0.png"]).any()
+
+
+def test_style_is_the_encoders_mean_of_the_photograph(vae, layouts, tmp_path):
+    photo = layouts / "val_img" / "b.png"
+    common = {
+        "labels": layouts / "val_label",
+        "instances": layouts / "val_inst",
+        "style": photo,
+    }
+    paths = predict(vae, out=tmp_path / "1", seed=1, **common)
+    # The mean leaves nothing to chance.
+    again = predict(vae, out=tmp_path / "2", seed=2, **common)
+    model = restore.load_model(vae)
+    image = read_photo(photo, build.preprocess(model.config, training=False))
+    np.testing.assert_allclose(image[0], read(photo) / 127.5 - 1, atol=1e-6)
+    mean, _ = model.networks.encoder.apply(model.encoder, image, train=False)
+    label = ids(layouts, "a")
+    stored = read(layouts / "val_inst" / "a.png")
+    edge = np.zeros_like(stored, bool)
+    down, right = stored[1:] != stored[:-1], stored[:, 1:] != stored[:, :-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
+    expected = synthesise(model, label, edge, mean)
+    difference = read(paths[0]) - pictures.to_uint8(expected).astype(int)
+    assert np.abs(difference).max() <= 1
+    for one, two in zip(paths, again, strict=True):
+        np.testing.assert_array_equal(read(one), read(two))
+    drawn = predict(vae, out=tmp_path / "3", num_samples=2, **common)
+    assert (read(drawn[0]) != read(drawn[1])).any()
+
+
+def test_a_film_has_one_style_and_counts_its_frames(vae, layouts, tmp_path):
+    for folder in ("val_label", "val_inst"):
+        (tmp_path / folder).mkdir()
+        for number, name in ((2, "a"), (10, "b"), (1, "c")):
+            file = layouts / folder / f"{name}.png"
+            (tmp_path / folder / f"frame{number}.png").write_bytes(file.read_bytes())
+    common = {
+        "labels": tmp_path / "val_label",
+        "instances": tmp_path / "val_inst",
+        "seed": 1,
+    }
+    for ending, most in (("gif", 40), ("mp4", 120)):
+        film = tmp_path / f"film.{ending}"
+        paths = predict(
+            vae, out=tmp_path / "out", film=film, fps=10, style=None, **common
+        )
+        in_order = sorted(paths, key=lambda path: int(path.stem.removeprefix("frame")))
+        assert [path.stem for path in in_order] == ["frame1", "frame2", "frame10"]
+        if ending == "gif":
+            shown = [np.asarray(f.convert("RGB")) for f in frames_of_gif(film)]
+            assert Image.open(film).info["duration"] == 100
+        else:
+            with av.open(film) as container:
+                stream = container.streams.video[0]
+                assert (stream.average_rate, stream.pix_fmt) == (10, "yuv420p")
+                shown = [f.to_ndarray(format="rgb24") for f in container.decode(stream)]
+        assert len(shown) == 3
+        for one, path in zip(shown, in_order, strict=True):
+            # Both formats lose: frames are nearer to theirs than to the others.
+            distances = [np.abs(one - read(p).astype(int)).mean() for p in in_order]
+            assert np.argmin(distances) == in_order.index(path)
+            assert min(distances) < most
+    # All have the style of the first example.
+    alone = predict(vae, out=tmp_path / "alone", film=tmp_path / "x.gif", **common)
+    several = predict(vae, out=tmp_path / "several", **common)
+    assert [p.name for p in alone] == [p.name for p in several]
+    same = [(read(a) == read(b)).all() for a, b in zip(alone, several, strict=True)]
+    assert same == [True, False, False]
+
+
+def frames_of_gif(path):
+    return ImageSequence.Iterator(Image.open(path))
+
+
+def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
+    labels = layouts / "val_label"
+    for workdir, options, message in (
+        (vae, {}, r"trained with instance maps.*--instances=DIR"),
+        (plain, {"instances": layouts / "val_inst"}, r"without instance maps"),
+        (plain, {"style": layouts / "val_img" / "a.png"}, r"--style needs a model"),
+        (plain, {"num_samples": 2}, r"--num_samples=2.*layout alone"),
+        (plain, {"num_samples": 0}, r"--num_samples=0 must be at least 1"),
+        (vae, {"film": "x.avi"}, r"--film=x\.avi: a film ends in \.mp4 or \.gif"),
+        (vae, {"film": "x.gif", "fps": 0}, r"--fps=0 must be positive"),
+        (
+            vae,
+            {"film": "x.gif", "num_samples": 2, "instances": layouts / "val_inst"},
+            r"--num_samples=2 with --film: a film has one style",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict(workdir, labels=labels, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_layouts_that_cannot_be_used(plain, layouts, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    foreign = np.full((SIZE, SIZE), 9, np.uint8)
+    Image.fromarray(foreign).save(tmp_path / "foreign" / "x.png")
+    for folder, message in (
+        ("missing", r"--labels=.*missing: there is no such directory"),
+        ("empty", r"Empty split: .*empty holds no picture"),
+        ("foreign", r"x\.png: label ids 9 .*are not among the 3 classes"),
+    ):
+        with pytest.raises(DataError, match=message):
+            predict(plain, labels=tmp_path / folder, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_instances_are_paired_with_labels(vae, layouts, tmp_path):
+    (tmp_path / "inst").mkdir()
+    with pytest.raises(DataError, match="Empty split"):
+        predict(
+            vae,
+            labels=layouts / "val_label",
+            instances=tmp_path / "inst",
+            out=tmp_path / "out",
+        )
+    (tmp_path / "inst" / "a.png").write_bytes(
+        (layouts / "val_inst" / "a.png").read_bytes()
+    )
+    with pytest.raises(DataError, match=r"2 labels of .* no instance in .*b, c"):
+        predict(
+            vae,
+            labels=layouts / "val_label",
+            instances=tmp_path / "inst",
+            out=tmp_path / "out",
+        )
+
+
+def test_no_checkpoint(tmp_path, layouts):
+    with pytest.raises(CheckpointError, match=r"nowhere holds no checkpoint"):
+        predict(tmp_path / "nowhere", labels=layouts, out=tmp_path / "out")
+
+
+def test_averaged_weights_are_the_ones_used(tmp_path, save_model):
+    save_model(tmp_path, ema_decay=0.9)
+    with checkpoint.open_existing(tmp_path) as checkpoints:
+        assert checkpoints.config().ema_decay == 0.9
+    # `save_model` leaves the averaged weights at zero.
+    params = restore.load_model(tmp_path).generator["params"]
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(params))

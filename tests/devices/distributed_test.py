@@ -1,0 +1,179 @@
+import types
+
+import jax
+import pytest
+
+from spade_jax.devices import distributed
+from spade_jax.devices.distributed import ProcessError, initialize
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What `jax.distributed.initialize` is called with, one dict a call."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **kw: calls.append(kw))
+    usual = jax.config.jax_enable_preemption_service
+    for name in (*distributed._SLURM, "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    yield calls
+    jax.config.update("jax_enable_preemption_service", usual)
+
+
+def test_one_process_joins_nothing(joined):
+    initialize()
+    initialize(coordinator="localhost:8476", num_processes=1, process_id=0)
+    assert joined == []
+
+
+def test_processes_are_named_by_arguments(joined):
+    initialize(coordinator="[::1]:8476", num_processes=3, process_id=2)
+    # SIGTERM is not for JAX to take.
+    assert not jax.config.jax_enable_preemption_service
+    (call,) = joined
+    assert call == {
+        "coordinator_address": "[::1]:8476",
+        "num_processes": 3,
+        "process_id": 2,
+        "cluster_detection_method": "deactivate",
+    }
+
+
+def test_processes_are_found_on_request(joined):
+    initialize(coordinator="auto")
+    assert joined == [{}]
+
+
+@pytest.mark.parametrize(
+    ("environment", "calls"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "4"}, [{}]),
+        # A shell in an allocation of four tasks, and one that srun gave.
+        ({"SLURM_STEP_NUM_TASKS": "1"}, []),
+        ({"SLURM_PROCID": None, "SLURM_STEP_NUM_TASKS": "4"}, []),
+    ],
+)
+def test_processes_of_a_slurm_step(joined, monkeypatch, environment, calls):
+    for name in distributed._SLURM:
+        monkeypatch.setenv(name, "4")
+    for name, value in environment.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    initialize()
+    assert joined == calls
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "calls"),
+    [
+        ("TPU_WORKER_HOSTNAMES", "host-0,host-1", [{}]),
+        ("TPU_PROCESS_ADDRESSES", "10.0.0.1:8471,10.0.0.2:8471", [{}]),
+        ("TPU_WORKER_HOSTNAMES", "localhost", []),
+    ],
+)
+def test_processes_of_tpu_hosts(joined, monkeypatch, name, value, calls):
+    monkeypatch.setenv(name, value)
+    initialize()
+    assert joined == calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"coordinator": "localhost:8476"},
+            r"^--num_processes and --process_id are missing: --coordinator=HOST:PORT",
+        ),
+        ({"process_id": 0, "num_processes": 2}, r"^--coordinator is missing"),
+        (
+            {"coordinator": "localhost", "num_processes": 2, "process_id": 0},
+            r"--coordinator='localhost' is no address: write HOST:PORT",
+        ),
+        (
+            {"coordinator": "localhost:8476", "num_processes": 2, "process_id": 2},
+            r"--process_id=2 is not one of --num_processes=2 processes",
+        ),
+        (
+            {"coordinator": "auto", "num_processes": 2},
+            r"--coordinator=auto finds .* leave out --num_processes\.",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit(joined, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        initialize(**arguments)
+    assert joined == []
+
+
+def test_others_that_are_not_there(joined, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("DEADLINE_EXCEEDED")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    message = r"at --coordinator=localhost:8476: DEADLINE_EXCEEDED\nIs the same command"
+    with pytest.raises(ProcessError, match=message):
+        initialize(coordinator="localhost:8476", num_processes=2, process_id=1)
+
+
+def test_one_process_works_alone():
+    assert distributed.together(lambda: 3) == 3
+    with pytest.raises(KeyError):
+        distributed.together(lambda: {}["x"])
+
+
+def test_devices_of_processes_that_did_not_join(monkeypatch):
+    """As on a TPU slice, whose devices see each other by themselves."""
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(RuntimeError, match=r"shared by 4 processes .*coordinator=auto"):
+        distributed.together(lambda: pytest.fail("work is not done"))
+
+
+def test_a_directory_of_one_host_only_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(distributed, "together", lambda work: work())
+    monkeypatch.setattr(distributed, "_PROPAGATION", 0)
+    distributed.check_shared(tmp_path / "one process")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    distributed.check_shared(tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "one process").exists()
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    message = r"run is not the same directory for all processes: process 1 sees nothing"
+    with pytest.raises(ValueError, match=message):
+        distributed.check_shared(tmp_path / "run")
+
+
+def test_what_hosts_find_differently_is_refused(monkeypatch):
+    distributed.check_same("loss.perceptual_network", "vgg19")
+    store = {}
+    client = types.SimpleNamespace(
+        key_value_set=lambda key, value, allow_overwrite: store.update({key: value}),
+        blocking_key_value_get=lambda key, timeout: store[key],
+    )
+    monkeypatch.setattr(
+        distributed, "_coordination", types.SimpleNamespace(client=client)
+    )
+    monkeypatch.setattr(distributed, "together", lambda work: work())
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def check(process, value):
+        # The processes count their calls alike.
+        monkeypatch.setattr(distributed, "_calls", iter([5]))
+        monkeypatch.setattr(jax, "process_index", lambda: process)
+        distributed.check_same("loss.perceptual_network", value)
+
+    check(0, "vgg16")
+    check(1, "vgg16")
+    with pytest.raises(
+        ValueError,
+        match=r"config\.loss\.perceptual_network comes to 'none' for process 1, but to"
+        r" 'vgg16' for process 0\. Give all hosts",
+    ):
+        check(1, "none")
+
+
+def test_one_process_leaves_as_ever():
+    with pytest.raises(SystemExit, match=r"^DataError: no data$"):
+        distributed.leave("DataError: no data")

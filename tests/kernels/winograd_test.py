@@ -1,0 +1,46 @@
+import jax
+import numpy as np
+import pytest
+
+from spade_jax.kernels import winograd
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width"), [(2, 8, 12), (1, 5, 7), (3, 1, 4), (1, 3, 2)]
+)
+def test_it_is_the_convolution(batch, height, width):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((batch, height, width, 20)).astype(np.float32)
+    kernel = random.standard_normal((3, 3, 20, 6)).astype(np.float32)
+    found = winograd.conv(x, winograd.transform(kernel))
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = sum(
+        padded[:, i : i + height, j : j + width] @ kernel[i, j].astype(np.float64)
+        for i in range(3)
+        for j in range(3)
+    )
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "expected"),
+    [
+        ((1, 16, 16, 1024), (3, 3, 1024, 1024), True),
+        ((4, 8, 8, 1024), (3, 3, 1024, 256), True),
+        ((1, 8, 8, 1024), (3, 3, 1024, 1024), False),
+        ((1, 64, 64, 256), (3, 3, 256, 128), False),
+        ((1, 64, 64, 256), (1, 1, 256, 256), False),
+    ],
+)
+def test_where_it_pays(shape, kernel, expected):
+    assert winograd.pays(shape, kernel) == expected
+
+
+def test_its_products_are_those_of_the_compiled_program():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 10, 8, 24)).astype(np.float32)
+    kernels = winograd.transform(random.standard_normal((3, 3, 24, 32), np.float32))
+    compiled = jax.jit(winograd.conv).lower(x, kernels).compile()
+    counted = winograd.products((10, 8), 24, 32)
+    assert compiled.cost_analysis()["flops"] == pytest.approx(2 * counted, rel=0.02)

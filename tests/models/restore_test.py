@@ -1,0 +1,69 @@
+import jax
+import numpy as np
+import pytest
+
+from spade_jax import build
+from spade_jax.models import restore
+from spade_jax.workdir import checkpoint
+from spade_jax.workdir.checkpoint import Checkpoints
+
+
+@pytest.fixture(autouse=True)
+def quick(two_blocks):
+    with two_blocks():
+        yield
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_only_what_a_model_needs_is_read(
+    tmp_path, default_config, assert_same_tree, monkeypatch, ema_decay
+):
+    config = default_config
+    config.update_from_flattened_dict(
+        {
+            "data.crop_size": 32,
+            "ema_decay": ema_decay,
+            "generator.norm": "spadesyncbatch3x3",
+            "generator.width": 1,
+            "generator.hidden": 1,
+            "generator.latent": "vae",
+            "generator.latent_size": 2,
+            "encoder.norm": "instance",
+            "encoder.width": 1,
+            "discriminator.width": 1,
+        }
+    )
+    abstract = restore.abstract_state(config, build.networks(config))
+    # A number of its own for each array.
+    leaves, structure = jax.tree.flatten(abstract)
+    state = jax.device_put(
+        structure.unflatten(np.full(x.shape, i, x.dtype) for i, x in enumerate(leaves))
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, config=config)
+    asked_for = []
+    read = checkpoint.SavedCheckpoints.restore
+
+    def spy(self, wanted, **arguments):
+        asked_for.append(wanted)
+        return read(self, wanted, **arguments)
+
+    monkeypatch.setattr(checkpoint.SavedCheckpoints, "restore", spy)
+    renewed = []
+
+    def renew(generator, encoder):
+        renewed.append((generator, encoder))
+        return generator
+
+    model = restore.load_model(tmp_path, renew=renew)
+    assert model.step == int(state.step)
+    assert_same_tree(
+        jax.device_get((model.generator, model.encoder)),
+        jax.device_get((state.generator_variables, state.encoder_variables)),
+    )
+    # Only averaged weights have statistics that are not theirs.
+    assert len(renewed) == (ema_decay > 0)
+    (wanted,) = asked_for
+    read_leaves = [x for x in jax.tree.leaves(wanted) if x is not ...]
+    needed = (state.step, state.generator_variables, state.encoder_variables)
+    assert len(read_leaves) == len(jax.tree.leaves(needed))

@@ -1,0 +1,285 @@
+"""The counts against XLA's own, of what is compiled from the networks.
+
+XLA counts before it optimises, elementwise operations and what is computed twice from
+the same values too, but no taps on padding. At full size, which costs no more to trace,
+these are some hundredths. No array is made.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from spade_jax import nets
+from spade_jax.kernels import winograd
+from spade_jax.layout import Layout
+from spade_jax.learning import state, step
+from spade_jax.nets.conv import conv
+from spade_jax.plan import work
+
+SIZE = (512, 1024)
+PLANES = 184
+
+
+def xla_flops(function, *arguments):
+    return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
+
+
+def of_module(module, *inputs):
+    """FLOPs of a forward in evaluation mode; the inputs are shapes."""
+    train = {} if isinstance(module, nets.VGG) else {"train": False}
+    variables = jax.eval_shape(
+        functools.partial(module.init, **train), jax.random.key(0), *inputs
+    )
+    return xla_flops(functools.partial(module.apply, **train), variables, *inputs)
+
+
+def array(*shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def layout(batch_size=1, size=SIZE):
+    shape = (batch_size, *size)
+    return Layout(array(*shape, dtype=jnp.int32), array(*shape, dtype=bool))
+
+
+def assert_near(counted, flops, rel=0.03):
+    """The counts are those of multiply-accumulates, two operations each."""
+    assert 2 * counted == pytest.approx(flops, rel=rel)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel": 3},
+        {"kernel": 1},
+        {"kernel": 5},
+        {"kernel": 3, "strides": 2, "padding": 1},
+        {"kernel": 4, "strides": 2, "padding": 2},
+        {"kernel": 4, "padding": 2},
+    ],
+)
+def test_convolution(options):
+    kernel, padding = options["kernel"], options.get("padding", "SAME")
+    flops = xla_flops(
+        functools.partial(conv, padding=padding, strides=options.get("strides", 1)),
+        array(1, 90, 140, 6),
+        array(kernel, kernel, 6, 10),
+    )
+    assert_near(work.convolution((90, 140), 6, 10, **options), flops, rel=0.05)
+
+
+def test_transposed_convolution():
+    flops = xla_flops(
+        functools.partial(conv, padding=((1, 2), (1, 2)), upsample=2),
+        array(1, 90, 140, 6),
+        array(3, 3, 6, 10),
+    )
+    assert_near(work.convolution((90, 140), 6, 10, upsample=2), flops)
+
+
+@pytest.mark.parametrize("upsampling", ["normal", "more", "most"])
+def test_spade_generator(upsampling):
+    module = nets.SPADEGenerator(PLANES - 1, upsampling=upsampling)
+    counted = work.spade_generator(SIZE, num_planes=PLANES, upsampling=upsampling)
+    assert_near(counted.forward, of_module(module, layout()))
+
+
+def test_spade_generator_from_a_latent_with_wide_kernels():
+    module = nets.SPADEGenerator(
+        PLANES - 1,
+        width=32,
+        hidden=48,
+        norm="spectralspadeinstance5x5",
+        latent_size=256,
+        grid=(16, 32),
+    )
+    counted = work.spade_generator(
+        SIZE, num_planes=PLANES, width=32, hidden=48, kernel_size=5, latent_size=256
+    )
+    assert_near(counted.forward, of_module(module, layout(), array(1, 256)))
+
+
+def test_the_full_size_generator_takes_what_the_design_says():
+    counted = work.spade_generator((256, 256), num_planes=184)
+    parts = (counted.start + counted.main, counted.lookup, counted.modulation)
+    assert [round(part / 1e9) for part in (counted.forward, *parts)] == [
+        191,
+        42,
+        56,
+        93,
+    ]
+
+
+def test_distinct_neighbourhoods_take_their_share():
+    dense = work.spade_generator((256, 256), num_planes=184)
+    distinct = {(n, n): (n * n // 2, n * n // 4) for n in (8, 16, 32, 64, 128, 256)}
+    factored = work.spade_generator((256, 256), num_planes=184, distinct=distinct)
+    assert (factored.start, factored.main) == (dense.start, dense.main)
+    assert factored.modulation == dense.modulation / 4
+    # A look-up reads one row, a convolution all planes.
+    assert factored.lookup == dense.lookup / 184 / 2
+
+
+def test_frozen_generator_takes_winograds_filters_for_its_largest_convolutions():
+    given = work.spade_generator((256, 256), num_planes=184)
+    frozen = work.spade_generator((256, 256), num_planes=184, frozen=True)
+    replaced = [(16, 1024, 1024)] * 4
+    replaced += [(32, 1024, 512), (32, 512, 512), (64, 512, 256), (64, 256, 256)]
+    spared = sum(
+        work.convolution((side, side), *features)
+        - winograd.products((side, side), *features)
+        for side, *features in replaced
+    )
+    assert given.main - frozen.main == spared > 0.3 * given.main
+    assert frozen._replace(main=given.main, again=given.again) == given
+
+
+def test_pix2pixhd_generator():
+    module = nets.Pix2PixHDGenerator(PLANES - 1, downsamplings=3, blocks=2)
+    counted = work.pix2pixhd_generator(
+        SIZE, num_planes=PLANES, downsamplings=3, blocks=2
+    )
+    assert_near(counted.forward, of_module(module, layout()))
+
+
+@pytest.mark.parametrize("upsampling", ["normal", "more"])
+def test_concat_generator(upsampling):
+    module = nets.ConcatGenerator(PLANES - 1, upsampling=upsampling)
+    counted = work.concat_generator(SIZE, num_planes=PLANES, upsampling=upsampling)
+    assert_near(counted.forward, of_module(module, layout()))
+
+
+@pytest.mark.parametrize(("scales", "layers"), [(2, 4), (3, 3), (1, 5)])
+def test_discriminator(scales, layers):
+    options = {"num_scales": scales, "num_layers": layers}
+    module = nets.MultiscaleDiscriminator(PLANES - 1, **options)
+    one, two = (
+        of_module(module, layout(), array(pictures, *SIZE, 3)) for pictures in (1, 2)
+    )
+    counted = work.discriminator(SIZE, num_planes=PLANES, **options)
+    assert_near(sum(counted), one)
+    # What it makes of the layout serves all pictures.
+    assert_near(counted.image + counted.rest, two - one, rel=0.04)
+
+
+@pytest.mark.parametrize("image_size", [128, 256])
+def test_encoder(image_size):
+    module = nets.ImageEncoder(width=64, latent_size=32, image_size=image_size)
+    counted = work.encoder(width=64, latent_size=32, image_size=image_size)
+    picture = array(1, image_size, image_size, 3)
+    assert_near(counted.forward, of_module(module, picture), rel=0.05)
+
+
+@pytest.mark.parametrize("variant", ["vgg16", "vgg19"])
+def test_vgg(variant):
+    flops = of_module(nets.VGG(variant), array(1, *SIZE, 3))
+    assert_near(work.vgg(SIZE, variant=variant), flops)
+
+
+def lower_step(
+    generator,
+    *,
+    encoder=None,
+    norm="spectralinstance",
+    vgg=None,
+    weights=step.DEFAULT_WEIGHTS,
+    reuse_fake=False,
+    size=SIZE,
+):
+    """FLOPs of a train step for one picture, by XLA."""
+    discriminator = nets.MultiscaleDiscriminator(generator.num_classes, norm=norm)
+    adam, rate = optax.scale_by_adam(), optax.constant_schedule(1e-4)
+    latent_size = None if encoder is None else encoder.latent_size
+    noise = None
+    if encoder is not None:
+        noise = step.example_noise(seed=0, latent_size=latent_size)
+    train_step = step.make_train_step(
+        generator=generator,
+        discriminator=discriminator,
+        encoder=encoder,
+        perceptual=vgg,
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        generator_learning_rate=rate,
+        discriminator_learning_rate=rate,
+        weights=weights,
+        noise=noise,
+        reuse_fake=reuse_fake,
+    )
+    create = functools.partial(
+        state.create_state,
+        networks=state.Networks(
+            generator=generator,
+            discriminator=discriminator,
+            encoder=encoder,
+            latent_size=latent_size,
+        ),
+        optimizers=state.Optimizers(
+            generator=adam,
+            discriminator=adam,
+            generator_learning_rate=rate,
+            discriminator_learning_rate=rate,
+        ),
+    )
+    semantic = layout(size=size)
+    before = jax.eval_shape(create, jax.random.key(0), layout=semantic)
+    image, params = array(1, *size, 3), None
+    if vgg is not None:
+        params = jax.eval_shape(vgg.init, jax.random.key(0), image)["params"]
+    batch = {"image": image, "label": semantic.label, "edge": semantic.edge}
+    return xla_flops(train_step, before, batch, params)
+
+
+def test_a_train_step_of_spade():
+    # Of the size at which the encoder resizes nothing.
+    size, grid = (256, 256), (8, 8)
+    judges = work.discriminator(size, num_planes=PLANES)
+
+    def count(latent_size=None, **more):
+        generator = work.spade_generator(
+            size, num_planes=PLANES, latent_size=latent_size
+        )
+        return work.train_step(generator=generator, discriminator=judges, **more)
+
+    def lower(generator, **more):
+        return lower_step(generator, size=size, **more)
+
+    plain = lower(nets.SPADEGenerator(PLANES - 1, grid=grid))
+    assert_near(count(), plain)
+    again = lower(nets.SPADEGenerator(PLANES - 1, grid=grid, remat=True))
+    assert_near(count(remat=True) - count(), again - plain)
+    styled = lower(
+        nets.SPADEGenerator(PLANES - 1, grid=grid, latent_size=256),
+        encoder=nets.ImageEncoder(latent_size=256),
+    )
+    with_encoder = count(latent_size=256, encoder=work.encoder())
+    assert_near(with_encoder - count(), styled - plain, rel=0.15)
+
+
+def test_the_options_of_a_train_step():
+    # Few planes: XLA counts what a discriminator makes of the layout twice.
+    few, small = {"num_planes": 2}, {"downsamplings": 1, "blocks": 1}
+    parts = {
+        "generator": work.pix2pixhd_generator(SIZE, **few, **small),
+        "discriminator": work.discriminator(SIZE, **few),
+    }
+    plain, counted = (
+        lower_step(nets.Pix2PixHDGenerator(1, **small)),
+        work.train_step(**parts),
+    )
+    assert_near(counted, plain, rel=0.05)
+    for changed, options in (
+        ({"vgg": nets.VGG("vgg19")}, {"vgg": work.vgg(SIZE)}),
+        ({"norm": "spectralsyncbatch"}, {"judges_apart": False}),
+        (
+            {"weights": step.LossWeights(feature_matching=0.0)},
+            {"feature_matching": False},
+        ),
+        ({"reuse_fake": True}, {"reuse_fake": True}),
+    ):
+        flops = lower_step(nets.Pix2PixHDGenerator(1, **small), **changed)
+        more = work.train_step(**parts, **options) - counted
+        assert 2 * more == pytest.approx(flops - plain, rel=0.1), options

@@ -1,0 +1,207 @@
+import importlib
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+from spade_jax.data import DataError
+from spade_jax.devices import mesh
+from spade_jax.learning.state import NetState
+from spade_jax.metrics import own
+from spade_jax.training.train_segmenter import (
+    IGNORED,
+    _means,
+    _parallel,
+    make_train_step,
+    train_segmenter,
+    true_classes,
+)
+from spade_jax.workdir import report
+
+SIZE = 8
+COLOURS = np.array([(200, 40, 40), (40, 40, 200), (40, 200, 40)])
+
+
+def make_pictures(root, split, count):
+    """Patches of three classes in their colours, and a row of "unknown"."""
+    random = np.random.default_rng(len(split))
+    for folder in ("img", "label"):
+        (root / f"{split}_{folder}").mkdir(parents=True)
+    for i in range(count):
+        label = random.integers(0, 3, (2, 2)).repeat(4, 0).repeat(4, 1)
+        image = COLOURS[label] + random.integers(-30, 30, (SIZE, SIZE, 3))
+        label[i % SIZE] = 255
+        for folder, array in (("label", label), ("img", image)):
+            path = root / f"{split}_{folder}" / f"{i}.png"
+            Image.fromarray(array.astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    make_pictures(root, "train", 8)
+    make_pictures(root, "val", 10)
+    return root
+
+
+@pytest.fixture
+def config(default_config, root):
+    """Classes 0 and 2 are to be learned, from the folder at `root`."""
+    default_config.update_from_flattened_dict(
+        {
+            "data.root": str(root),
+            "data.num_classes": 3,
+            "data.unknown_label": 255,
+            "data.classes": ("red", "blue", "green"),
+            "data.load_size": SIZE,
+            "data.crop_size": SIZE,
+            "segmenter.batch_size": 8,
+            "segmenter.num_steps": 30,
+            "segmenter.learning_rate": 0.03,
+            "segmenter.log_every": 10,
+            "segmenter.evaluate_every": 20,
+            "segmenter.widths": (4,),
+            "segmenter.ignored_ids": (1,),
+        }
+    )
+    return default_config
+
+
+def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
+    monkeypatch.setattr(report, "_tensorboard_writer", lambda workdir: None)
+    segmenter = train_segmenter(config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("segmenter.npz", "segmenter.png", "segmenter")
+    }
+    of_file = own.load(tmp_path / own.FILE, num_ids=4, names=("red", "blue", "green"))
+    assert of_file.sha256 == segmenter.sha256
+    assert of_file.description == segmenter.description
+    told = segmenter.description
+    assert told.truth == (0, IGNORED, 1, IGNORED)
+    assert told.class_names == ("red", "green")
+    assert (told.size, told.steps, told.dataset) == ((SIZE, SIZE), 30, "folder")
+    assert told.recipe["segmenter"]["learning_rate"] == 0.03
+    assert str(root) not in json.dumps(told.recipe)
+
+    def read(folder, i):
+        return np.asarray(Image.open(root / folder / f"{i}.png"))
+
+    seen = segmenter.classes(np.stack([read("val_img", i) for i in range(10)]))
+    label = np.stack([read("val_label", i) for i in range(10)])
+    right = (np.array(told.ids)[seen] == label)[(label == 0) | (label == 2)].mean()
+    assert right > 0.95
+    assert told.scores["accuracy"] == pytest.approx(right, abs=1e-3)
+    assert told.scores["pictures"] == 10
+
+    lines = (tmp_path / "segmenter" / "metrics.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in lines]
+    assert [x["step"] for x in lines if "loss/cross_entropy" in x] == [10, 20, 30]
+    assert [x["step"] for x in lines if "real/mean_iou" in x] == [20, 30]
+    assert lines[-1]["real/accuracy"] == told.scores["accuracy"]
+    out = capsys.readouterr().out
+    assert "step 30/30" in out
+    assert "real validation pictures: mean_iou" in out
+    # A row of a class, and none of the ignored one.
+    assert "green" in out
+    assert "blue" not in out
+
+
+def test_one_device_equals_eight(fill, relative_error):
+    description = own.Description._make([None] * len(own.Description._fields))
+    description = description._replace(
+        truth=(0, IGNORED, 1), widths=(2, 3), norm="syncbatch"
+    )
+    random = np.random.default_rng(0)
+    label = random.integers(0, 3, (8, 4, 4)).astype(np.int32)
+    label[0], label[1, :3] = 1, 1  # One device has no pixel to learn from.
+    batch = {"image": random.uniform(-1, 1, (8, 4, 4, 3)).astype(np.float32)}
+    batch["label"] = label
+    # Not Adam, whose first step makes signs of gradients.
+    optimizer = optax.sgd(0.1)
+    shapes = jax.eval_shape(
+        lambda: description.module().init(
+            jax.random.key(0), batch["image"], train=False
+        )
+    )
+    variables = fill(shapes)
+    params = variables.pop("params")
+
+    def updated(count):
+        devices = mesh.make_mesh(jax.devices()[:count])
+        train_step = make_train_step(
+            module=description.module(axis_name=mesh.DATA_AXIS),
+            optimizer=optimizer,
+            truth=description.truth,
+            axis_name=mesh.DATA_AXIS,
+        )
+        state = NetState(params, variables, optimizer.init(params))
+        state = jax.device_put(state, mesh.replicated(devices))
+        state, terms = _parallel(train_step, devices)(
+            state, mesh.shard_batch(batch, devices)
+        )
+        return jax.device_get((state.variables, terms))
+
+    one, eight = updated(1), updated(8)
+    assert relative_error(one[0], eight[0]) < 1e-5
+    assert relative_error(one[1], eight[1]) < 1e-5
+    assert relative_error(one[0]["params"], params) > 1e-3
+    # Ignored pixels are none of those that count.
+    known = label != 1
+    right = one[1]["accuracy"] * known.sum()
+    assert right == pytest.approx(round(float(right)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"segmenter.num_steps": 0}, ValueError, r"num_steps=0 must be 1 or more"),
+        ({"segmenter.log_every": 0}, ValueError, r"log_every=0 must be 1 or more"),
+        ({"segmenter.batch_size": 6}, ValueError, "by 8 devices: use a multiple of 8"),
+        ({"segmenter.widths": ()}, ValueError, r"segmenter\.widths=\(\) must be"),
+        ({"segmenter.widths": (4, 0)}, ValueError, r"widths=\(4, 0\) must be"),
+        ({"segmenter.widths": (2,) * 5}, ValueError, "multiples of 16, not 8 wide"),
+        ({"segmenter.norm": "layer"}, ValueError, "norm 'layer' is not understood"),
+        (
+            {"segmenter.ignored_ids": (4,)},
+            ValueError,
+            r"4 is not one of the ids 0\.\.3",
+        ),
+        ({"segmenter.ignored_ids": (0, 1)}, ValueError, "leaves 1 of the config"),
+        ({"data.root": "nowhere"}, DataError, "nowhere"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before(
+    fields, error, message, config, tmp_path
+):
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(error, match=message):
+        train_segmenter(config, tmp_path)
+    assert not (tmp_path / own.FILE).exists()
+
+
+def test_divergence_is_told():
+    terms = [{"cross_entropy": np.float32(x), "accuracy": 0.5} for x in (1, np.nan)]
+    with pytest.raises(
+        ValueError, match=r"is nan at step 7\. A lower config\.segmenter"
+    ):
+        _means(terms, 7)
+
+
+def test_what_is_not_scored_is_not_learned():
+    def of_recipe(name):
+        config = importlib.import_module(f"configs.{name}").get_config()
+        classes = true_classes(config)
+        return config.data.num_classes, classes
+
+    count, classes = of_recipe("camvid")
+    assert classes == (*range(count - 1), IGNORED)
+    count, classes = of_recipe("coco")
+    assert classes == (*range(count), IGNORED)
+    _, classes = of_recipe("ade20k")
+    assert classes == (IGNORED, *range(150))
+    _, classes = of_recipe("cityscapes")
+    assert [i for i, x in enumerate(classes) if x != IGNORED][:3] == [7, 8, 11]
+    assert max(classes) == 18

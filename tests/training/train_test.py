@@ -1,0 +1,680 @@
+"""Whole runs: what they leave, how they stop, go on, diverge and refuse.
+
+Bad input, and the tests that read the messages (each fault also goes through `train`
+below, in `test_faults_are_told_before_training` where no other name is given):
+
+| Fault                     | Tests                                                |
+|---------------------------|------------------------------------------------------|
+| data directory missing    | data/folder_test, data/init_test                     |
+| sizes of image and label  | data/{example,folder,tfds_source}_test               |
+| unpaired files            | data/folder_test                                     |
+| label id beyond classes   | data/{example,folder,tfds_source}_test               |
+| unreadable picture        | data/{example,folder,pipeline,tfds_source}_test      |
+| empty split               | data/{folder,pipeline,tfds_source}_test              |
+| crop beyond the picture   | data/transforms_test                                 |
+| batch and devices         | mesh_test, test_fields_that_do_not_fit_are_told_...  |
+| field that does not exist | test_a_config_field_that_does_not_exist              |
+| other architecture        | checkpoint_test, test_a_checkpoint_of_another_...    |
+"""
+
+import contextlib
+import functools
+import importlib
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from spade_jax import build
+from spade_jax.data import DataError
+from spade_jax.devices import mesh
+from spade_jax.metrics import networks, own
+from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.models import restore
+from spade_jax.training.train import DivergedError, StopRequest, train
+from spade_jax.workdir import checkpoint
+from spade_jax.workdir.checkpoint import CheckpointError
+
+# A VAE with every moving part: instances, an unknown class, averaged weights.
+SPADE = {
+    "batch_size": 4,
+    "ema_decay": 0.9,
+    "log_every": 1,
+    "checkpoint_every": 3,
+    "num_samples": 2,
+    "data.num_classes": 4,
+    "data.unknown_label": 255,
+    "data.instances": True,
+    "data.load_size": 36,
+    "data.crop_size": 32,
+    "generator.width": 2,
+    "generator.hidden": 4,
+    "generator.latent": "vae",
+    "generator.latent_size": 4,
+    "discriminator.width": 4,
+    "discriminator.num_layers": 3,
+    "encoder.width": 2,
+    "encoder.image_size": 8,
+    "loss.perceptual": 0.0,
+}
+# The smallest network that learns, for what does not depend on the network.
+SMALL = {
+    "batch_size": 8,
+    "num_steps": 2,
+    "log_every": 1,
+    "num_samples": 2,
+    "data.num_classes": 4,
+    "data.unknown_label": 255,
+    "data.load_size": 36,
+    "data.crop_size": 32,
+    "generator.name": "pix2pixhd",
+    "generator.norm": "syncbatch",
+    "generator.width": 4,
+    "generator.downsamplings": 1,
+    "generator.blocks": 1,
+    "discriminator.width": 4,
+    "discriminator.num_scales": 1,
+    "discriminator.num_layers": 2,
+    "loss.perceptual": 0.0,
+}
+
+TRAIN, VAL = 6, 3
+
+
+def save(array, path):
+    Image.fromarray(array).save(path)
+
+
+def draw_pictures(root):
+    """A folder data set: rectangles of random classes, in the classes' colours."""
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 256, (5, 3))
+    for split, count in (("train", TRAIN), ("val", VAL)):
+        for field in ("img", "label", "inst"):
+            (root / f"{split}_{field}").mkdir(parents=True)
+        for i in range(count):
+            label = np.zeros((48, 64), np.uint8)
+            instance = np.zeros((48, 64), np.uint16)
+            for number in range(1, 6):
+                y, x = random.integers(0, 40, 2)
+                label[y : y + 16, x : x + 24] = random.integers(1, 4)
+                instance[y : y + 16, x : x + 24] = 1000 * number
+            label[:4] = 255
+            image = colours[np.minimum(label, 4)] + random.integers(-9, 9, (48, 64, 3))
+            name = f"{i}.png"
+            image = np.clip(image, 0, 255).astype(np.uint8)
+            save(image, root / f"{split}_img" / name)
+            save(label, root / f"{split}_label" / name)
+            save(instance, root / f"{split}_inst" / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return draw_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def configure(fields, root):
+    config = importlib.import_module("configs.folder").get_config()
+    config.update_from_flattened_dict(fields | {"data.root": str(root)})
+    return config
+
+
+def lines_of(workdir):
+    text = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# ---- Interrupted and resumed ---------------------------------------------------------
+
+
+@contextlib.contextmanager
+def little_to_compile(two_blocks):
+    """Within it runs use one device of the eight, and SPADEs have two blocks."""
+    make_mesh = mesh.make_mesh
+    with two_blocks(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            mesh, "make_mesh", functools.partial(make_mesh, jax.devices()[:1])
+        )
+        yield
+
+
+@contextlib.contextmanager
+def listening():
+    """What is printed and logged within it, as a file to read afterwards."""
+    output = io.StringIO()
+    handler, logger = logging.StreamHandler(output), logging.getLogger("spade_jax")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        with contextlib.redirect_stdout(output):
+            yield output
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def interrupting(workdir, *, lines):
+    """Sends this process SIGINT when the run within it has logged some steps."""
+    given_up = threading.Event()
+
+    def wait_and_send():
+        path = workdir / "metrics.jsonl"
+        while not path.exists() or path.read_text().count("\n") < lines:
+            if given_up.wait(0.01):
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    try:
+        yield
+    finally:
+        given_up.set()
+        thread.join()
+
+
+def read_state(workdir, config, *, step=None):
+    """The state in a work dir's checkpoint, as NumPy arrays."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = restore.abstract_state(config, build.networks(config))
+    with checkpoint.open_existing(workdir) as checkpoints:
+        state = checkpoints.restore(checkpoint.abstract(abstract, sharding), step=step)
+        return jax.device_get(state)
+
+
+@pytest.fixture(scope="module")
+def runs(pictures, two_blocks, tmp_path_factory):
+    """A run interrupted and started again, and one undisturbed.
+
+    `kill_test` kills processes.
+    """
+    directory = tmp_path_factory.mktemp("runs")
+    disturbed, undisturbed = directory / "disturbed", directory / "undisturbed"
+    found = {"disturbed": disturbed, "undisturbed": undisturbed}
+
+    with little_to_compile(two_blocks):
+        config = configure(SPADE | {"num_steps": 10**6}, pictures)
+        with listening() as output, interrupting(disturbed, lines=4):
+            state = train(config, disturbed)
+        found["interrupted output"] = output.getvalue()
+        found["interrupted at"] = int(state.step)
+        found["interrupted lines"] = lines_of(disturbed)
+
+        found["last step"] = found["interrupted at"] + 2
+        config = configure(SPADE | {"num_steps": found["last step"]}, pictures)
+        for workdir in (disturbed, undisturbed):
+            with listening() as output:
+                train(config, workdir)
+            found[f"{workdir.name} output"] = output.getvalue()
+    return found
+
+
+def test_interrupted_runs_end_in_the_same_bits(
+    runs, pictures, two_blocks, assert_same_tree
+):
+    config = configure(SPADE, pictures)
+    with little_to_compile(two_blocks):
+        expected = read_state(runs["undisturbed"], config)
+        found = read_state(runs["disturbed"], config)
+        before = read_state(runs["disturbed"], config, step=runs["interrupted at"])
+    assert_same_tree(found, expected)
+    assert expected.step == runs["last step"]
+    # The comparison means something: steps change every network.
+    for name in ("generator", "discriminator", "encoder"):
+        old, new = getattr(before, name), getattr(expected, name)
+        changed = [
+            (x != y).any()
+            for x, y in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        ]
+        assert np.mean(changed) > 0.7, name
+
+
+def test_resumed_runs_see_the_data_and_losses_of_an_undisturbed_one(runs):
+    steps = list(range(1, runs["last step"] + 1))
+    disturbed, undisturbed = (
+        lines_of(runs[name]) for name in ("disturbed", "undisturbed")
+    )
+    assert [line["step"] for line in undisturbed] == steps
+    assert [line["step"] for line in disturbed] == steps
+    for line, expected in zip(disturbed, undisturbed, strict=True):
+        for name, value in expected.items():
+            if name.startswith("loss/"):
+                assert line[name] == value, (line["step"], name)
+
+
+def test_sigint_saves_and_leaves(runs):
+    assert "SIGINT: saving after this iteration" in runs["interrupted output"]
+    last = runs["interrupted at"]
+    steps = [line["step"] for line in runs["interrupted lines"]]
+    assert steps == list(range(1, last + 1))
+    assert f"Step {last} is saved" in runs["interrupted output"]
+    assert f"Going on from step {last} of" in runs["disturbed output"]
+
+
+def test_what_a_run_leaves(runs):
+    """samples.png, metrics.jsonl, TensorBoard's events, the newest checkpoints."""
+    workdir = runs["undisturbed"]
+    with Image.open(workdir / "samples.png") as picture:
+        assert picture.mode == "RGB"
+        # Two examples of layout | synthesised | real, of 32 pixels enlarged to 128.
+        assert picture.size == (2 * 3 * 130 + 2, 130 + 2)
+        sheet = np.asarray(picture)
+    columns = [sheet[2:130, 2 + 130 * i : 130 * (i + 1)] for i in range(6)]
+    for layout, synthesised, real in (columns[:3], columns[3:]):
+        # The palette's colours: four classes and "unknown".
+        assert 1 < len(np.unique(layout.reshape(-1, 3), axis=0)) <= 5
+        assert len(np.unique(real.reshape(-1, 3), axis=0)) > 50
+        # Enlarged by repetition.
+        np.testing.assert_array_equal(real[::4, ::4], real[3::4, 3::4])
+        # A network that has only begun paints grey.
+        assert np.abs(synthesised.astype(int) - 127).max() < 40
+    assert (sheet[:2] == 255).all()
+    for line in lines_of(workdir):
+        assert set(line) == {
+            "step",
+            "loss/gan",
+            "loss/feature_matching",
+            "loss/kld",
+            "loss/d_fake",
+            "loss/d_real",
+            "learning_rate/generator",
+            "images_per_second",
+        }
+        assert all(np.isfinite(value) for value in line.values())
+        assert line["learning_rate/generator"] == pytest.approx(1e-4)
+    assert list(workdir.glob("events.out.tfevents.*"))
+    kept = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert kept[-1] == runs["last step"]
+    assert len(kept) == min(3, -(-runs["last step"] // 3))
+
+
+def test_progress_lines(runs):
+    output = runs["undisturbed output"]
+    last = runs["last step"]
+    (line,) = [x for x in output.splitlines() if x.startswith(f"step {last}/{last} ")]
+    for part in (" images/s | ", "gan ", "kld ", "d_real ", "0:00:00 left"):
+        assert part in line
+    assert "Networks: G 0.0" in output
+
+
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT; a shell's background jobs start without it."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_stop_request_takes_the_first_signal_only():
+    usual = signal.getsignal(signal.SIGINT)
+    with StopRequest() as stop:
+        assert not stop.requested
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is usual
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested
+
+
+# ---- Divergence ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    """A work dir after two good steps of the small network."""
+    workdir = tmp_path_factory.mktemp("trained")
+    state = train(configure(SMALL, pictures), workdir)
+    assert state.step == 2
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    """A copy of one's own of the trained work dir."""
+    return shutil.copytree(trained, tmp_path / "workdir")
+
+
+def kept_steps(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(workdir, pictures):
+    changes = {"num_steps": 6, "checkpoint_every": 1, "loss.feature_matching": np.nan}
+    config = configure(SMALL | changes, pictures)
+    message = (
+        r"Loss terms are not finite at step 3: feature_matching is nan, d_fake is nan\."
+        r" Step 2 is saved; nothing later was\. A lower config\.optimizer\.learning_ra"
+    )
+    with pytest.raises(DivergedError, match=message):
+        train(config, workdir)
+    assert kept_steps(workdir) == [2]
+    # And the checkpoint is a good one.
+    state = read_state(workdir, configure(SMALL, pictures))
+    for leaf in jax.tree.leaves(state):
+        assert np.isfinite(leaf).all()
+
+
+def test_a_step_that_is_too_large_is_never_saved(workdir, pictures):
+    """The losses of a step are of the parameters before it: they look well."""
+    changes = {
+        "num_steps": 6,
+        "log_every": 100,
+        "checkpoint_every": 1,
+        "optimizer.learning_rate": np.inf,
+    }
+    config = configure(SMALL | changes, pictures)
+    message = (
+        r"Parameters of the generator are not finite after step 3\. Step 2 is saved"
+    )
+    with pytest.raises(DivergedError, match=message):
+        train(config, workdir)
+    assert kept_steps(workdir) == [2]
+
+
+def test_divergence_before_the_first_checkpoint(tmp_path, pictures):
+    config = configure(SMALL | {"loss.feature_matching": np.nan}, pictures)
+    with pytest.raises(DivergedError, match=r"step 1: .*\. No checkpoint had been sav"):
+        train(config, tmp_path)
+    assert not checkpoint.has_checkpoint(tmp_path)
+
+
+# ---- Evaluation ----------------------------------------------------------------------
+
+
+def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch):
+    looking = MetricNetworks(
+        features=lambda images: images.mean((1, 2)),
+        classes=lambda images: images.argmax(-1),
+        truth=np.array([0, 1, 2, -1, -1], np.int32),
+        class_names=("red", "green", "blue"),
+        description={},
+    )
+    monkeypatch.setattr(own, "find", lambda *args, **kwargs: "")
+    monkeypatch.setattr(networks, "load", lambda *args, **kwargs: looking)
+    changes = {
+        "num_steps": 5,
+        "checkpoint_every": 1,
+        "keep_checkpoints": 1,
+        "keep_best": "-eval/own/fd_own",
+        "eval.every": 1,
+    }
+    with listening() as output:
+        train(configure(SMALL | changes, pictures), workdir)
+    name = "eval/own/fd_own"
+    found = {line["step"]: line[name] for line in lines_of(workdir) if name in line}
+    assert list(found) == [3, 4, 5]
+    best = max(found, key=found.get)
+    assert set(kept_steps(workdir)) == {best, 5}
+    assert "step 4 | eval/own/fd_own" in output.getvalue()
+
+    config = configure(SMALL | changes | {"keep_best": "eval/own/fid"}, pictures)
+    config.num_steps = 6
+    with pytest.raises(CheckpointError, match=r"'eval/own/fid' .* eval/own/fd_own"):
+        train(config, workdir)
+
+
+def test_runs_save_before_they_evaluate_and_stop_without(
+    workdir, pictures, monkeypatch
+):
+    """And the losses of the generator go with iterations that have none."""
+    order, save = [], checkpoint.Checkpoints.save
+
+    class Evaluation:
+        names = ("eval/own/fd_own",)
+
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __call__(self, state):
+            order.append(("evaluated", int(state.step)))
+            if state.step == 4:
+                signal.raise_signal(signal.SIGTERM)
+            return {"eval/own/fd_own": 1.0}
+
+    def recorded(self, state, *, config, metrics):
+        order.append(("saved", int(state.step)))
+        assert "loss/feature_matching" in metrics
+        save(self, state, config=config, metrics=metrics)
+
+    monkeypatch.setattr("spade_jax.training.train.TrainingEvaluation", Evaluation)
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", recorded)
+    changes = {
+        "num_steps": 9,
+        "discriminator_steps": 2,
+        "checkpoint_every": 1,
+        "keep_best": "loss/feature_matching",
+        "eval.every": 1,
+    }
+    assert train(configure(SMALL | changes, pictures), workdir).step == 5
+    assert order == [
+        *(("saved", 3), ("evaluated", 3), ("saved", 4), ("evaluated", 4)),
+        ("saved", 5),
+    ]
+
+
+# ---- Bad input -----------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(workdir, pictures):
+    changes = {"generator.width": 6, "data.num_classes": 7}
+    config = configure(SMALL | changes, pictures)
+    message = (
+        r"workdir holds a checkpoint of another architecture:\n"
+        r"  config\.data\.num_classes: 4 in the checkpoint, 7 in this config\n"
+        r"  config\.generator\.width: 4 in the checkpoint, 6 in this config\n"
+        r"Train into another --workdir"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        train(config, workdir)
+    assert kept_steps(workdir) == [2]
+
+
+def test_what_is_no_architecture_may_change(workdir, pictures):
+    """A finished run trained on, at another rate: nothing to do, nothing refused."""
+    config = configure(SMALL | {"optimizer.learning_rate": 1e-5}, pictures)
+    assert train(config, workdir).step == 2
+
+
+@pytest.fixture
+def broken(tmp_path):
+    return draw_pictures(tmp_path / "pictures")
+
+
+def _no_root(root):
+    shutil.rmtree(root)
+
+
+def _no_pictures(root):
+    for path in (*(root / "val_img").iterdir(), *(root / "val_label").iterdir()):
+        path.unlink()
+
+
+def _unpaired(root):
+    (root / "train_label" / "1.png").rename(root / "train_label" / "one.png")
+
+
+def _other_size(root):
+    save(np.zeros((48, 60), np.uint8), root / "train_label" / "1.png")
+
+
+def _foreign_id(root):
+    label = np.zeros((48, 64), np.uint8)
+    label[0, :3] = 9
+    save(label, root / "train_label" / "1.png")
+
+
+def _truncated(root):
+    path = root / "train_img" / "1.png"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _truncated_example(root):
+    path = root / "val_img" / "0.png"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _nothing(root):
+    del root
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes", "message"),
+    [
+        (
+            _no_root,
+            {},
+            r"No data: looked for the image folder .*train_img, but there is no"
+            r" directory .*--config\.data\.root=ROOT.*configs/scenes\.py needs no data",
+        ),
+        (
+            _no_pictures,
+            {},
+            r"Empty split: .*val_img holds no picture",
+        ),
+        (
+            _unpaired,
+            {},
+            r"1 images of train_img have no label in train_label \(1\).*rename",
+        ),
+        (
+            _other_size,
+            {},
+            r"train_label/1\.png is 60x48 pixels .* but .*train_img/1\.png is 64x48",
+        ),
+        (
+            _foreign_id,
+            {},
+            r"train_label/1\.png: label ids 9 \(3 pixels\) are not among the 4 classes"
+            r" 0\.\.3 .*Raise config\.data\.num_classes",
+        ),
+        (
+            _truncated,
+            {},
+            r"train_img/1\.png: cannot read this picture",
+        ),
+        (
+            _truncated_example,
+            {},
+            r"val_img/0\.png: cannot read this picture",
+        ),
+        (
+            _nothing,
+            {"data.preprocess_mode": "crop", "data.crop_size": 64},
+            r"0: crop larger than the picture\. It is 64x48 .*crop_size = 64",
+        ),
+    ],
+    ids=[
+        "missing directory",
+        "empty split",
+        "unpaired files",
+        "sizes",
+        "label id",
+        "unreadable",
+        "unreadable example",
+        "crop",
+    ],
+)
+def test_faults_are_told_before_training(broken, tmp_path, fault, changes, message):
+    fault(broken)
+    workdir = tmp_path / "workdir"
+    with pytest.raises(DataError, match=message):
+        train(configure(SMALL | changes, broken), workdir)
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"batch_size": 12},
+            r"config\.batch_size=12 cannot be shared by 8 devices\..* use 8 or 16",
+        ),
+        (
+            {"data.source": "folders"},
+            r"no data source 'folders'; config\.data\.source is one of folder, scenes",
+        ),
+        (
+            {"data.preprocess_mode": "stretch"},
+            r"stretch.*resize_and_crop",
+        ),
+        (
+            {"eval.every": 1500},
+            r"config\.eval\.every=1500 must be a multiple of config\.checkpoint_every=",
+        ),
+        (
+            {"checkpoint_every": 0},
+            r"config\.checkpoint_every=0 must be 1 or more",
+        ),
+        (
+            {"generator.name": "unet"},
+            r"config\.generator\.name='unet' is not one of spade, pix2pixhd, concat",
+        ),
+        (
+            {
+                "generator.name": "spade",
+                "generator.norm": "spadesyncbatch3x3",
+                "data.load_size": 40,
+                "data.crop_size": 40,
+            },
+            r"pictures 40 wide and 40 high, but the generator makes them 32 wide and 32"
+            r" high\. Choose config\.data\.crop_size",
+        ),
+    ],
+)
+def test_fields_that_do_not_fit_are_told_before_training(
+    pictures, tmp_path, changes, message
+):
+    workdir = tmp_path / "workdir"
+    with pytest.raises(ValueError, match=message):
+        train(configure(SMALL | changes, pictures), workdir)
+    assert not workdir.exists()
+
+
+def main(repository, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "spade_jax.main", *arguments],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_config_field_that_does_not_exist(repository):
+    result = main(repository, "--config=configs/scenes.py", "--config.data.crop_sise=3")
+    assert result.returncode != 0
+    assert (
+        "no config field 'data.crop_sise'. Did you mean 'crop_size'?" in result.stderr
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_errors_of_the_command_line_are_one_message(repository, tmp_path):
+    result = main(
+        repository,
+        "--config=configs/folder.py",
+        "--config.batch_size=8",
+        f"--config.data.root={tmp_path}/nowhere",
+        f"--workdir={tmp_path}/run",
+    )
+    assert result.returncode == 1
+    assert "DataError: No data: looked for the image folder" in result.stderr
+    assert "Traceback" not in result.stderr
