@@ -34,7 +34,9 @@ from spade_jax.data import DataError
 from spade_jax.devices import distributed, tpu_flags
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import Measure, evaluate, follow
-from spade_jax.training.train import DivergedError, train
+from spade_jax.recipe import describe
+from spade_jax.training.finite import DivergedError
+from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir.checkpoint import CheckpointError
 
@@ -185,12 +187,12 @@ def _run(mode: str) -> None:
     if needs_config and _CONFIG.value is None:
         raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
-        train(_CONFIG.value, _workdir())
+        train(describe(_CONFIG.value), _workdir())
     elif mode == "check_data":
-        if not check_data(_CONFIG.value, write_report=_WRITE_REPORT.value):
+        if not check_data(describe(_CONFIG.value), write_report=_WRITE_REPORT.value):
             sys.exit(1)
     elif mode == "train_segmenter":
-        train_segmenter(_CONFIG.value, _workdir())
+        train_segmenter(describe(_CONFIG.value), _workdir())
     elif mode == "eval":
         _evaluate()
     elif mode == "label_photos":
@@ -241,7 +243,8 @@ def _evaluate() -> None:
         untrained=_UNTRAINED.value,
         num_samples=_NUM_SAMPLES.value,
     )
-    of_data = {"config": _CONFIG.value, "data_root": _DATA_ROOT.value}
+    other = None if _CONFIG.value is None else describe(_CONFIG.value)
+    of_data = {"other": other, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
         print(result.table(evaluate(_workdir(), measure, **of_data)))
         return

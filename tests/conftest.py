@@ -44,9 +44,9 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax import build
-from spade_jax.models import restore
 from spade_jax.nets import generator
-from spade_jax.workdir import checkpoint
+from spade_jax.recipe import describe
+from spade_jax.workdir.saving import Checkpoints
 
 # What takes longest begins first, so that the last of two workers is not left with it.
 SLOWEST = ("parity/training", "parity/end_to_end", "train_test", "kill", "launch")
@@ -182,7 +182,8 @@ def save_model(make_default_config, fill):
                 **fields,
             }
         )
-        abstract = restore.abstract_state(config, build.networks(config))
+        recipe = describe(config)
+        abstract = build.abstract_state(recipe)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
         for seed, name in enumerate(("generator", "discriminator", "encoder")):
             net = getattr(abstract, name)
@@ -192,8 +193,8 @@ def save_model(make_default_config, fill):
                 net = getattr(state, name).replace(params=params, stats=variables)
                 state = state.replace(**{name: net})
         state = jax.tree.map(jax.numpy.asarray, state.replace(step=np.int32(7)))
-        with checkpoint.Checkpoints(workdir) as checkpoints:
-            checkpoints.save(state, config=config)
+        with Checkpoints(workdir) as checkpoints:
+            checkpoints.save(state, recipe=recipe)
             checkpoints.wait()
 
     return save

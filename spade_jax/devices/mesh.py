@@ -7,9 +7,7 @@ exchanging borders and sums, is left to the compiler.
 """
 
 import collections
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -17,10 +15,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA_AXIS = "data"
 SPATIAL_AXIS = "spatial"
-_REPLICATED = PartitionSpec()
-_BATCH = PartitionSpec(DATA_AXIS)
-# Arrays of a batch that are made of pictures `[B, H, ...]`, and so split over both.
-_PICTURES = ("image", "label", "edge")
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, *, spatial: int = 1) -> Mesh:
@@ -99,108 +93,4 @@ def local_shares(mesh: Mesh) -> int:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of the state: the same on every device."""
-    return NamedSharding(mesh, _REPLICATED)
-
-
-def batch_sharding(name: str, mesh: Mesh) -> NamedSharding:
-    """The sharding of one entry of a batch."""
-    axes = (DATA_AXIS, SPATIAL_AXIS) if name in _PICTURES else (DATA_AXIS,)
-    return NamedSharding(mesh, PartitionSpec(*axes))
-
-
-def shard_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
-    """Puts a process's share of the batch onto its devices.
-
-    Args:
-      batch: a tree of arrays `[B / processes, ...]`; the processes' shares, in the
-        order of their indices, are the global batch.
-      mesh: see `make_mesh`.
-
-    Returns:
-      Global arrays `[B, ...]`, split over `data`, and pictures over `spatial` too.
-
-    Raises:
-      TypeError: an array holds strings, which devices do not.
-    """
-
-    def put(path, values):
-        if values.dtype.kind in "OSU":
-            raise TypeError(
-                f"The batch's {jax.tree_util.keystr(path)} is of dtype {values.dtype},"
-                " which devices cannot hold. Keep it on the host: leave it out of the"
-                " batch."
-            )
-        return jax.make_array_from_process_local_data(
-            batch_sharding(path[0].key, mesh), values
-        )
-
-    return jax.tree.map_with_path(put, dict(batch))
-
-
-def prefetch(
-    batches: Iterable[Mapping[str, Any]], mesh: Mesh, *, size: int = 2
-) -> Iterator[dict[str, Any]]:
-    """Puts batches onto the devices before they are asked for.
-
-    Transfers to devices are asynchronous, so those of the batches ahead go on while the
-    devices compute. The caller still closes `batches`, from which up to `size` more
-    batches than handed out have been read.
-
-    Args:
-      batches: see `shard_batch`; finite or endless.
-      mesh: see `make_mesh`.
-      size: batches that wait on the devices behind the one handed out. Each takes
-        their memory.
-
-    Yields:
-      What `shard_batch` makes of each batch, in order.
-
-    Raises:
-      Exception: whatever `batches` raises, after the batches before it.
-    """
-    iterator = iter(batches)
-    ahead = collections.deque()
-    failure = None
-    more = True
-    while more or ahead:
-        while more and len(ahead) <= size:
-            try:
-                ahead.append(shard_batch(next(iterator), mesh))
-            except StopIteration:
-                more = False
-            except Exception as error:
-                more, failure = False, error
-        if ahead:
-            yield ahead.popleft()
-    if failure is not None:
-        raise failure
-
-
-def parallel_train_step(train_step: Callable, mesh: Mesh) -> Callable:
-    """Compiles `step.make_train_step`'s function for a mesh; the state is donated.
-
-    The result is called the same way, with global arrays.
-    """
-    # An axis of one device has nothing to leave to the compiler, which, asked to split
-    # by it all the same, moves more bytes on TPUs.
-    split = mesh.shape[SPATIAL_AXIS] > 1
-    manual = {DATA_AXIS} if split else set(mesh.axis_names)
-
-    @functools.partial(
-        jax.jit,
-        donate_argnums=0,
-        static_argnames="update_generator",
-        out_shardings=replicated(mesh),
-    )
-    def parallel(state, batch, perceptual_params=None, *, update_generator=True):
-        return jax.shard_map(
-            functools.partial(train_step, update_generator=update_generator),
-            mesh=mesh,
-            in_specs=(_REPLICATED, _BATCH, _REPLICATED),
-            out_specs=_REPLICATED,
-            axis_names=manual,
-            # See spade_jax.learning.step: gradients are averaged explicitly.
-            check_vma=False,
-        )(state, batch, perceptual_params)
-
-    return parallel
+    return NamedSharding(mesh, PartitionSpec())

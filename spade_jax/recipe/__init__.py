@@ -1,4 +1,55 @@
-"""Recipes: a config file or a stored config in, checked descriptions out.
+"""Recipes: a config file or a stored config in, a checked `Recipe` out.
 
-May import: ml_collections. Nothing below the commands sees a `ConfigDict`.
+`library` finds the files, `reading` reads and checks every field, `parts` says
+what the parts of a recipe are. Nothing below the commands sees a `ConfigDict`, and
+nothing but the composition of a whole run sees more than the parts it needs. May
+import: ml_collections.
 """
+
+from spade_jax.recipe.parts import (
+    Architecture,
+    Best,
+    Compute,
+    Data,
+    Discriminator,
+    Encoder,
+    Evaluation,
+    Generator,
+    Keeping,
+    Loss,
+    Optimizer,
+    Recipe,
+    Scenes,
+    Schedule,
+    Segmenter,
+)
+from spade_jax.recipe.reading import (
+    complete,
+    describe,
+    from_json,
+    to_json,
+    with_fields,
+)
+
+__all__ = [
+    "Architecture",
+    "Best",
+    "Compute",
+    "Data",
+    "Discriminator",
+    "Encoder",
+    "Evaluation",
+    "Generator",
+    "Keeping",
+    "Loss",
+    "Optimizer",
+    "Recipe",
+    "Scenes",
+    "Schedule",
+    "Segmenter",
+    "complete",
+    "describe",
+    "from_json",
+    "to_json",
+    "with_fields",
+]

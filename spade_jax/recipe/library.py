@@ -40,6 +40,11 @@ def find(file: str | os.PathLike[str]) -> pathlib.Path:
     )
 
 
+def default_config() -> ml_collections.ConfigDict:
+    """Every field with its default: `configs/default.py`."""
+    return runpy.run_path(str(directory() / "default.py"))["get_config"]()
+
+
 def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
     """The config of a recipe, which imports those beside it and ours as `configs.NAME`.
 

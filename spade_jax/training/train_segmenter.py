@@ -15,16 +15,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from spade_jax import build, data
+from spade_jax.devices import batches as device_batches
 from spade_jax.devices import mesh
+from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.files import pictures
 from spade_jax.learning.state import NetState
 from spade_jax.metrics import own, protocols, segmentation
+from spade_jax.recipe import Data, Recipe
 from spade_jax.workdir.report import Report, progress_line
 
 _log = logging.getLogger(__name__)
@@ -36,15 +38,15 @@ _NOT_OF_RECIPE = ("classes", "palette", "root", "manual_dir", "workers")
 
 
 def train_segmenter(
-    config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+    recipe: Recipe, workdir: str | os.PathLike[str]
 ) -> own.OwnSegmenter:
-    """Trains a segmenter on a config's dataset, and scores it on the real pictures.
+    """Trains a segmenter on a recipe's dataset, and scores it on the real pictures.
 
     Leaves in `workdir`: `segmenter.npz`, `segmenter.png` (real | layout | seen) and,
     in `segmenter/`, `metrics.jsonl` and TensorBoard events.
 
     Args:
-      config: see `configs/default.py`: `data`, `segmenter`, `seed` and `dtype` count.
+      recipe: of which the data, the segmenter, the seed and the dtype count.
       workdir: created where missing.
 
     Raises:
@@ -52,39 +54,39 @@ def train_segmenter(
       ValueError: fields of the config do not fit together, or training diverged.
     """
     workdir = pathlib.Path(workdir)
-    config = build.with_palette(config)
-    options = config.segmenter
+    recipe = build.with_palette(recipe)
+    options = recipe.segmenter
     devices = mesh.make_mesh()
-    _check_numbers(options, devices)
+    _check_share(options.batch_size, devices)
 
     # ---- Data -----------------------------------------------------------------------
-    source = build.source(config, config.data.train_split)
-    real = build.source(config, config.data.val_split)
-    transform = build.preprocess(config, training=True)
+    source = build.source(recipe.data, recipe.data.train_split)
+    real = build.source(recipe.data, recipe.data.val_split)
+    transform = build.preprocess(recipe.data, training=True)
     data.check(source, transform=transform)
-    truth = true_classes(config)
-    size = _picture_size(config, real)
+    truth = true_classes(recipe.data, options.ignored_ids)
+    size = _picture_size(recipe.data, real)
 
     # ---- Network, optimiser, functions ----------------------------------------------
     description = own.Description(
-        dataset=config.data.source,
-        names=tuple(config.data.classes),
-        palette=tuple(map(tuple, config.data.palette)),
+        dataset=recipe.data.source,
+        names=tuple(recipe.data.classes),
+        palette=tuple(map(tuple, recipe.data.palette)),
         truth=truth,
-        unknown_label=config.data.unknown_label,
+        unknown_label=recipe.data.unknown_label,
         size=size,
         widths=tuple(options.widths),
         norm=options.norm,
         steps=options.num_steps,
         scores={},
-        recipe=_recipe(config),
+        recipe=_noted(recipe),
     )
     module = description.module(axis_name=mesh.DATA_AXIS)
-    module = module.clone(dtype=jnp.dtype(config.dtype))
+    module = module.clone(dtype=jnp.dtype(recipe.compute.dtype))
     optimizer = optax.adam(
         optax.cosine_decay_schedule(options.learning_rate, options.num_steps)
     )
-    train_step = _parallel(
+    train_step = parallel(
         make_train_step(
             module=module,
             optimizer=optimizer,
@@ -92,17 +94,20 @@ def train_segmenter(
             axis_name=mesh.DATA_AXIS,
         ),
         devices,
+        inputs=(WHOLE, SHARED),
+        output=WHOLE,
+        donate=(0,),
     )
     score = functools.partial(
         _score,
         classify=_classifier(description),
         truth=truth,
-        batches=functools.partial(_real_batches, config, real),
+        batches=functools.partial(_real_batches, recipe, real),
     )
 
     def init() -> NetState:
         blank = jnp.zeros((1, *size, 3))
-        variables = module.init(jax.random.key(config.seed), blank, train=False)
+        variables = module.init(jax.random.key(recipe.seed), blank, train=False)
         params = variables.pop("params")
         return NetState(
             params=params, stats=variables, opt_state=optimizer.init(params)
@@ -119,12 +124,12 @@ def train_segmenter(
     batches = data.batches(
         source,
         batch_size=options.batch_size,
-        seed=config.seed,
+        seed=recipe.seed,
         shuffle=True,
         transform=transform,
-        workers=config.data.workers,
+        workers=recipe.data.workers,
     )
-    on_devices = mesh.prefetch(map(_picture_and_label, batches), devices)
+    on_devices = device_batches.prefetch(map(_picture_and_label, batches), devices)
     with contextlib.closing(batches), Report(workdir / "segmenter") as report:
         pending, window_start = [], time.monotonic()
         for step in range(1, options.num_steps + 1):
@@ -154,7 +159,7 @@ def train_segmenter(
                 told = " ".join(f"{k} {v:.3f}" for k, v in scores.items())
                 print(f"real validation pictures: {told}", flush=True)
                 window_start = time.monotonic()
-        sheet = _contact_sheet(config, description, examples)
+        sheet = _contact_sheet(recipe.data, description, examples)
         report.picture(options.num_steps, "real | layout | seen", sheet)
 
     segmenter = own.make(
@@ -169,31 +174,30 @@ def train_segmenter(
     return segmenter
 
 
-def true_classes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
-    """For each id of a config's layouts its class, `IGNORED` where it has none.
+def true_classes(of: Data, ignored_ids: tuple[int, ...]) -> tuple[int, ...]:
+    """For each id of the data's layouts its class, `IGNORED` where it has none.
 
     Those are the ids that published segmenters of the dataset do not score, "unknown",
-    and `config.segmenter.ignored_ids`.
+    and the ignored ones of `config.segmenter`.
 
     Raises:
       ValueError: an ignored id is none of the layouts', or too few classes are left.
     """
-    count = build.num_class_ids(config)
-    classes = protocols.true_classes(config.data.source, count)
-    classes[config.data.num_classes :] = IGNORED
-    ignored = config.segmenter.ignored_ids
-    if foreign := [i for i in ignored if not 0 <= i < count]:
+    count = of.num_ids
+    classes = protocols.true_classes(of.source, count)
+    classes[of.num_classes :] = IGNORED
+    if foreign := [i for i in ignored_ids if not 0 <= i < count]:
         raise ValueError(
-            f"config.segmenter.ignored_ids={tuple(ignored)}: {foreign[0]} is not one of"
+            f"config.segmenter.ignored_ids={ignored_ids}: {foreign[0]} is not one of"
             f" the ids 0..{count - 1} of config.data.num_classes and"
             " config.data.unknown_label."
         )
-    classes[list(ignored)] = IGNORED
+    classes[list(ignored_ids)] = IGNORED
     kept = sorted(set(classes.tolist()) - {IGNORED})
     if len(kept) < 2:
         raise ValueError(
-            f"config.segmenter.ignored_ids={tuple(ignored)} leaves {len(kept)} of the"
-            f" config.data.num_classes={config.data.num_classes}: two are the least to"
+            f"config.segmenter.ignored_ids={ignored_ids} leaves {len(kept)} of the"
+            f" config.data.num_classes={of.num_classes}: two are the least to"
             " tell apart."
         )
     return tuple(kept.index(c) if c != IGNORED else c for c in classes.tolist())
@@ -266,49 +270,22 @@ def make_train_step(
     return train_step
 
 
-def _parallel(train_step: Callable, devices: Mesh) -> Callable:
-    """Compiles a train step for a mesh; the state is donated."""
-    replicated, batch = PartitionSpec(), PartitionSpec(mesh.DATA_AXIS)
-    return jax.jit(
-        jax.shard_map(
-            train_step,
-            mesh=devices,
-            in_specs=(replicated, batch),
-            out_specs=replicated,
-            check_vma=False,  # see spade_jax.learning.step
-        ),
-        donate_argnums=0,
-        out_shardings=mesh.replicated(devices),
-    )
-
-
-def _check_numbers(options: ml_collections.ConfigDict, devices: Mesh) -> None:
-    for field in ("batch_size", "num_steps", "log_every", "evaluate_every"):
-        if options[field] < 1:
-            raise ValueError(
-                f"config.segmenter.{field}={options[field]} must be 1 or more."
-            )
-    if not options.widths or min(options.widths) < 1:
+def _check_share(batch_size: int, devices: Mesh) -> None:
+    if batch_size % devices.size:
         raise ValueError(
-            f"config.segmenter.widths={tuple(options.widths)} must be numbers of"
-            " features, one for each scale, for example (32, 64, 128)."
-        )
-    if options.batch_size % devices.size:
-        raise ValueError(
-            f"config.segmenter.batch_size={options.batch_size} cannot be shared by"
+            f"config.segmenter.batch_size={batch_size} cannot be shared by"
             f" {devices.size} devices: use a multiple of {devices.size}."
         )
 
 
-def _recipe(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    of_data = config.data.to_dict()
-    for field in _NOT_OF_RECIPE:
-        del of_data[field]
+def _noted(recipe: Recipe) -> dict[str, Any]:
+    """What the file keeps of its recipe."""
+    fields = recipe.fields
     return {
-        "seed": config.seed,
-        "dtype": config.dtype,
-        "data": of_data,
-        "segmenter": config.segmenter.to_dict(),
+        "seed": fields["seed"],
+        "dtype": fields["dtype"],
+        "data": {k: v for k, v in fields["data"].items() if k not in _NOT_OF_RECIPE},
+        "segmenter": fields["segmenter"],
     }
 
 
@@ -316,21 +293,19 @@ def _picture_and_label(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return {name: batch[name] for name in ("image", "label")}
 
 
-def _real_batches(config: ml_collections.ConfigDict, source: data.Source):
+def _real_batches(recipe: Recipe, source: data.Source):
     return data.batches(
         source,
-        batch_size=min(config.segmenter.batch_size, len(source)),
-        seed=config.seed,
+        batch_size=min(recipe.segmenter.batch_size, len(source)),
+        seed=recipe.seed,
         shuffle=False,
-        transform=build.preprocess(config, training=False),
+        transform=build.preprocess(recipe.data, training=False),
         num_epochs=1,
     )
 
 
-def _picture_size(
-    config: ml_collections.ConfigDict, source: data.Source
-) -> tuple[int, int]:
-    transform = build.preprocess(config, training=False)
+def _picture_size(of: Data, source: data.Source) -> tuple[int, int]:
+    transform = build.preprocess(of, training=False)
     height, width = transform(source[0], np.random.default_rng(0)).label.shape
     return height, width
 
@@ -386,11 +361,11 @@ def _means(pending: list[Mapping[str, jax.Array]], step: int) -> dict[str, float
 
 
 def _contact_sheet(
-    config: ml_collections.ConfigDict,
+    of: Data,
     description: own.Description,
     examples: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    palette = pictures.full_palette(config.data.palette, build.num_class_ids(config))
+    palette = pictures.full_palette(of.palette, of.num_ids)
     few = {name: values[:_SHEET] for name, values in examples.items()}
     return pictures.grid(
         [

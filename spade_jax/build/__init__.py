@@ -1,0 +1,35 @@
+"""Building: the parts of a recipe in, the things that they describe out.
+
+What computes takes plain numbers and names; here they are read out of a recipe's
+parts, for training, evaluation and prediction alike. May import: `recipe`, `data`,
+`nets`, `layout`, `kernels`, `learning`.
+"""
+
+from spade_jax.build.data import label_colors, preprocess, source, with_palette
+from spade_jax.build.architecture import (
+    abstract_state,
+    example_layout,
+    generator_inputs,
+    initial_state,
+    networks,
+)
+from spade_jax.build.optimizer import optimizers
+from spade_jax.build.objective import perceptual, train_step
+from spade_jax.build.compute import is_factored, planner
+
+__all__ = [
+    "abstract_state",
+    "example_layout",
+    "generator_inputs",
+    "initial_state",
+    "is_factored",
+    "label_colors",
+    "networks",
+    "optimizers",
+    "perceptual",
+    "planner",
+    "preprocess",
+    "source",
+    "train_step",
+    "with_palette",
+]

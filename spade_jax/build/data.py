@@ -1,0 +1,86 @@
+"""A recipe's data: sources, the colours of label pictures, preprocessing."""
+
+import os
+
+from spade_jax import data, recipe
+from spade_jax.recipe import Data, Recipe
+
+
+def source(of: Data, split: str) -> data.Source:
+    """Opens a split.
+
+    Raises:
+      DataError: the data is missing, or plainly wrong.
+      ValueError: `config.data.source` is not known.
+    """
+    return data.open_source(
+        of.source,
+        split,
+        root=os.path.expanduser(of.root),
+        manual_dir=os.path.expanduser(of.manual_dir),
+        num_classes=of.num_classes,
+        unknown_label=of.unknown_label,
+        instances=of.instances,
+        colors=label_colors(of),
+        size=of.scenes.size,
+        num_train=of.scenes.num_train,
+        num_val=of.scenes.num_val,
+    )
+
+
+def label_colors(of: Data) -> data.ColorTable | None:
+    """The classes' colours in label pictures, or None where these hold ids.
+
+    Raises:
+      DataError: the palette is missing or wrong.
+      ValueError: `config.data.color_tolerance` is negative.
+    """
+    if not of.label_colors:
+        return None
+    colors, names, title = of.palette, of.classes, "config.data.palette"
+    if of.label_colors != "palette":
+        title = os.path.expanduser(of.label_colors)
+        colors, names = data.read_palette(title)
+    return data.color_table(
+        colors,
+        names=names,
+        num_classes=of.num_classes,
+        unknown_label=of.unknown_label,
+        tolerance=of.color_tolerance,
+        title=title,
+    )
+
+
+def with_palette(whole: Recipe) -> Recipe:
+    """The recipe with the colours and names of its palette file, if it names one.
+
+    A checkpoint keeps its recipe, and so needs no other file.
+
+    Raises:
+      DataError: the file is missing or wrong.
+    """
+    if whole.data.label_colors in ("", "palette"):
+        return whole
+    table = label_colors(whole.data)
+    return recipe.with_fields(
+        whole,
+        data__palette=table.colors,
+        data__classes=table.names,
+        data__label_colors="palette",
+    )
+
+
+def preprocess(of: Data, *, training: bool) -> data.Preprocess:
+    """The preprocessing of examples.
+
+    Outside training nothing is mirrored, and pictures are loaded at the size of the
+    crop, so that all of a picture is seen (the official test options).
+    """
+    return data.Preprocess(
+        mode=of.preprocess_mode,
+        load_size=of.load_size if training else of.crop_size,
+        crop_size=of.crop_size,
+        aspect_ratio=of.aspect_ratio,
+        flip=of.flip and training,
+        pad_crop=of.pad_crop,
+    )

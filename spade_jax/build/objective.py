@@ -1,0 +1,73 @@
+"""A recipe's train step, and the network of its perceptual loss."""
+
+import os
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from spade_jax.learning import perceptual as perceptual_weights
+from spade_jax.learning.perceptual import Perceptual
+from spade_jax.learning.state import Networks, Optimizers, TrainState
+from spade_jax.learning.step import LossWeights, example_noise, make_train_step
+from spade_jax.recipe import Loss, Recipe
+
+
+def perceptual(of: Loss) -> Perceptual | None:
+    """The feature network of the perceptual loss, or None where it is off.
+
+    Raises:
+      ValueError: the network asked for is not at hand.
+    """
+    if not of.perceptual:
+        return None
+    return perceptual_weights.load(
+        of.perceptual_network, vgg_file=os.path.expanduser(of.vgg_file)
+    )
+
+
+def train_step(
+    whole: Recipe,
+    networks: Networks,
+    optimizers: Optimizers,
+    features: Perceptual | None,
+    *,
+    axis_name: str | None = None,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The train step, before it is compiled for a mesh.
+
+    Args:
+      whole: of which the seed, the loss, the schedule and the computation count.
+      networks: of its architecture, with `axis_name`.
+      optimizers: of the recipe.
+      features: network of the perceptual loss, or None.
+      axis_name: over which devices share the batch; None for one device.
+    """
+    noise = None
+    if networks.latent_size is not None:
+        noise = example_noise(
+            seed=whole.seed, latent_size=networks.latent_size, axis_name=axis_name
+        )
+    return make_train_step(
+        generator=networks.generator,
+        discriminator=networks.discriminator,
+        encoder=networks.encoder,
+        perceptual=perceptual_weights.module(
+            features, dtype=jnp.dtype(whole.compute.dtype)
+        ),
+        generator_optimizer=optimizers.generator,
+        discriminator_optimizer=optimizers.discriminator,
+        generator_learning_rate=optimizers.generator_learning_rate,
+        discriminator_learning_rate=optimizers.discriminator_learning_rate,
+        gan_loss=whole.loss.gan,
+        weights=LossWeights(
+            feature_matching=whole.loss.feature_matching,
+            perceptual=whole.loss.perceptual,
+            kld=whole.loss.kld,
+        ),
+        noise=noise,
+        reuse_fake=whole.schedule.reuse_fake,
+        accumulate=whole.compute.accumulate,
+        ema_decay=whole.schedule.ema_decay,
+        axis_name=axis_name,
+    )

@@ -1,0 +1,256 @@
+"""Opening: from a path to a model that can be used.
+
+Such a path is a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), the
+directory of an official checkpoint, or the name of a model that comes with the project.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spade_jax import build
+from spade_jax.convert import nvlabs
+from spade_jax.devices import mesh
+from spade_jax.learning.state import Networks, TrainState
+from spade_jax.nets import frozen
+from spade_jax.recipe import Recipe
+from spade_jax.workdir import checkpoint, paths
+from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
+
+_SHIPPED = pathlib.Path(__file__).parents[1] / "shipped" / "models"
+
+Variables = dict[str, Any]
+Renewal = Callable[[Variables, Variables | None], Variables]
+"""From variables of generator and encoder to the generator's with other statistics."""
+
+
+class Model(NamedTuple):
+    """A trained model.
+
+    Attributes:
+      recipe: what made it; class names, palette and resolution among the rest.
+      networks: modules without a device axis; generator and encoder without spectral
+        norm, which is divided out of their variables.
+      generator: variables of the generator, with averaged weights where they exist.
+      encoder: variables of the encoder, or None without a VAE.
+      step: iterations it was trained for.
+    """
+
+    recipe: Recipe
+    networks: Networks
+    generator: Variables
+    encoder: Variables | None
+    step: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A model on disk: found, whole, and not read yet.
+
+    Attributes:
+      directory: a work dir, or that of an official checkpoint.
+      step: iterations of the checkpoint; 0 of an official one.
+      recipe: what made it.
+      checkpoints: of the work dir; None of an official checkpoint.
+    """
+
+    directory: pathlib.Path
+    step: int
+    recipe: Recipe
+    checkpoints: SavedCheckpoints | None
+
+    def read(self, *, renew: Renewal | None = None, portable: bool = False) -> Model:
+        """Reads the model. The discriminator and the optimisers stay on disk.
+
+        Args:
+          renew: gives averaged weights batch statistics of their own; None leaves them
+            those of the weights that were trained.
+          portable: leave variables as every platform takes them, not transformed for
+            this machine's.
+
+        Raises:
+          CheckpointError: PyTorch, which reads official checkpoints, is not there.
+          ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
+        """
+        if self.checkpoints is None:
+            return _official_model(self.directory, portable=portable)
+        state = self.read_state()
+        variables = state.generator_variables
+        if renew is not None and state.ema is not None:
+            variables = renew(variables, state.encoder_variables)
+        return usable(
+            self.recipe,
+            build.networks(self.recipe.architecture, self.recipe.compute),
+            variables,
+            state.encoder_variables,
+            step=int(state.step),
+            portable=portable,
+        )
+
+    def read_state(self) -> TrainState:
+        """Reads what synthesis needs of a checkpoint's state.
+
+        In place of the rest, the discriminator and the optimisers' states, it has what
+        `checkpoint.unread` leaves, or None where a published one never had it.
+
+        Raises:
+          CheckpointError: it is an official checkpoint.
+        """
+        if self.checkpoints is None:
+            raise CheckpointError(
+                f"{self.directory} holds an official checkpoint, which has no state of"
+                " training. Convert it first: python -m spade_jax.convert nvlabs."
+            )
+        wanted = build.abstract_state(self.recipe)
+        if self.checkpoints.is_published(step=self.step):
+            wanted = without_training(wanted)
+        else:
+            wanted = without_training(wanted, leave=checkpoint.unread)
+        abstract = checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh()))
+        return self.checkpoints.restore(abstract, step=self.step)
+
+
+def load_model(path: str | os.PathLike[str], *, portable: bool = False) -> Model:
+    """Finds and reads a model; see `open_model` and `Opened.read`."""
+    return open_model(path).read(portable=portable)
+
+
+def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Opened:
+    """Finds a model, by default of a work dir's newest checkpoint.
+
+    Args:
+      path: see the module.
+      step: of which checkpoint, where the path does not say it.
+
+    Raises:
+      CheckpointError: there is no checkpoint, or none that is whole.
+      ValueError: see `spade_jax.convert.nvlabs.read_recipe`.
+    """
+    directory, found = find(path)
+    step = found if step is None else step
+    if is_official(directory):
+        recipe = nvlabs.read_recipe(directory)
+        return Opened(directory=directory, step=0, recipe=recipe, checkpoints=None)
+    checkpoints = checkpoint.open_existing(directory)
+    return Opened(
+        directory=directory,
+        step=checkpoints.latest_step if step is None else step,
+        recipe=checkpoints.recipe(step=step),
+        checkpoints=checkpoints,
+    )
+
+
+def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
+    """The directory of a model, and the step if the path is that of a checkpoint."""
+    if not pathlib.Path(path).exists() and os.fspath(path) in shipped():
+        return _SHIPPED / path, None
+    return paths.locate(pathlib.Path(path).expanduser())
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the project."""
+    return sorted(p.name for p in _SHIPPED.iterdir() if p.is_dir())
+
+
+def is_official(directory: str | os.PathLike[str]) -> bool:
+    """Whether a directory is that of an official checkpoint."""
+    options = pathlib.Path(directory) / nvlabs.OPTIONS_FILE
+    return options.is_file() and not paths.has_checkpoint(directory)
+
+
+def untrained_model(recipe: Recipe) -> Model:
+    """The model of a recipe as it is before its first iteration."""
+    networks = build.networks(recipe.architecture, recipe.compute)
+    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
+    init = build.initial_state(recipe, networks, optimizers)
+
+    def variables():
+        state = init()
+        return state.generator_variables, state.encoder_variables
+
+    # Compiled, so that of the state only what is returned is computed.
+    everywhere = mesh.replicated(mesh.make_mesh())
+    generator, encoder = jax.jit(variables, out_shardings=everywhere)()
+    return usable(recipe, networks, generator, encoder, step=0)
+
+
+def usable(
+    recipe: Recipe,
+    networks: Networks,
+    generator_variables: Variables,
+    encoder_variables: Variables | None,
+    *,
+    step: int,
+    portable: bool = False,
+) -> Model:
+    """A model of variables as training leaves them.
+
+    Args:
+      recipe: what made them.
+      networks: of its architecture, without a device axis.
+      generator_variables, encoder_variables: of these.
+      step: iterations they were trained for.
+      portable: see `Opened.read`.
+    """
+    is_for_cpu = jax.default_backend() == "cpu" and not portable
+    generator, generator_variables = frozen(
+        networks.generator,
+        generator_variables,
+        inputs=build.generator_inputs(recipe.architecture) if is_for_cpu else (),
+    )
+    encoder = None
+    if networks.encoder is not None:
+        encoder, encoder_variables = frozen(networks.encoder, encoder_variables)
+    return Model(
+        recipe=recipe,
+        networks=dataclasses.replace(networks, generator=generator, encoder=encoder),
+        generator=generator_variables,
+        encoder=encoder_variables,
+        step=step,
+    )
+
+
+def without_training(
+    state: TrainState, *, leave: Callable[[Any], Any] = lambda _: None
+) -> TrainState:
+    """A state in which what only training needs is replaced.
+
+    Args:
+      state: of arrays or not.
+      leave: from such a part of the state to what stands in its place.
+    """
+    generator, encoder = state.generator, state.encoder
+    if state.ema is not None:
+        generator = generator.replace(params=leave(generator.params))
+    if encoder is not None:
+        encoder = encoder.replace(opt_state=leave(encoder.opt_state))
+    return state.replace(
+        generator=generator.replace(opt_state=leave(generator.opt_state)),
+        discriminator=leave(state.discriminator),
+        encoder=encoder,
+    )
+
+
+def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
+    try:
+        recipe, found = nvlabs.read_checkpoint(directory)
+    except ImportError as error:
+        raise CheckpointError(
+            f"{directory} holds an official checkpoint: {error}."
+        ) from error
+    generator, encoder = jax.tree.map(
+        jnp.asarray, (found["generator"], found["encoder"])
+    )
+    return usable(
+        recipe,
+        build.networks(recipe.architecture, recipe.compute),
+        generator,
+        encoder,
+        step=0,
+        portable=portable,
+    )

@@ -1,0 +1,159 @@
+"""Preparing: everything that the training loop works with, made before it begins."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from spade_jax import build, data
+from spade_jax.devices import distributed, mesh
+from spade_jax.devices.parallel import parallel_train_step
+from spade_jax.evaluation.in_training import TrainingEvaluation
+from spade_jax.files import pictures
+from spade_jax.learning.state import TrainState
+from spade_jax.learning.step import make_sample
+from spade_jax.recipe import Recipe
+from spade_jax.training import sheet
+from spade_jax.workdir import checkpoint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the loop works with, made before its first iteration.
+
+    Attributes:
+      source: the training split.
+      steps_per_epoch, num_steps: iterations.
+      batches: from the iterations done to the batches that follow, on the host.
+      init: the state before the first iteration, to be compiled.
+      abstract_state: its shapes, dtypes and shardings.
+      learning_rate: the generator's by iteration.
+      train_step: `learning`'s, compiled for the mesh.
+      feature_params: of the perceptual loss, on the devices, or None.
+      draw_sheet: from a state to the sheet of progress.
+      evaluate: evaluation in training, or None.
+    """
+
+    source: data.Source
+    steps_per_epoch: int
+    num_steps: int
+    batches: Callable[[int], Any]
+    init: Callable[[], TrainState]
+    abstract_state: TrainState
+    learning_rate: Callable[[int], jax.Array]
+    train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    feature_params: Any
+    draw_sheet: Callable[[TrainState], Any]
+    evaluate: TrainingEvaluation | None
+
+
+def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
+    """Makes everything that the loop needs. To be called by all processes.
+
+    Args:
+      recipe: what to train.
+      devices: that train it.
+      workdir: of the run.
+
+    Raises:
+      Exception: see `spade_jax.training.train.train`.
+    """
+    platform = devices.devices.flat[0].platform
+
+    # ---- Data -----------------------------------------------------------------------
+    def open_data():
+        source = build.source(recipe.data, recipe.data.train_split)
+        transform = build.preprocess(recipe.data, training=True)
+        data.check(source, transform=transform)
+        return source, transform, sheet.example_batch(recipe, platform=platform)
+
+    source, transform, examples = distributed.together(open_data)
+    steps_per_epoch = recipe.schedule.steps_per_epoch(len(source))
+
+    def batches_from(first_step: int):
+        return data.batches(
+            source,
+            batch_size=recipe.schedule.batch_size,
+            seed=recipe.seed,
+            shuffle=True,
+            transform=transform,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=recipe.data.workers,
+            start_batch=first_step,
+            finish=build.planner(
+                recipe.architecture,
+                recipe.compute,
+                shards=mesh.local_shares(devices) * recipe.compute.accumulate,
+                platform=platform,
+            ),
+        )
+
+    # ---- Networks, optimisers, step -------------------------------------------------
+    networks = build.networks(
+        recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
+    )
+    optimizers = build.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=steps_per_epoch
+    )
+    features = distributed.together(functools.partial(build.perceptual, recipe.loss))
+    distributed.check_same(
+        "loss.perceptual_network", features.variant if features else "none"
+    )
+    replicated = mesh.replicated(devices)
+    feature_params = None
+    if features is not None:
+        feature_params = jax.device_put(features.params, replicated)
+    init = build.initial_state(recipe, networks, optimizers)
+    abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
+
+    # ---- Pictures and scores of progress --------------------------------------------
+    sample = jax.jit(
+        make_sample(
+            generator=networks.generator,
+            encoder=networks.encoder,
+            latent_size=networks.latent_size,
+        ),
+        # Whole in every process: the compiler may otherwise share the pictures out.
+        out_shardings=replicated,
+    )
+    palette = pictures.full_palette(recipe.data.palette, recipe.data.num_ids)
+
+    def synthesise_examples(state: TrainState) -> jax.Array:
+        return sample(
+            state.generator_variables,
+            state.encoder_variables,
+            examples,
+            jax.random.key(recipe.seed),
+        )
+
+    sheet.check_size(jax.eval_shape(synthesise_examples, abstract_state), examples)
+    evaluate = None
+    if recipe.evaluation.every:
+        evaluate = TrainingEvaluation(
+            recipe, networks, workdir=workdir, devices=devices
+        )
+    return Run(
+        source=source,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=recipe.schedule.last_step(len(source)),
+        batches=batches_from,
+        init=init,
+        abstract_state=abstract_state,
+        learning_rate=optimizers.generator_learning_rate,
+        train_step=parallel_train_step(
+            build.train_step(
+                recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
+            ),
+            devices,
+        ),
+        feature_params=feature_params,
+        draw_sheet=lambda state: sheet.contact_sheet(
+            synthesise_examples(state), examples, palette=palette
+        ),
+        evaluate=evaluate,
+    )

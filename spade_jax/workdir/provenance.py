@@ -1,0 +1,41 @@
+"""Provenance: what made a file, so that it can be told from the file alone."""
+
+import functools
+import importlib.metadata
+import logging
+import pathlib
+import subprocess
+from collections.abc import Iterable
+
+import spade_jax
+
+_log = logging.getLogger(__name__)
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of this package and of others, by name."""
+    others = {name: importlib.metadata.version(name) for name in packages}
+    return {"spade_jax": spade_jax.__version__, **others}
+
+
+@functools.cache
+def git_revision() -> str:
+    """The commit that the package runs from, "-dirty" with changes; else empty."""
+    root = pathlib.Path(spade_jax.__file__).parents[1]
+    # As launch/tpu_vm.sh leaves it beside a copy of the package.
+    noted = root / "REVISION"
+    if noted.is_file():
+        return noted.read_text(encoding="utf-8").strip()
+    if not (root / ".git").exists():
+        return ""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        _log.info("The git revision is not known: %s", error)
+        return ""

@@ -1,0 +1,216 @@
+"""Saving: checkpoints that are whole or not there, and describe themselves, with Orbax.
+
+Each is the whole `TrainState` and, as metadata, everything needed to use it: the config
+(with class names, palette, unknown label and instances), the edge rule, the resolution,
+and the versions and git revision that wrote it. Evaluation, prediction and notebooks
+need a path and nothing else.
+
+Orbax writes a checkpoint under another name and renames it when it is complete, so a
+save that was cut short leaves nothing that looks like one.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orbax.checkpoint.experimental.v1 as ocp
+
+from spade_jax import recipe as recipes
+from spade_jax.recipe import Best, Recipe
+from spade_jax.workdir import integrity, paths, provenance
+from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
+
+_log = logging.getLogger(__name__)
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# See spade_jax.data.transforms.edges.
+_EDGE_RULE = "pixels of which one of the 4 neighbours is of another instance"
+
+
+class Checkpoints(SavedCheckpoints):
+    """The checkpoints of a work dir that is trained in; a context manager.
+
+    Only one program at a time may have a work dir open so. All its processes must.
+
+    Args:
+      workdir: created where missing; see `set_aside_damaged`.
+      keep: how many of the newest checkpoints to keep, 1 or more.
+      keep_every: keep those whose step is a multiple of this, too; 0: none.
+      keep_best: keep that with the best value of a metric, too.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        keep: int = 3,
+        keep_every: int = 0,
+        keep_best: Best | None = None,
+    ):
+        super().__init__(workdir, newest=None)
+        self._keep_best = keep_best
+        self._saving: tuple[int, dict[str, Any]] | None = None
+        context = ocp.Context()
+        # Not the bound method: contexts are copied in depth, and it would call a copy.
+        context.asynchronous.post_finalization_callback = lambda: (
+            self._write_checksums()
+        )
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory,
+            context=context,
+            preservation_policy=_preservation(keep, keep_every, keep_best),
+            # What an interrupted save left behind is of no use to anybody.
+            cleanup_tmp_directories=True,
+        )
+
+    def __exit__(self, kind, *_) -> None:
+        try:
+            self._checkpointer.close()
+        except Exception as error:
+            if kind is None:
+                raise self._failure(error) from error
+            if kind is not CheckpointError:
+                _log.error("%s", self._failure(error))
+
+    @property
+    def latest_step(self) -> int | None:
+        """Iterations of the newest checkpoint, that being saved included, or None."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(
+        self,
+        state: Any,
+        *,
+        recipe: Recipe,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Saves a state in the background; a second save of a step does nothing.
+
+        Args:
+          state: a `TrainState` of `jax.Array`s. It may be donated as soon as this
+            returns.
+          recipe: what made it.
+          metrics: numbers by name, from which `keep_best` chooses. Without them the
+            checkpoint is never the best.
+
+        Raises:
+          CheckpointError: the save before could not be finished, or this one not begun.
+        """
+        self.wait()
+        step = int(state.step)
+        if step == self.latest_step:
+            return
+        metadata = _metadata(recipe)
+        self._saving = step, metadata
+        try:
+            self._checkpointer.save_async(
+                step,
+                state,
+                force=True,
+                metrics=None if metrics is None else dict(metrics),
+                custom_metadata=metadata,
+            )
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def check_trainable(self) -> None:
+        """Refuses to go on from a published checkpoint.
+
+        Raises:
+          CheckpointError: the newest checkpoint is such a one.
+        """
+        if self.latest_step is not None and self.is_published():
+            raise CheckpointError(
+                f"{self._directory.parent} is a published model, without the state of"
+                " training. Train into another --workdir, or go on in the work dir that"
+                " it was published from."
+            )
+
+    def check(self, metrics: Iterable[str]) -> None:
+        """Tells early what would go wrong with the next save.
+
+        Args:
+          metrics: names of those that will go with it, or with a later one.
+
+        Raises:
+          CheckpointError: the last save failed, or `keep_best` is not a metric.
+        """
+        best, metrics = self._keep_best, list(metrics)
+        if best and best.metric not in metrics:
+            raise CheckpointError(
+                f"config.keep_best={best.text!r} is not among the metrics of this"
+                f" run: {', '.join(metrics)}. Give one of these."
+            )
+        if not self._checkpointer.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits until what is being saved is on disk.
+
+        Raises:
+          CheckpointError: it could not be saved.
+        """
+        try:
+            self._checkpointer.wait()
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _write_checksums(self) -> None:
+        # Orbax calls this in process 0 when all processes have written their files,
+        # before it gives the directory its name.
+        step, metadata = self._saving
+        path = self._directory / str(step)
+        if not path.exists():
+            (path,) = self._directory.glob(f"{step}.*")
+        integrity.write_checksums(path, metadata)
+
+    def _failure(self, error: Exception) -> CheckpointError:
+        step, _ = self._saving
+        steps = paths.steps(self._directory.parent)
+        earlier = "There is no earlier one."
+        if steps:
+            earlier = (
+                "The earlier ones are as they were: the same command goes on from step"
+                f" {steps[-1]}."
+            )
+        megabytes = shutil.disk_usage(self._directory).free // 2**20
+        reason = str(error).strip().partition("\n")[0]
+        return CheckpointError(
+            f"The checkpoint of step {step} could not be saved in {self._directory},"
+            f" where {megabytes} MB are free: {type(error).__name__}: {reason}\n"
+            f"{earlier} If the disk is full, make room, or lower"
+            " config.keep_checkpoints."
+        )
+
+
+def _preservation(keep: int, keep_every: int, keep_best: Best | None):
+    policies = ocp.training.preservation_policies
+    chosen = [policies.LatestN(keep)]
+    if keep_every:
+        chosen.append(policies.EveryNSteps(keep_every))
+    if keep_best:
+        name, sign = keep_best.metric, 1 if keep_best.highest else -1
+        chosen.append(
+            policies.BestN(
+                n=1,
+                # A run that was begun without it may have saved other metrics.
+                get_metric_fn=lambda m: sign * m[name] if name in m else -float("inf"),
+                keep_checkpoints_without_metrics=False,
+            )
+        )
+    return policies.AnyPreservationPolicy(chosen)
+
+
+def _metadata(recipe: Recipe) -> dict[str, Any]:
+    height, width = recipe.data.size
+    return {
+        # As text: Orbax's metadata would turn tuples and ints of a dict into others.
+        "config": recipes.to_json(recipe),
+        "edge_rule": _EDGE_RULE,
+        "resolution": {"height": height, "width": width},
+        "versions": provenance.versions(_PACKAGES),
+        "git_revision": provenance.git_revision(),
+    }
