@@ -132,7 +132,10 @@ def from_json(text: str, *, where: str) -> Recipe:
     Raises:
       ValueError: it is no config, or see `complete` and `describe`.
     """
-    stored = json.loads(text)
+    try:
+        stored = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"The config in {where} is no JSON: {error}") from error
     if not isinstance(stored, dict):
         raise ValueError(f"The config in {where} is no set of fields.")
     return describe(complete(stored, where=where))

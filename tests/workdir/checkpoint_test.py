@@ -13,8 +13,10 @@ import pytest
 import spade_jax
 from spade_jax.devices import mesh
 from spade_jax.learning.state import NetState, TrainState
-from spade_jax.workdir import checkpoint
-from spade_jax.workdir.checkpoint import CheckpointError, Checkpoints
+from spade_jax.recipe import Best, describe, to_json
+from spade_jax.workdir import checkpoint, integrity, paths, provenance
+from spade_jax.workdir.checkpoint import CheckpointError
+from spade_jax.workdir.saving import Checkpoints
 
 
 def make_state(step, *, encoder=True):
@@ -55,7 +57,7 @@ def test_state_comes_back_in_bits(tmp_path, default_config, assert_same_tree, en
     expected = jax.device_get(state)
     with Checkpoints(tmp_path / "new" / "run") as checkpoints:
         assert checkpoints.latest_step is None
-        checkpoints.save(state, config=default_config)
+        checkpoints.save(state, recipe=describe(default_config))
     with Checkpoints(tmp_path / "new" / "run") as checkpoints:
         assert checkpoints.latest_step == 7
         found = checkpoints.restore(abstract_of(state))
@@ -68,7 +70,7 @@ def test_state_may_be_donated_at_once(tmp_path, default_config, assert_same_tree
     state = make_state(7)
     expected, abstract = jax.device_get(state), abstract_of(state)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state, config=default_config)
+        checkpoints.save(state, recipe=describe(default_config))
         for leaf in jax.tree.leaves(state):
             leaf.delete()
         checkpoints.wait()
@@ -83,20 +85,20 @@ def test_training_goes_on_while_a_save_is_written(
     state = make_state(7)
     expected, abstract = jax.device_get(state), abstract_of(state)
     trained = threading.Event()
-    sha256 = checkpoint._sha256
+    sha256 = integrity._sha256
 
     def wait_and_hash(path):
         assert trained.wait(timeout=60)
         return sha256(path)
 
-    monkeypatch.setattr(checkpoint, "_sha256", wait_and_hash)
+    monkeypatch.setattr(integrity, "_sha256", wait_and_hash)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state, config=default_config)
+        checkpoints.save(state, recipe=describe(default_config))
         state = jax.block_until_ready(update(state))
-        assert not checkpoint.has_checkpoint(tmp_path)
+        assert not paths.has_checkpoint(tmp_path)
         trained.set()
         checkpoints.wait()
-        assert checkpoint.has_checkpoint(tmp_path)
+        assert paths.has_checkpoint(tmp_path)
         assert_same_tree(jax.device_get(checkpoints.restore(abstract)), expected)
     assert state.step == 8
 
@@ -132,7 +134,7 @@ def save_steps(workdir, config, *steps, metrics=None, **keeping):
     """Saves `make_state` of each step; the metrics are theirs, in order."""
     with Checkpoints(workdir, **keeping) as checkpoints:
         for step, values in zip(steps, metrics or [None] * len(steps), strict=True):
-            checkpoints.save(make_state(step), config=config, metrics=values)
+            checkpoints.save(make_state(step), recipe=describe(config), metrics=values)
 
 
 def kept_steps(workdir):
@@ -146,7 +148,7 @@ def test_newest_are_kept_and_a_step_is_saved_once(
 ):
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         for step in (1, 2, 3, 3):
-            checkpoints.save(make_state(step), config=default_config)
+            checkpoints.save(make_state(step), recipe=describe(default_config))
             checkpoints.wait()
         assert checkpoints.latest_step == 3
         second = checkpoints.restore(abstract_of(make_state(2)), step=2)
@@ -161,15 +163,15 @@ def test_checkpoints_describe_themselves(tmp_path, default_config):
     config.data.palette = ((1, 2, 3), (4, 5, 6))
     config.data.unknown_label = 255
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(make_state(1), config=config)
+        checkpoints.save(make_state(1), recipe=describe(config))
         checkpoints.wait()
-        found = checkpoints.config()
-    # JSON has no tuples; everything else is as it was.
-    assert json.loads(found.to_json()) == json.loads(config.to_json_best_effort())
-    assert list(found.data.classes) == ["sky", "sea"]
+        found = checkpoints.recipe()
+    assert found == describe(config)
+    assert json.loads(to_json(found)) == json.loads(config.to_json_best_effort())
+    assert found.data.classes == ("sky", "sea")
     assert found.data.unknown_label == 255
-    assert found.num_steps is None
-    checkpoint.check_architecture(found, config, workdir=tmp_path)
+    assert found.schedule.num_steps is None
+    checkpoint.check_architecture(found, describe(config), workdir=tmp_path)
 
 
 def test_checkpoints_tell_where_they_come_from(tmp_path, default_config, repository):
@@ -204,21 +206,21 @@ def installed_in(monkeypatch):
         monkeypatch.setattr(
             spade_jax, "__file__", str(directory / "spade_jax" / "__init__.py")
         )
-        checkpoint.git_revision.cache_clear()
+        provenance.git_revision.cache_clear()
 
     yield move
-    checkpoint.git_revision.cache_clear()
+    provenance.git_revision.cache_clear()
 
 
 def test_outside_of_a_checkout_there_is_no_revision(tmp_path, installed_in):
     installed_in(tmp_path)
-    assert checkpoint.git_revision() == ""
+    assert provenance.git_revision() == ""
 
 
 def test_the_revision_of_a_copy_is_noted_beside_it(tmp_path, installed_in):
     (tmp_path / "REVISION").write_text("12ab-dirty\n")
     installed_in(tmp_path)
-    assert checkpoint.git_revision() == "12ab-dirty"
+    assert provenance.git_revision() == "12ab-dirty"
 
 
 def test_multiples_are_kept(tmp_path, default_config):
@@ -230,7 +232,7 @@ def test_multiples_are_kept(tmp_path, default_config):
 def test_the_best_is_kept(tmp_path, default_config, name, best):
     """In the runs after this one, too."""
     metrics = [{"l1": 0.5}, {"l1": 0.2}, {"l1": 0.9}, {"l1": 0.4}, None]
-    keeping = {"keep": 1, "keep_best": name}
+    keeping = {"keep": 1, "keep_best": Best.parse(name)}
     save_steps(tmp_path, default_config, 2, 3, 4, 5, 6, metrics=metrics, **keeping)
     assert kept_steps(tmp_path) == [best, 6]
     metrics = [{"l1": 0.6}, {"l1": 0.5}]
@@ -245,15 +247,10 @@ def test_a_metric_that_does_not_exist_is_told_early(tmp_path, default_config):
     message = (
         r"config\.keep_best='-miou' is not among the metrics of this run: loss/gan, l1"
     )
-    with Checkpoints(tmp_path, keep_best="-miou") as checkpoints:
+    with Checkpoints(tmp_path, keep_best=Best.parse("-miou")) as checkpoints:
         checkpoints.check({"miou": 0.5})
         with pytest.raises(CheckpointError, match=message):
             checkpoints.check({"loss/gan": 1.0, "l1": 0.5})
-
-
-def test_the_newest_must_be_kept(tmp_path):
-    with pytest.raises(ValueError, match=r"config\.keep_checkpoints=0 must be at leas"):
-        Checkpoints(tmp_path, keep=0)
 
 
 # ---- Damage --------------------------------------------------------------------------
@@ -319,7 +316,7 @@ def test_damaged_newest_is_set_aside_and_the_one_before_used(
     (name,) = [n for n in files_of(two, 2) if n.parts[-2:-1] == ("ocdbt.process_0",)]
     damage(two, 2, name)
     with caplog.at_level(logging.WARNING):
-        checkpoint.set_aside_damaged(two)
+        integrity.set_aside_damaged(two)
     assert (
         f"The checkpoint of step 2 is damaged: {name} is not as it was written. It is"
         f" set aside as {two}/checkpoints/damaged-2; step 1 is used instead."
@@ -330,15 +327,15 @@ def test_damaged_newest_is_set_aside_and_the_one_before_used(
         assert checkpoints.latest_step == 1
         found = jax.device_get(checkpoints.restore(abstract_of(make_state(1))))
         assert_same_tree(found, jax.device_get(make_state(1)))
-        checkpoints.save(make_state(2), config=default_config)
+        checkpoints.save(make_state(2), recipe=describe(default_config))
     caplog.clear()
-    checkpoint.set_aside_damaged(two)
+    integrity.set_aside_damaged(two)
     assert not caplog.text
     assert kept_steps(two) == [1, 2]
     # The same step once more, and with it all there is.
     damage(two, 1)
     damage(two, 2, how=remove)
-    checkpoint.set_aside_damaged(two)
+    integrity.set_aside_damaged(two)
     assert kept_steps(two) == []
     assert "checksums.json is missing" in caplog.text
     assert "damaged-2-2; training starts anew instead." in caplog.text
@@ -356,11 +353,11 @@ def test_readers_pass_over_damage_and_leave_it(two, assert_same_tree, caplog):
         found = jax.device_get(checkpoints.restore(abstract_of(make_state(1))))
         assert_same_tree(found, jax.device_get(make_state(1)))
         with pytest.raises(CheckpointError, match=r"checkpoints/2 is damaged: it cann"):
-            checkpoints.config(step=2)
+            checkpoints.recipe(step=2)
         with pytest.raises(
             CheckpointError, match=r"no checkpoint of step 5, but of 1, "
         ):
-            checkpoints.config(step=5)
+            checkpoints.recipe(step=5)
     assert "checkpoints/2 is damaged and not used: it cannot be read" in caplog.text
     assert kept_steps(two) == [1, 2]
     assert unfinished.is_dir()
@@ -375,10 +372,10 @@ def test_readers_pass_over_damage_and_leave_it(two, assert_same_tree, caplog):
 def test_an_interrupted_save_leaves_nothing_that_counts(two, default_config):
     directory = two / "checkpoints"
     (directory / "2").rename(directory / "2.orbax-checkpoint-tmp")
-    checkpoint.set_aside_damaged(two)
+    integrity.set_aside_damaged(two)
     with Checkpoints(two) as checkpoints:
         assert checkpoints.latest_step == 1
-        checkpoints.save(make_state(3), config=default_config)
+        checkpoints.save(make_state(3), recipe=describe(default_config))
     assert {p.name for p in directory.iterdir()} == {"1", "3"}
 
 
@@ -391,7 +388,7 @@ def no_large_files():
 
 
 def _save_again(checkpoints, config):
-    checkpoints.save(make_state(4), config=config)
+    checkpoints.save(make_state(4), recipe=describe(config))
 
 
 def _check_until_it_fails(checkpoints, _):
@@ -419,7 +416,7 @@ def test_a_save_that_cannot_be_written_is_an_error_and_harms_none(
     def save():
         with Checkpoints(two) as checkpoints:
             no_large_files(64 * 1024)
-            checkpoints.save(large, config=default_config)
+            checkpoints.save(large, recipe=describe(default_config))
             notice(checkpoints, default_config)
 
     with pytest.raises(CheckpointError, match=message):
@@ -437,12 +434,12 @@ def test_without_room_for_the_checksums_there_is_no_checkpoint(
     def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sha256", fail)
+    monkeypatch.setattr(integrity, "_sha256", fail)
     with (
         pytest.raises(CheckpointError, match=r"step 3 .*OSError: .*No space left"),
         Checkpoints(two) as checkpoints,
     ):
-        checkpoints.save(make_state(3), config=default_config)
+        checkpoints.save(make_state(3), recipe=describe(default_config))
     assert kept_steps(two) == [1, 2]
 
 
@@ -450,13 +447,13 @@ def test_without_room_for_the_checksums_there_is_no_checkpoint(
 
 
 def test_has_checkpoint(tmp_path):
-    assert not checkpoint.has_checkpoint(tmp_path / "missing")
+    assert not paths.has_checkpoint(tmp_path / "missing")
     (tmp_path / "checkpoints").mkdir()
     # What an interrupted save leaves.
     (tmp_path / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir()
-    assert not checkpoint.has_checkpoint(tmp_path)
+    assert not paths.has_checkpoint(tmp_path)
     (tmp_path / "checkpoints" / "5").mkdir()
-    assert checkpoint.has_checkpoint(tmp_path)
+    assert paths.has_checkpoint(tmp_path)
 
 
 def test_opening_what_is_not_there(tmp_path):
@@ -469,12 +466,12 @@ def test_opening_what_is_not_there(tmp_path):
 
 
 def test_other_architecture_names_fields_and_values(default_config):
-    saved = default_config.copy_and_resolve_references()
+    saved = describe(default_config)
     default_config.generator.width = 32
     default_config.data.unknown_label = 255
     default_config.discriminator.norm = "spectralsyncbatch"
     with pytest.raises(CheckpointError) as error:
-        checkpoint.check_architecture(saved, default_config, workdir="runs/x")
+        checkpoint.check_architecture(saved, describe(default_config), workdir="runs/x")
     assert str(error.value).splitlines() == [
         "runs/x holds a checkpoint of another architecture:",
         "  config.data.unknown_label: None in the checkpoint, 255 in this config",
@@ -496,6 +493,6 @@ def test_other_architecture_names_fields_and_values(default_config):
     ],
 )
 def test_what_may_change_between_runs(default_config, field, value):
-    saved = default_config.copy_and_resolve_references()
+    saved = describe(default_config)
     default_config.update_from_flattened_dict({field: value})
-    checkpoint.check_architecture(saved, default_config, workdir="runs/x")
+    checkpoint.check_architecture(saved, describe(default_config), workdir="runs/x")

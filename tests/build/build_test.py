@@ -8,13 +8,29 @@ import pytest
 from spade_jax import build, nets
 from spade_jax.layout import Layout
 from spade_jax.learning import perceptual
+from spade_jax.recipe import describe
+
+
+def networks(config, **options):
+    recipe = describe(config)
+    return build.networks(recipe.architecture, recipe.compute, **options)
+
+
+def optimizers(config):
+    recipe = describe(config)
+    return build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=10)
+
+
+def planner(config, **options):
+    recipe = describe(config)
+    return build.planner(recipe.architecture, recipe.compute, **options)
 
 
 def test_unknown_label_is_one_class_more(default_config):
     default_config.data.num_classes = 12
-    assert build.num_class_ids(default_config) == 12
+    assert describe(default_config).data.num_ids == 12
     default_config.data.unknown_label = 0
-    assert build.num_class_ids(default_config) == 13
+    assert describe(default_config).data.num_ids == 13
 
 
 def test_networks_are_those_of_the_fields(default_config):
@@ -25,7 +41,7 @@ def test_networks_are_those_of_the_fields(default_config):
     config.remat = True
     config.generator.update(width=3, norm="spadebatch5x5", hidden=9, upsampling="more")
     config.discriminator.update(num_scales=3, num_layers=5, width=6, norm="instance")
-    found = build.networks(config, axis_name="data")
+    found = networks(config, axis_name="data")
     assert found.generator == nets.SPADEGenerator(
         num_classes=8,
         width=3,
@@ -56,13 +72,13 @@ def test_latents(default_config):
     config.data.crop_size = 512
     config.data.aspect_ratio = 2.0
     config.generator.latent = "noise"
-    found = build.networks(config)
+    found = networks(config)
     assert found.encoder is None
     assert found.latent_size == found.generator.latent_size == 32
     assert found.generator.grid == (8, 16)
     config.generator.latent = "vae"
     config.encoder.update(width=5, image_size=128, norm="syncbatch")
-    found = build.networks(config, axis_name="data")
+    found = networks(config, axis_name="data")
     assert found.encoder == nets.ImageEncoder(
         width=5,
         latent_size=32,
@@ -76,12 +92,12 @@ def test_latents(default_config):
 def test_baselines(default_config):
     config = default_config
     config.generator.update(name="pix2pixhd", norm="instance", downsamplings=3)
-    found = build.networks(config).generator
+    found = networks(config).generator
     assert found == nets.Pix2PixHDGenerator(
         2, norm="instance", downsamplings=3, dtype=jnp.dtype("float32")
     )
     config.generator.update(name="concat", norm="batch", upsampling="most")
-    found = build.networks(config).generator
+    found = networks(config).generator
     assert found == nets.ConcatGenerator(
         2, upsampling="most", norm="batch", dtype=jnp.dtype("float32")
     )
@@ -104,7 +120,7 @@ def test_baselines(default_config):
 def test_choices_that_do_not_exist(default_config, fields, message):
     default_config.generator.update(fields)
     with pytest.raises(ValueError, match=message):
-        build.networks(default_config)
+        networks(default_config)
 
 
 @pytest.mark.parametrize("instances", [True, False])
@@ -114,10 +130,10 @@ def test_example_layout_is_of_the_size_of_the_data(default_config, instances, ra
     config.data.update(
         instances=instances, aspect_ratio=ratio, crop_size=64, load_size=64
     )
-    layout = build.example_layout(config)
+    layout = build.example_layout(describe(config).architecture)
     assert layout.label.shape == (1, round(64 / ratio), 64)
     assert (layout.edge is not None) == instances
-    generator = build.networks(config).generator
+    generator = networks(config).generator
     shapes = jax.eval_shape(
         functools.partial(generator.init_with_output, train=False),
         jax.random.key(0),
@@ -133,7 +149,7 @@ def test_learning_rates(default_config):
     config.optimizer.learning_rate = 1e-3
 
     def rates(step):
-        found = build.optimizers(config, steps_per_epoch=10)
+        found = optimizers(config)
         return [
             float(rate(step))
             for rate in (
@@ -154,7 +170,7 @@ def test_learning_rates(default_config):
 def test_adam(default_config, beta1, beta2):
     config = default_config
     config.optimizer.update(beta1=beta1, beta2=beta2, epsilon=0.1)
-    found = build.optimizers(config, steps_per_epoch=10)
+    found = optimizers(config)
     gradients = np.array([[2.0, -0.5], [-1.0, 0.25]], np.float32)
     mean = square = np.zeros(2)
     for optimizer in (found.generator, found.discriminator):
@@ -172,22 +188,22 @@ def test_adam(default_config, beta1, beta2):
 def test_evaluation_sees_the_whole_picture_unmirrored(default_config):
     config = default_config
     config.data.update(crop_size=48, load_size=50, aspect_ratio=2.0)
-    training = build.preprocess(config, training=True)
-    evaluation = build.preprocess(config, training=False)
+    training = build.preprocess(describe(config).data, training=True)
+    evaluation = build.preprocess(describe(config).data, training=False)
     assert (training.load_size, training.crop_size, training.flip) == (50, 48, True)
     sizes = evaluation.load_size, evaluation.crop_size, evaluation.flip
     assert sizes == (48, 48, False)
     assert training.aspect_ratio == evaluation.aspect_ratio == 2.0
     assert training.mode == evaluation.mode == "resize_and_crop"
     config.data.flip = False
-    assert not build.preprocess(config, training=True).flip
+    assert not build.preprocess(describe(config).data, training=True).flip
 
 
 def test_home_directory_in_the_root(default_config, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     default_config.data.root = "~/pictures"
     with pytest.raises(ValueError, match=f"{tmp_path}/pictures/train_img"):
-        build.source(default_config, "train")
+        build.source(describe(default_config).data, "train")
 
 
 def test_perceptual_network_is_not_looked_for_without_a_weight(
@@ -196,11 +212,11 @@ def test_perceptual_network_is_not_looked_for_without_a_weight(
     asked = []
     monkeypatch.setattr(perceptual, "load", lambda *a, **k: asked.append((a, k)))
     default_config.loss.perceptual = 0.0
-    assert build.perceptual(default_config) is None
+    assert build.perceptual(describe(default_config).loss) is None
     assert not asked
     default_config.loss.perceptual = 1.0
     default_config.loss.vgg_file = "a.npz"
-    build.perceptual(default_config)
+    build.perceptual(describe(default_config).loss)
     assert asked == [(("auto",), {"vgg_file": "a.npz"})]
 
 
@@ -209,39 +225,40 @@ def test_label_beyond_the_config_gives_no_plane(default_config):
     default_config.data.num_classes = 2
     default_config.data.unknown_label = 255
     planes = Layout(jnp.array([[[0, 1, 2]]])).planes(
-        build.num_class_ids(default_config)
+        describe(default_config).data.num_ids
     )
     assert planes[0, 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def test_label_colors_are_the_palette_or_a_file(default_config, tmp_path):
     config = default_config
-    assert build.label_colors(config) is None
+    assert build.label_colors(describe(config).data) is None
     config.data.label_colors = "palette"
     config.data.palette = ((1, 2, 3), (4, 5, 6))
     config.data.classes = ("sea", "sky")
     config.data.color_tolerance = 2.0
-    table = build.label_colors(config)
+    table = build.label_colors(describe(config).data)
     assert table.colors == ((1, 2, 3), (4, 5, 6))
     assert table.names == ("sea", "sky")
     assert table.tolerance == 2.0
     file = tmp_path / "palette.txt"
     file.write_text("7 7 7 sand\n8 8 8 rock\n")
     config.data.label_colors = str(file)
-    assert build.label_colors(config).colors == ((7, 7, 7), (8, 8, 8))
+    assert build.label_colors(describe(config).data).colors == ((7, 7, 7), (8, 8, 8))
 
 
 def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
     config = default_config
-    assert build.with_palette(config) is config
+    recipe = describe(config)
+    assert build.with_palette(recipe) is recipe
     file = tmp_path / "palette.txt"
     file.write_text("7 7 7 sand\n8 8 8 rock\n")
     config.data.label_colors = str(file)
-    before = build.label_colors(config)
-    kept = build.with_palette(config.lock())
+    before = build.label_colors(describe(config).data)
+    kept = build.with_palette(describe(config.lock()))
     file.unlink()
     assert kept.data.classes == ("sand", "rock")
-    assert build.label_colors(kept).colors == before.colors
+    assert build.label_colors(kept.data).colors == before.colors
     assert config.data.palette == ()
 
 
@@ -260,17 +277,17 @@ def test_layouts_are_planned_where_that_is_quicker_or_asked_for(
 ):
     default_config.factored = factored
     default_config.data.crop_size = 64
-    planner = build.planner(default_config, shards=2, platform=platform)
-    assert (planner is not None) == planned
+    add_tables = planner(default_config, shards=2, platform=platform)
+    assert (add_tables is not None) == planned
     if planned:
-        batch = planner({"label": np.zeros((2, 64, 64), np.int32)})
+        batch = add_tables({"label": np.zeros((2, 64, 64), np.int32)})
         assert list(batch["plan"]) == [f"{n}x{n}" for n in (2, 4, 8, 16, 32, 64)]
         assert batch["plan"]["64x64"].at.shape == (2, 64 * 64)
 
 
 def test_only_spade_can_be_factored(default_config):
     default_config.generator.name = "pix2pixhd"
-    assert build.planner(default_config, shards=1, platform="cpu") is None
+    assert planner(default_config, shards=1, platform="cpu") is None
     default_config.factored = True
     with pytest.raises(ValueError, match=r"factored=True needs .*'pix2pixhd' has no"):
-        build.planner(default_config, shards=1, platform="cpu")
+        planner(default_config, shards=1, platform="cpu")

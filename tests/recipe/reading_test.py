@@ -1,0 +1,164 @@
+import json
+
+import pytest
+
+from spade_jax import recipe
+from spade_jax.recipe import Best, describe, from_json, library, to_json, with_fields
+
+
+@pytest.fixture(params=sorted(p.stem for p in library.directory().glob("*.py")))
+def every_recipe(request):
+    """Each of the recipes that come with the project."""
+    return describe(library.read(library.directory() / f"{request.param}.py"))
+
+
+def test_what_is_stored_comes_back(every_recipe):
+    assert from_json(to_json(every_recipe), where="here") == every_recipe
+
+
+def test_parts_have_every_field(every_recipe):
+    """A field that no part holds could not change anything."""
+
+    def values(fields):
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                yield from values(value)
+            else:
+                yield name
+
+    told = repr(every_recipe)
+    renamed = {
+        "keep_checkpoints": "newest=",
+        "keep_every": "every=",
+        "keep_best": "best=",
+    }
+    for name in values(every_recipe.fields):
+        assert renamed.get(name, f"{name}=") in told, name
+
+
+def test_a_field_newer_than_the_stored_config_has_its_default(default_config):
+    """So that a new field breaks no checkpoint that was written before it."""
+    stored = json.loads(to_json(describe(default_config)))
+    del stored["spatial"], stored["generator"]["blocks"], stored["segmenter"]
+    assert from_json(json.dumps(stored), where="here") == describe(default_config)
+
+
+def test_a_field_that_is_not_known_is_told(default_config):
+    stored = json.loads(to_json(describe(default_config)))
+    stored["generator"]["colour"] = 1
+    message = r"config in RUN/5 has a field config\.generator\.colour, which this vers"
+    with pytest.raises(ValueError, match=message):
+        from_json(json.dumps(stored), where="RUN/5")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seed", "x"), ("batch_size", 2.5), ("data", 5), ("num_steps", "a")],
+)
+def test_a_stored_value_of_another_type_is_told(default_config, field, value):
+    stored = json.loads(to_json(describe(default_config)))
+    stored[field] = value
+    with pytest.raises(ValueError, match=r"The config in RUN/5 .*" + field):
+        from_json(json.dumps(stored), where="RUN/5")
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "7", "{"])
+def test_a_stored_config_that_is_none_is_told(text):
+    with pytest.raises(ValueError, match=r"^The config in RUN/5 is no "):
+        from_json(text, where="RUN/5")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("generator.name", "unet", r"\.name='unet' is not one of spade, pix2pixhd, co"),
+        ("generator.latent", "z", r"\.latent='z' is not one of none, vae, noise"),
+        ("loss.gan", "wgan", r"config\.loss\.gan='wgan' is not one of hinge, ls, orig"),
+        ("loss.perceptual_network", "vgg", r"'vgg' is not one of auto, vgg19, vgg16"),
+        ("batch_size", 0, r"config\.batch_size=0 must be 1 or more"),
+        ("log_every", 0, r"config\.log_every=0 must be 1 or more"),
+        ("sample_every", 0, r"config\.sample_every=0 must be 1 or more"),
+        ("checkpoint_every", 0, r"config\.checkpoint_every=0 must be 1 or more"),
+        ("num_samples", -1, r"config\.num_samples=-1 must be 1 or more"),
+        ("discriminator_steps", 0, r"config\.discriminator_steps=0 must be 1 or more"),
+        ("segmenter.batch_size", 0, r"config\.segmenter\.batch_size=0 must be 1 or mo"),
+        ("segmenter.num_steps", 0, r"config\.segmenter\.num_steps=0 must be 1 or mor"),
+        ("segmenter.log_every", 0, r"config\.segmenter\.log_every=0 must be 1 or mor"),
+        ("segmenter.evaluate_every", 0, r"\.segmenter\.evaluate_every=0 must be 1 or"),
+        ("segmenter.widths", (), r"config\.segmenter\.widths=\(\) must be numbers of"),
+        ("keep_checkpoints", 0, r"config\.keep_checkpoints=0 must be at least 1: a ru"),
+        ("keep_every", 1500, r"config\.keep_every=1500 must be a multiple of config\."),
+        ("eval.every", 1, r"config\.eval\.every=1 must be a multiple of config\.check"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told(default_config, field, value, message):
+    default_config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=message):
+        describe(default_config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"generator.name": "concat", "generator.latent": "vae"},
+            r"latent='vae' needs config\.generator\.name='spade'; 'concat' starts from",
+        ),
+        (
+            {"generator.name": "pix2pixhd", "factored": True},
+            r"factored=True needs config\.generator\.name='spade'; 'pix2pixhd' has no",
+        ),
+        (
+            {"spatial": 2, "factored": True},
+            r"factored=True needs config\.spatial=1, not 2: tables of neighbourhoods",
+        ),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_told(default_config, fields, message):
+    default_config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=message):
+        describe(default_config)
+
+
+@pytest.mark.parametrize(
+    ("text", "best"),
+    [
+        ("", None),
+        ("loss/gan", Best(metric="loss/gan", highest=False)),
+        ("-eval/own/mean_iou", Best(metric="eval/own/mean_iou", highest=True)),
+    ],
+)
+def test_the_best_checkpoint_is_the_lowest_or_with_a_minus_the_highest(text, best):
+    assert Best.parse(text) == best
+    if best:
+        assert best.text == text
+
+
+def test_other_values_make_another_recipe(default_config):
+    before = describe(default_config)
+    after = with_fields(before, data__root="pictures", seed=7)
+    assert (after.data.root, after.seed) == ("pictures", 7)
+    assert (before.data.root, before.seed) == ("", 0)
+    assert recipe.with_fields(after, data__root="", seed=0) == before
+    with pytest.raises(KeyError, match="data__rot"):
+        with_fields(before, data__rot="pictures")
+
+
+def test_sizes_and_ids(default_config):
+    default_config.data.update(
+        crop_size=512, aspect_ratio=2.0, num_classes=12, unknown_label=0
+    )
+    found = describe(default_config)
+    assert found.data.size == found.architecture.size == (256, 512)
+    assert found.data.num_ids == found.architecture.num_ids == 13
+    assert found.architecture.latent_size is None
+
+
+@pytest.mark.parametrize(("examples", "per_epoch"), [(10, 2), (4, 1), (3, 1), (0, 1)])
+def test_the_last_step_follows_from_the_epochs(default_config, examples, per_epoch):
+    default_config.update(batch_size=4, num_epochs=3, decay_epochs=2)
+    schedule = describe(default_config).schedule
+    assert schedule.steps_per_epoch(examples) == per_epoch
+    assert schedule.last_step(examples) == 5 * per_epoch
+    default_config.num_steps = 7
+    assert describe(default_config).schedule.last_step(examples) == 7
