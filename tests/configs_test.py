@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from spade_jax import build, data
+from spade_jax.recipe import describe
 
 # Of the paper, section 4 and appendix A.
 EPOCHS = {
@@ -47,8 +48,9 @@ def test_every_recipe_is_tested(repository):
 
 def test_makes_pictures_of_the_size_it_loads(recipe):
     name, config = recipe
-    networks = build.networks(config)
-    layout = build.example_layout(config)
+    described = describe(config)
+    networks = build.networks(described.architecture, described.compute)
+    layout = build.example_layout(described.architecture)
     inputs = (layout,)
     if networks.latent_size is not None:
         inputs += (jnp.zeros((1, networks.latent_size)),)
@@ -59,7 +61,7 @@ def test_makes_pictures_of_the_size_it_loads(recipe):
     )
     assert made.shape == (1, *SIZES.get(name, (256, 256)), 3)
     assert made.shape[1:3] == layout.size
-    build.preprocess(config, training=True)
+    build.preprocess(described.data, training=True)
 
 
 def test_names_and_colours_are_complete(recipe):

@@ -1,85 +1,38 @@
-"""Which module may import what, and what runs where little is installed."""
+"""Which room may import what, and what runs where little is installed.
+
+A room is a package of `spade_jax`. Its docstring ends with what it may import, which is
+the rule that is held here: packages by the names they are imported by, rooms in
+backquotes.
+"""
 
 import ast
+import graphlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-# What a layer may import besides the standard library, NumPy and itself. A name stands
-# for the module or package and everything in it; the longest name that fits counts.
-ALLOWED = {
-    "spade_jax.layout": {"jax"},
-    "spade_jax.learning.losses": {"jax", "flax"},
-    "spade_jax.nets": {"jax", "flax", "spade_jax.layout"},
-    "spade_jax.learning.state": {"jax", "flax", "optax", "spade_jax.layout"},
-    "spade_jax.learning.step": {
-        "jax",
-        "flax",
-        "optax",
-        "spade_jax.layout",
-        "spade_jax.learning.losses",
-        "spade_jax.nets",
-        "spade_jax.learning.state",
-    },
-    "spade_jax.devices.mesh": {"jax"},
-    "spade_jax.metrics": {
-        "jax",
-        "flax",
-        "scipy",
-        "PIL",
-        "spade_jax.files",
-        "spade_jax.nets",
-        "spade_jax.learning.perceptual",
-    },
-    "spade_jax.evaluation.evaluator": {"spade_jax.metrics", "spade_jax.files.pictures"},
-    "spade_jax.evaluation.result": {"spade_jax.files", "spade_jax.metrics"},
-    "spade_jax.evaluation.sampling": {
-        "jax",
-        "spade_jax.devices.mesh",
-        "spade_jax.metrics",
-        "spade_jax.nets",
-        "spade_jax.learning.state",
-        "spade_jax.learning.step",
-    },
-    "spade_jax.files": set(),
-    "spade_jax.files.pictures": {"PIL", "spade_jax.files"},
-    "spade_jax.workdir.report": {"tensorflow", "clu"},
-    "spade_jax.files.video": {"PIL", "av", "spade_jax.files"},
-    "spade_jax.plan.work": {"spade_jax.nets"},
-    "spade_jax.plan.chips": set(),
-    "spade_jax.plan.hlo": set(),
-}
-# Only these know of configs; all others take plain numbers and names.
+# Every file that lies loose is a command, and every command that is none is a room with
+# a `__main__`.
+LOOSE = {"__init__", "main", "publish"}
+# Only these know of configs; all others take the parts of a recipe, or plain values.
 READ_CONFIGS = {
     "spade_jax.main",
-    "spade_jax.training.train",
-    "spade_jax.training.train_segmenter",
-    "spade_jax.evaluation.evaluate",
-    "spade_jax.evaluation.examples",
-    "spade_jax.evaluation.reference",
-    "spade_jax.evaluation.sources",
-    "spade_jax.commands.predict",
-    "spade_jax.models.restore",
-    "spade_jax.build",
-    "spade_jax.workdir.checkpoint",
-    "spade_jax.convert",
-    "spade_jax.commands.check_data",
+    "spade_jax.recipe",
+    "spade_jax.convert.nvlabs_options",
     "spade_jax.commands.command_line",
-    "spade_jax.plan",
-    "spade_jax.recipe.library",
+    "spade_jax.plan.__main__",
 }
 # The pipeline sees to it that Grain, which reads absl's flags to start its workers,
 # finds them parsed. It reads none itself.
-READ_FLAGS = {"spade_jax.main", "spade_jax.data.pipeline"}
-# Command lines of their own, if they are there.
-COMMAND_LINES = {
+READ_FLAGS = {
     "spade_jax.main",
-    "spade_jax.convert.__main__",
     "spade_jax.plan.__main__",
+    "spade_jax.data.pipeline",
 }
 
 
@@ -111,6 +64,23 @@ def imports(repository):
     return found
 
 
+@pytest.fixture(scope="module")
+def rooms(repository):
+    """From each room to what its docstring says that it may import."""
+    found = {}
+    for path in sorted((repository / "spade_jax").glob("*/__init__.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        text = " ".join(docstring.split())
+        match = re.search(r"May import: ([^.]*)\.$", text)
+        assert match, f"{path} does not end with what the room may import"
+        named = set(re.split(r", | and |; ", match[1])) - {"nothing"}
+        found[path.parent.name] = {
+            f"spade_jax.{n.strip('`')}" if n.startswith("`") else n for n in named
+        }
+    assert len(found) > 10
+    return found
+
+
 def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
@@ -119,22 +89,37 @@ def importers(imports, package: str) -> set[str]:
     return {m for m, names in imports.items() if any(within(n, package) for n in names)}
 
 
-def test_layers_import_downward_only(imports):
+def test_rooms_import_what_they_say(imports, rooms):
     free = set(sys.stdlib_module_names) | {"numpy"}
-    checked = set()
-    for module, names in imports.items():
-        layers = [layer for layer in ALLOWED if within(module, layer)]
-        if not layers:
-            continue
-        (layer,) = layers
-        checked.add(layer)
-        allowed = free | ALLOWED[layer] | {layer}
-        # The package itself holds its version, and `load`, of which nothing is run.
-        named = names - {"spade_jax"}
-        foreign = {n for n in named if not any(within(n, a) for a in allowed)}
-        # `from spade_jax import losses` is named spade_jax.learning.losses here.
-        assert not foreign, f"{module} imports {sorted(foreign)}"
-    assert checked == set(ALLOWED)
+    for room, allowed in rooms.items():
+        own = f"spade_jax.{room}"
+        used = set()
+        for module, names in imports.items():
+            if not within(module, own):
+                continue
+            for name in names:
+                # The package itself holds its version, and `load`, which runs nothing.
+                if name == "spade_jax" or any(within(name, f) for f in (*free, own)):
+                    continue
+                fitting = {a for a in allowed if within(name, a)}
+                assert fitting, f"{module} imports {name}, which {room} may not"
+                used |= fitting
+        assert used == allowed, f"{room} does not import {sorted(allowed - used)}"
+
+
+def test_rooms_import_downward_only(rooms):
+    order = graphlib.TopologicalSorter(
+        {
+            room: {n.removeprefix("spade_jax.") for n in allowed if "spade_jax." in n}
+            for room, allowed in rooms.items()
+        }
+    )
+    floors = list(order.static_order())  # raises where rooms import one another
+    assert set(floors) == set(rooms)
+
+
+def test_what_lies_loose_is_a_command(repository):
+    assert {p.stem for p in (repository / "spade_jax").glob("*.py")} == LOOSE
 
 
 def test_data_knows_neither_jax_nor_the_rest(imports):
@@ -147,23 +132,23 @@ def test_data_knows_neither_jax_nor_the_rest(imports):
         assert all(within(n, "spade_jax.data") for n in ours), (module, ours)
 
 
-def test_only_main_reads_flags(imports):
+def test_only_doors_read_flags(imports):
     found = importers(imports, "absl.flags") | importers(
         imports, "ml_collections.config_flags"
     )
-    assert found - COMMAND_LINES == READ_FLAGS - COMMAND_LINES
-    assert "spade_jax.main" in found
+    assert found == READ_FLAGS
 
 
-def test_nothing_but_main_and_plan_imports_train(imports):
-    found = importers(imports, "spade_jax.training.train")
-    assert found == {"spade_jax.main", "spade_jax.plan.ahead"}
+def test_only_doors_import_the_training_loop(imports):
+    found = importers(imports, "spade_jax.training")
+    assert {m for m in found if not within(m, "spade_jax.training")} == {
+        "spade_jax.main"
+    }
     assert importers(imports, "spade_jax.main") == set()
 
 
-def test_only_the_outer_layers_read_configs(imports):
+def test_configs_stop_at_the_door(imports):
     found = importers(imports, "ml_collections")
-    assert "spade_jax.training.train" in found
     strangers = {m for m in found if not any(within(m, r) for r in READ_CONFIGS)}
     assert not strangers
     assert importers(imports, "configs") == set()
@@ -171,7 +156,7 @@ def test_only_the_outer_layers_read_configs(imports):
 
 def test_tensorflow_is_for_reports_datasets_and_its_own_format_only(imports):
     of_data = {m for m in imports if within(m, "spade_jax.data")}
-    others = {"spade_jax.workdir.report", "spade_jax.export"}
+    others = {"spade_jax.workdir.report", "spade_jax.export.saved_model"}
     assert importers(imports, "tensorflow") <= others | of_data
     assert importers(imports, "clu") == {"spade_jax.workdir.report"}
     assert importers(imports, "tensorflow_datasets") <= of_data
@@ -198,7 +183,11 @@ SCRIPT = """
     sys.meta_path.insert(0, Blocker())
 
     import jax, jax.numpy as jnp, numpy as np, optax
-    from spade_jax import layout, losses, mesh, nets, state, step
+    from spade_jax import layout, nets
+    from spade_jax.devices import mesh
+    from spade_jax.devices.batches import shard_batch
+    from spade_jax.devices.parallel import parallel_train_step
+    from spade_jax.learning import state, step
 
     networks = state.Networks(
         generator=nets.Pix2PixHDGenerator(
@@ -222,7 +211,7 @@ SCRIPT = """
         "label": random.integers(0, 3, (2, 16, 16), dtype=np.int32),
     }
     devices = mesh.make_mesh(jax.devices()[:2])
-    train_step = mesh.parallel_train_step(
+    train_step = parallel_train_step(
         step.make_train_step(
             generator=networks.generator,
             discriminator=networks.discriminator,
@@ -245,7 +234,7 @@ SCRIPT = """
     )
     before = jax.device_get(create(jax.random.key(0)))
     after, terms = train_step(
-        create(jax.random.key(0)), mesh.shard_batch(batch, devices)
+        create(jax.random.key(0)), shard_batch(batch, devices)
     )
     after = jax.device_get(after)
     old, new = (

@@ -4,7 +4,6 @@ The long form of the first test is `python benchmarks/kill.py --kills=20`.
 """
 
 import contextlib
-import functools
 import importlib
 import json
 import logging
@@ -18,7 +17,7 @@ import jax
 import pytest
 
 from benchmarks import kill
-from spade_jax.devices import mesh
+from spade_jax.recipe import describe
 from spade_jax.training.train import train
 from spade_jax.workdir.checkpoint import CheckpointError
 
@@ -31,7 +30,6 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_here(pictures):
     """`run_here(workdir, num_steps, devices=1)`: a run of `kill.CONFIG` in here."""
-    make_mesh = mesh.make_mesh
 
     def run(workdir, num_steps, *, devices=1, **fields):
         config = importlib.import_module("configs.folder").get_config()
@@ -39,11 +37,9 @@ def run_here(pictures):
             kill.CONFIG | {"data.root": str(pictures), "num_steps": num_steps} | fields
         )
         with pytest.MonkeyPatch.context() as patch:
-            chosen = jax.devices()[:devices]
-            patch.setattr(mesh, "make_mesh", functools.partial(make_mesh, chosen))
             # It would only write TensorBoard's files, and takes long to import.
             patch.setitem(sys.modules, "tensorflow", None)
-            return train(config, workdir)
+            return train(describe(config), workdir, devices=jax.devices()[:devices])
 
     return run
 

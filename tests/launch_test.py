@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spade_jax.recipe import describe
 from spade_jax.training.train import train
 
 SCRIPTS = ("local.sh", "slurm.sbatch", "tpu_vm.sh")
@@ -332,7 +333,7 @@ def test_two_processes_train_as_one(trained, tmp_path):
     config = importlib.import_module("configs.scenes").get_config()
     root = {"data.root": str(directory / "data")}
     config.update_from_flattened_dict(TINY | root)
-    train(config, tmp_path)
+    train(describe(config), tmp_path)
     found, expected = metrics_of(directory / "run"), metrics_of(tmp_path)
     # Later losses drift apart: Adam's first steps are the signs of gradients.
     for name, value in expected[0].items():

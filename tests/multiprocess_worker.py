@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import optax
 
 from spade_jax.devices import distributed, mesh
+from spade_jax.devices.batches import shard_batch
+from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.layout.neighbourhoods import plan_batch
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.learning.step import LossWeights, example_noise, make_train_step
@@ -112,7 +114,7 @@ def make_step(networks):
 def solve(problem, devices, *, spatial=1, planned=False):
     """(state, losses) after each update, of NumPy, from layouts planned or not."""
     over = mesh.make_mesh(devices, spatial=spatial)
-    step = mesh.parallel_train_step(make_step(make_networks(mesh.DATA_AXIS)), over)
+    step = parallel_train_step(make_step(make_networks(mesh.DATA_AXIS)), over)
     state = jax.device_put(problem.state, mesh.replicated(over))
     found = []
     for batch in problem.batches:
@@ -124,7 +126,7 @@ def solve(problem, devices, *, spatial=1, planned=False):
                 kernel_size=3,
                 shards=mesh.local_shares(over),
             )
-        state, losses = step(state, mesh.shard_batch(mine, over))
+        state, losses = step(state, shard_batch(mine, over))
         found.append(jax.device_get((state, losses)))
     return found
 

@@ -5,7 +5,6 @@ parts, for training, evaluation and prediction alike. May import: `recipe`, `dat
 `nets`, `layout`, `kernels`, `learning`.
 """
 
-from spade_jax.build.data import label_colors, preprocess, source, with_palette
 from spade_jax.build.architecture import (
     abstract_state,
     example_layout,
@@ -13,9 +12,10 @@ from spade_jax.build.architecture import (
     initial_state,
     networks,
 )
-from spade_jax.build.optimizer import optimizers
-from spade_jax.build.objective import perceptual, train_step
 from spade_jax.build.compute import is_factored, planner
+from spade_jax.build.data import label_colors, preprocess, source, with_palette
+from spade_jax.build.objective import perceptual, train_step
+from spade_jax.build.optimizer import optimizers
 
 __all__ = [
     "abstract_state",

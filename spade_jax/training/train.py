@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
 import jax
 
@@ -27,7 +28,12 @@ from spade_jax.workdir.saving import Checkpoints
 _log = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, workdir: str | os.PathLike[str]) -> TrainState:
+def train(
+    recipe: Recipe,
+    workdir: str | os.PathLike[str],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+) -> TrainState:
     """Trains until the recipe's last iteration, from the work dir's last checkpoint.
 
     Leaves in `workdir`: `checkpoints/`, `metrics.jsonl`, TensorBoard events where
@@ -36,6 +42,7 @@ def train(recipe: Recipe, workdir: str | os.PathLike[str]) -> TrainState:
     Args:
       recipe: what to train.
       workdir: created where missing.
+      devices: that train it; by default all of all processes.
 
     Returns:
       The last state. After SIGINT or SIGTERM that is the state then, which is saved.
@@ -65,16 +72,16 @@ def train(recipe: Recipe, workdir: str | os.PathLike[str]) -> TrainState:
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
     # Files may be missing on one host only, here and below.
     recipe = distributed.together(functools.partial(build.with_palette, recipe))
-    devices = mesh.make_mesh(spatial=recipe.compute.spatial)
+    over = mesh.make_mesh(devices, spatial=recipe.compute.spatial)
     mesh.check_batch(
         recipe.schedule.batch_size,
-        devices,
+        over,
         accumulate=recipe.compute.accumulate,
         height=recipe.data.size[0],
     )
 
     # ---- Data, networks, functions --------------------------------------------------
-    run = prepare(recipe, devices, workdir)
+    run = prepare(recipe, over, workdir)
 
     # ---- Loop -----------------------------------------------------------------------
     is_main_process = jax.process_index() == 0
@@ -84,14 +91,14 @@ def train(recipe: Recipe, workdir: str | os.PathLike[str]) -> TrainState:
         StopRequest() as stop,
     ):
         if checkpoints.latest_step is None:
-            state = jax.jit(run.init, out_shardings=mesh.replicated(devices))()
+            state = jax.jit(run.init, out_shardings=mesh.replicated(over))()
         else:
             state = checkpoints.restore(run.abstract_state)
             _log.info("Going on from step %d of %s.", int(state.step), workdir)
         first_step = int(state.step)
         _log.info("Networks: %s. Data: %r.", _sizes(state), run.source)
         batches = run.batches(first_step)
-        on_devices = device_batches.prefetch(batches, devices)
+        on_devices = device_batches.prefetch(batches, over)
         progress = Progress(
             first_step=first_step,
             num_steps=run.num_steps,

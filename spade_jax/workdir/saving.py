@@ -18,8 +18,9 @@ from typing import Any
 import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
+from spade_jax.files import provenance
 from spade_jax.recipe import Best, Recipe
-from spade_jax.workdir import integrity, paths, provenance
+from spade_jax.workdir import integrity, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax.devices import gather, mesh
+from spade_jax.devices import batches, gather, mesh
 from spade_jax.metrics.frechet import Moments
 from spade_jax.metrics.segmentation import Confusion
 
@@ -18,8 +18,8 @@ import jax
 import numpy as np
 process = int(sys.argv[2])
 jax.distributed.initialize(sys.argv[1], 2, process, initialization_timeout=60)
-from spade_jax import mesh
-from spade_jax.metrics import gather
+from spade_jax.devices import batches, mesh
+from spade_jax.devices import gather
 from spade_jax.metrics.frechet import Moments
 from spade_jax.metrics.segmentation import Confusion
 
@@ -29,7 +29,7 @@ moments, confusion = Moments.empty(features.shape[-1]), Confusion.empty(3)
 rows, masks = [], []
 for batch, t, p, m in zip(features, truth, predicted, mask):
     mine = slice(8 * process, 8 * process + 8)
-    on_devices = mesh.shard_batch({"x": batch[mine]}, devices)["x"]
+    on_devices = batches.shard_batch({"x": batch[mine]}, devices)["x"]
     assert on_devices.shape == batch.shape
     local = gather.local_rows(on_devices)
     moments = moments.update(local, m[mine])
@@ -121,7 +121,7 @@ def test_one_process_needs_no_other(problem):
 def test_local_rows_are_in_order_and_come_once(problem):
     devices = mesh.make_mesh()
     batch = problem["features"][0]
-    split = mesh.shard_batch({"x": batch}, devices)["x"]
+    split = batches.shard_batch({"x": batch}, devices)["x"]
     assert len(split.addressable_shards) == 8
     np.testing.assert_array_equal(gather.local_rows(split), batch)
     whole = jax.device_put(batch, mesh.replicated(devices))

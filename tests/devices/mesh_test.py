@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from spade_jax.devices import mesh
+from spade_jax.devices import batches, mesh
+from spade_jax.devices.parallel import parallel_train_step
 
 
 def test_mesh_is_over_the_devices():
@@ -71,7 +72,7 @@ def test_pictures_are_split_over_both_axes():
     shared = mesh.make_mesh(jax.devices()[:4], spatial=2)
     label = np.arange(2 * 4 * 3).reshape(2, 4, 3)
     batch = {"label": label, "plan": {"count": np.arange(4).reshape(2, 2)}}
-    sharded = mesh.shard_batch(batch, shared)
+    sharded = batches.shard_batch(batch, shared)
     for i, shard in enumerate(sharded["label"].addressable_shards):
         rows = slice(2 * (i % 2), 2 * (i % 2) + 2)
         np.testing.assert_array_equal(shard.data, label[i // 2 : i // 2 + 1, rows])
@@ -85,7 +86,7 @@ def test_batch_is_split_over_the_devices_in_order():
         "image": np.arange(16.0, dtype=np.float32).reshape(8, 2),
         "edge": (np.arange(8) % 2 == 0)[:, None],
     }
-    sharded = mesh.shard_batch(batch, devices)
+    sharded = batches.shard_batch(batch, devices)
     for name, array in sharded.items():
         np.testing.assert_array_equal(array, batch[name])
         assert array.dtype == batch[name].dtype
@@ -99,7 +100,7 @@ def test_strings_are_refused():
     message = r"batch's \['name'\] is of dtype <U1, .* leave it out of the batch"
     batch = {"label": np.zeros((2, 3), np.int32), "name": np.array(["a", "b"])}
     with pytest.raises(TypeError, match=message):
-        mesh.shard_batch(batch, mesh.make_mesh(jax.devices()[:2]))
+        batches.shard_batch(batch, mesh.make_mesh(jax.devices()[:2]))
 
 
 def numbered_batches(count):
@@ -114,10 +115,10 @@ def numbered_batches(count):
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_prefetch_gives_the_batches_in_order_split_over_the_devices(count, size):
     devices = mesh.make_mesh()
-    found = list(mesh.prefetch(numbered_batches(count), devices, size=size))
+    found = list(batches.prefetch(numbered_batches(count), devices, size=size))
     assert len(found) == count
     for batch, expected in zip(found, numbered_batches(count), strict=True):
-        sharded = mesh.shard_batch(expected, devices)
+        sharded = batches.shard_batch(expected, devices)
         assert batch.keys() == expected.keys()
         for name in expected:
             np.testing.assert_array_equal(batch[name], expected[name])
@@ -136,7 +137,9 @@ def test_prefetch_is_always_as_far_ahead_as_asked(size):
 
     ahead = [
         len(read) - 1 - number
-        for number, _ in enumerate(mesh.prefetch(source(), mesh.make_mesh(), size=size))
+        for number, _ in enumerate(
+            batches.prefetch(source(), mesh.make_mesh(), size=size)
+        )
     ]
     assert ahead == [min(size, 5 - number) for number in range(6)]
 
@@ -147,7 +150,7 @@ def test_prefetch_passes_an_error_on_after_the_batches_before_it(good):
         yield from numbered_batches(good)
         raise KeyError("broken picture")
 
-    prefetched = mesh.prefetch(source(), mesh.make_mesh(), size=2)
+    prefetched = batches.prefetch(source(), mesh.make_mesh(), size=2)
     found = [next(prefetched)["image"][0, 0].item() for _ in range(good)]
     assert found == list(range(good))
     with pytest.raises(KeyError, match="broken picture"):
@@ -156,7 +159,7 @@ def test_prefetch_passes_an_error_on_after_the_batches_before_it(good):
 
 def test_prefetch_leaves_its_source_open():
     source = numbered_batches(9)
-    prefetched = mesh.prefetch(source, mesh.make_mesh(), size=2)
+    prefetched = batches.prefetch(source, mesh.make_mesh(), size=2)
     next(prefetched)
     prefetched.close()
     assert next(source)["image"][0, 0] == 3
@@ -178,9 +181,9 @@ def test_parallel_train_step_shares_the_batch_and_donates_the_state():
         return state + (mean if update_generator else 0.0), {"mean": mean}
 
     devices = mesh.make_mesh(jax.devices()[:4])
-    parallel = mesh.parallel_train_step(train_step, devices)
+    parallel = parallel_train_step(train_step, devices)
     state = jax.device_put(jnp.ones(3), mesh.replicated(devices))
-    batch = mesh.shard_batch({"x": np.arange(8, dtype=np.float32)}, devices)["x"]
+    batch = batches.shard_batch({"x": np.arange(8, dtype=np.float32)}, devices)["x"]
     after, metrics = parallel(state, batch)
     assert after.tolist() == [4.5] * 3
     assert metrics["mean"] == 3.5

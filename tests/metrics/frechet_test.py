@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax.devices import gather, mesh
+from spade_jax.devices import batches, gather, mesh
 from spade_jax.metrics import frechet
 from spade_jax.metrics.frechet import Moments, Statistics, frechet_distance
 
@@ -151,7 +151,7 @@ def test_eight_devices_and_a_ragged_last_batch_change_nothing():
         chosen = images[start : start + 16]
         missing = 16 - len(chosen)
         filled = np.concatenate([chosen, np.full((missing, *images.shape[1:]), np.nan)])
-        batch = mesh.shard_batch({"image": filled.astype(np.float32)}, devices)
+        batch = batches.shard_batch({"image": filled.astype(np.float32)}, devices)
         rows = on_devices(batch)
         assert len(rows.sharding.device_set) == 8
         mask = np.arange(16) < len(chosen)

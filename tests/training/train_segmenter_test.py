@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from spade_jax.data import DataError
-from spade_jax.devices import mesh
+from spade_jax.devices import batches, mesh
+from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.state import NetState
 from spade_jax.metrics import own
+from spade_jax.recipe import describe
 from spade_jax.training.train_segmenter import (
     IGNORED,
     _means,
-    _parallel,
     make_train_step,
     train_segmenter,
     true_classes,
@@ -72,7 +73,7 @@ def config(default_config, root):
 
 def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
     monkeypatch.setattr(report, "_tensorboard_writer", lambda workdir: None)
-    segmenter = train_segmenter(config, tmp_path)
+    segmenter = train_segmenter(describe(config), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         *("segmenter.npz", "segmenter.png", "segmenter")
     }
@@ -139,9 +140,9 @@ def test_one_device_equals_eight(fill, relative_error):
         )
         state = NetState(params, variables, optimizer.init(params))
         state = jax.device_put(state, mesh.replicated(devices))
-        state, terms = _parallel(train_step, devices)(
-            state, mesh.shard_batch(batch, devices)
-        )
+        state, terms = parallel(
+            train_step, devices, inputs=(WHOLE, SHARED), output=WHOLE, donate=(0,)
+        )(state, batches.shard_batch(batch, devices))
         return jax.device_get((state.variables, terms))
 
     one, eight = updated(1), updated(8)
@@ -178,7 +179,7 @@ def test_what_cannot_be_trained_is_told_before(
 ):
     config.update_from_flattened_dict(fields)
     with pytest.raises(error, match=message):
-        train_segmenter(config, tmp_path)
+        train_segmenter(describe(config), tmp_path)
     assert not (tmp_path / own.FILE).exists()
 
 
@@ -193,7 +194,8 @@ def test_divergence_is_told():
 def test_what_is_not_scored_is_not_learned():
     def of_recipe(name):
         config = importlib.import_module(f"configs.{name}").get_config()
-        classes = true_classes(config)
+        recipe = describe(config)
+        classes = true_classes(recipe.data, recipe.segmenter.ignored_ids)
         return config.data.num_classes, classes
 
     count, classes = of_recipe("camvid")

@@ -18,7 +18,6 @@ below, in `test_faults_are_told_before_training` where no other name is given):
 """
 
 import contextlib
-import functools
 import importlib
 import io
 import json
@@ -37,13 +36,15 @@ from PIL import Image
 
 from spade_jax import build
 from spade_jax.data import DataError
-from spade_jax.devices import mesh
 from spade_jax.metrics import networks, own
 from spade_jax.metrics.networks import MetricNetworks
-from spade_jax.models import restore
-from spade_jax.training.train import DivergedError, StopRequest, train
-from spade_jax.workdir import checkpoint
+from spade_jax.recipe import describe, with_fields
+from spade_jax.training.finite import DivergedError
+from spade_jax.training.stop import StopRequest
+from spade_jax.training.train import train
+from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError
+from spade_jax.workdir.saving import Checkpoints
 
 # A VAE with every moving part: instances, an unknown class, averaged weights.
 SPADE = {
@@ -127,7 +128,7 @@ def pictures(tmp_path_factory):
 def configure(fields, root):
     config = importlib.import_module("configs.folder").get_config()
     config.update_from_flattened_dict(fields | {"data.root": str(root)})
-    return config
+    return describe(config)
 
 
 def lines_of(workdir):
@@ -136,17 +137,6 @@ def lines_of(workdir):
 
 
 # ---- Interrupted and resumed ---------------------------------------------------------
-
-
-@contextlib.contextmanager
-def little_to_compile(two_blocks):
-    """Within it runs use one device of the eight, and SPADEs have two blocks."""
-    make_mesh = mesh.make_mesh
-    with two_blocks(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            mesh, "make_mesh", functools.partial(make_mesh, jax.devices()[:1])
-        )
-        yield
 
 
 @contextlib.contextmanager
@@ -186,10 +176,10 @@ def interrupting(workdir, *, lines):
         thread.join()
 
 
-def read_state(workdir, config, *, step=None):
+def read_state(workdir, recipe, *, step=None):
     """The state in a work dir's checkpoint, as NumPy arrays."""
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = restore.abstract_state(config, build.networks(config))
+    abstract = build.abstract_state(recipe)
     with checkpoint.open_existing(workdir) as checkpoints:
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding), step=step)
         return jax.device_get(state)
@@ -205,7 +195,7 @@ def runs(pictures, two_blocks, tmp_path_factory):
     disturbed, undisturbed = directory / "disturbed", directory / "undisturbed"
     found = {"disturbed": disturbed, "undisturbed": undisturbed}
 
-    with little_to_compile(two_blocks):
+    with two_blocks():
         config = configure(SPADE | {"num_steps": 10**6}, pictures)
         with listening() as output, interrupting(disturbed, lines=4):
             state = train(config, disturbed)
@@ -226,7 +216,7 @@ def test_interrupted_runs_end_in_the_same_bits(
     runs, pictures, two_blocks, assert_same_tree
 ):
     config = configure(SPADE, pictures)
-    with little_to_compile(two_blocks):
+    with two_blocks():
         expected = read_state(runs["undisturbed"], config)
         found = read_state(runs["disturbed"], config)
         before = read_state(runs["disturbed"], config, step=runs["interrupted at"])
@@ -392,7 +382,7 @@ def test_divergence_before_the_first_checkpoint(tmp_path, pictures):
     config = configure(SMALL | {"loss.feature_matching": np.nan}, pictures)
     with pytest.raises(DivergedError, match=r"step 1: .*\. No checkpoint had been sav"):
         train(config, tmp_path)
-    assert not checkpoint.has_checkpoint(tmp_path)
+    assert not paths.has_checkpoint(tmp_path)
 
 
 # ---- Evaluation ----------------------------------------------------------------------
@@ -425,7 +415,7 @@ def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch
     assert "step 4 | eval/own/fd_own" in output.getvalue()
 
     config = configure(SMALL | changes | {"keep_best": "eval/own/fid"}, pictures)
-    config.num_steps = 6
+    config = with_fields(config, num_steps=6)
     with pytest.raises(CheckpointError, match=r"'eval/own/fid' .* eval/own/fd_own"):
         train(config, workdir)
 
@@ -434,7 +424,7 @@ def test_runs_save_before_they_evaluate_and_stop_without(
     workdir, pictures, monkeypatch
 ):
     """And the losses of the generator go with iterations that have none."""
-    order, save = [], checkpoint.Checkpoints.save
+    order, save = [], Checkpoints.save
 
     class Evaluation:
         names = ("eval/own/fd_own",)
@@ -448,13 +438,13 @@ def test_runs_save_before_they_evaluate_and_stop_without(
                 signal.raise_signal(signal.SIGTERM)
             return {"eval/own/fd_own": 1.0}
 
-    def recorded(self, state, *, config, metrics):
+    def recorded(self, state, *, recipe, metrics):
         order.append(("saved", int(state.step)))
         assert "loss/feature_matching" in metrics
-        save(self, state, config=config, metrics=metrics)
+        save(self, state, recipe=recipe, metrics=metrics)
 
-    monkeypatch.setattr("spade_jax.training.train.TrainingEvaluation", Evaluation)
-    monkeypatch.setattr(checkpoint.Checkpoints, "save", recorded)
+    monkeypatch.setattr("spade_jax.training.prepare.TrainingEvaluation", Evaluation)
+    monkeypatch.setattr(Checkpoints, "save", recorded)
     changes = {
         "num_steps": 9,
         "discriminator_steps": 2,

@@ -12,9 +12,10 @@ import pytest
 
 import spade_jax
 from spade_jax.devices import mesh
+from spade_jax.files import provenance
 from spade_jax.learning.state import NetState, TrainState
 from spade_jax.recipe import Best, describe, to_json
-from spade_jax.workdir import checkpoint, integrity, paths, provenance
+from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
 
