@@ -15,7 +15,7 @@ import optax
 
 from spade_jax import data, nets
 from spade_jax.layout import Layout
-from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning import perceptual as perceptual_weights
 from spade_jax.learning.state import Networks, Optimizers, linear_decay
 
@@ -114,20 +114,20 @@ def example_layout(config: ml_collections.ConfigDict) -> Layout:
     return Layout(label, edge)
 
 
-def planner(
+def tabulator(
     config: ml_collections.ConfigDict,
     *,
     shards: int,
     platform: str,
     tight: bool = False,
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
-    """What adds a plan to batches, or None where layouts are computed densely.
+    """What adds tables to batches, or None where layouts are computed densely.
 
     Args:
       config: see `configs/default.py`.
       shards: parts of a process's batch that are computed apart.
       platform: of the devices: "cpu", "gpu" or "tpu".
-      tight: see `neighbourhoods.plan`.
+      tight: see `neighbourhoods.tabulate`.
 
     Raises:
       ValueError: see `is_factored`.
@@ -136,7 +136,7 @@ def planner(
         return None
     generator = networks(config).generator
     return functools.partial(
-        plan_batch,
+        tabulate_batch,
         sizes=generator.scales(*example_layout(config).size),
         kernel_size=generator.kernel_size,
         shards=shards,

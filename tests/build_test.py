@@ -246,7 +246,7 @@ def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("factored", "platform", "planned"),
+    ("factored", "platform", "tabulated"),
     [
         (None, "cpu", True),
         (None, "gpu", False),
@@ -255,22 +255,22 @@ def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
         (False, "cpu", False),
     ],
 )
-def test_layouts_are_planned_where_that_is_quicker_or_asked_for(
-    default_config, factored, platform, planned
+def test_layouts_are_tabulated_where_that_is_quicker_or_asked_for(
+    default_config, factored, platform, tabulated
 ):
     default_config.factored = factored
     default_config.data.crop_size = 64
-    planner = build.planner(default_config, shards=2, platform=platform)
-    assert (planner is not None) == planned
-    if planned:
-        batch = planner({"label": np.zeros((2, 64, 64), np.int32)})
-        assert list(batch["plan"]) == [f"{n}x{n}" for n in (2, 4, 8, 16, 32, 64)]
-        assert batch["plan"]["64x64"].at.shape == (2, 64 * 64)
+    tabulator = build.tabulator(default_config, shards=2, platform=platform)
+    assert (tabulator is not None) == tabulated
+    if tabulated:
+        batch = tabulator({"label": np.zeros((2, 64, 64), np.int32)})
+        assert list(batch["tables"]) == [f"{n}x{n}" for n in (2, 4, 8, 16, 32, 64)]
+        assert batch["tables"]["64x64"].at.shape == (2, 64 * 64)
 
 
 def test_only_spade_can_be_factored(default_config):
     default_config.generator.name = "pix2pixhd"
-    assert build.planner(default_config, shards=1, platform="cpu") is None
+    assert build.tabulator(default_config, shards=1, platform="cpu") is None
     default_config.factored = True
     with pytest.raises(ValueError, match=r"factored=True needs .*'pix2pixhd' has no"):
-        build.planner(default_config, shards=1, platform="cpu")
+        build.tabulator(default_config, shards=1, platform="cpu")

@@ -64,13 +64,13 @@ def stages(upsampling: str) -> tuple[Stage, ...]:
             f"upsampling {upsampling!r} is not one of {', '.join(_DOUBLES_BEFORE)}."
         )
     doubles = _DOUBLES_BEFORE[upsampling]
-    plan, scale = [], 1
+    found, scale = [], 1
     for name, width in _WIDTHS.items():
         if name == "up_4" and name not in doubles:
             continue
         scale *= 2 if name in doubles else 1
-        plan.append(Stage(name, width, scale))
-    return tuple(plan)
+        found.append(Stage(name, width, scale))
+    return tuple(found)
 
 
 def total_scale(upsampling: str) -> int:
@@ -148,7 +148,7 @@ class SPADEGenerator(nn.Module):
 
     @property
     def kernel_size(self) -> int:
-        """K of SPADE's convolutions, which a layout is planned for."""
+        """K of SPADE's convolutions, which a layout is tabulated for."""
         return parse_spade_norm(self.norm).kernel_size
 
     @property
@@ -157,7 +157,7 @@ class SPADEGenerator(nn.Module):
         return total_scale(self.upsampling)
 
     def scales(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
-        """Sizes at which SPADE sees a layout of a size: those to plan it for."""
+        """Sizes at which SPADE sees a layout of a size: those to tabulate it for."""
         grid = self._grid(height, width)
         sizes = {
             (grid[0] * stage.scale, grid[1] * stage.scale)

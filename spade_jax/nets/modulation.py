@@ -4,7 +4,7 @@ Dense is the paper's definition: two convolutions over the planes of the layout.
 Factored is the same function, computed once for every distinct neighbourhood of the
 layout (`spade_jax.layout.neighbourhoods`) and looked up at the pixels: the first
 convolution as a sum of rows of its kernel, the second as a matrix product. `modulate`
-takes the second way where the layout brings a plan.
+takes the second way where the layout brings tables.
 
 The loops below run over as many rows as there are neighbourhoods in *this* layout, so
 that one compiled program serves all layouts of a size. Their gradients are written out,
@@ -84,7 +84,7 @@ def modulate(
       dtype: of the computation and the result.
 
     Raises:
-      ValueError: the layout's plan is for several devices.
+      ValueError: the layout's tables are for several devices.
     """
     weights = jax.tree.map(lambda x: x.astype(dtype), list(weights))
     if layout.neighbourhoods is not None:
@@ -110,15 +110,17 @@ def _side_by_side(*kernels: Kernel) -> Kernel:
 def _factored(
     layout: Layout, weights: ModulationWeights, num_classes: int
 ) -> Modulation:
-    plan = layout.neighbourhoods
-    if plan.count.shape[0] != 1:
+    neighbourhoods = layout.neighbourhoods
+    if neighbourhoods.count.shape[0] != 1:
         raise ValueError(
-            f"This layout is planned for {plan.count.shape[0]} devices, but seen by"
-            " one: plan it with shards=1, or shard it over the mesh."
+            f"This layout is tabulated for {neighbourhoods.count.shape[0]} devices, but"
+            " seen by one: tabulate it with shards=1, or shard it over the mesh."
         )
     hidden = _hidden_table(weights.shared, layout, num_classes)
-    gamma, beta = _modulation_tables(hidden, weights.gamma, weights.beta, plan)
-    return Modulation(gamma, beta, plan.index)
+    gamma, beta = _modulation_tables(
+        hidden, weights.gamma, weights.beta, neighbourhoods
+    )
+    return Modulation(gamma, beta, neighbourhoods.index)
 
 
 # --- The first level: from the planes of the layout to the hidden layer ---------------
@@ -130,14 +132,14 @@ def _hidden_table(shared: Kernel, layout: Layout, num_classes: int) -> jax.Array
 
     Args:
       shared: the first convolution.
-      layout: with a plan at its size.
+      layout: with tables at its size.
       num_classes: C.
 
     Returns:
       `[M + 1, D]`: row 0 is zero, for pixels beyond the picture, and row n + 1 is that
       of neighbourhood n.
     """
-    plan, features = layout.neighbourhoods, shared.bias.size
+    neighbourhoods, features = layout.neighbourhoods, shared.bias.size
     around = _planes_around(layout, shared.kernel, num_classes, _CHUNK)
     rows = shared.kernel.reshape(-1, features)
     of_edge = shared.kernel[:, :, -1].reshape(-1, features)
@@ -149,9 +151,9 @@ def _hidden_table(shared: Kernel, layout: Layout, num_classes: int) -> jax.Array
             hidden += is_edge @ of_edge
         return _write(table, jax.nn.relu(hidden), start + 1)
 
-    size = plan.hidden_at.shape[1]
+    size = neighbourhoods.hidden_at.shape[1]
     table = _empty(size + 1, features, shared.bias.dtype).at[0].set(0)
-    return _in_chunks(compute, plan.count[0, 0], size, table, chunk=_CHUNK)
+    return _in_chunks(compute, neighbourhoods.count[0, 0], size, table, chunk=_CHUNK)
 
 
 def _hidden_table_forward(shared, layout, num_classes):
@@ -161,7 +163,7 @@ def _hidden_table_forward(shared, layout, num_classes):
 
 def _hidden_table_backward(num_classes, residuals, gradient):
     shared, layout, table = residuals
-    plan, features = layout.neighbourhoods, shared.bias.size
+    neighbourhoods, features = layout.neighbourhoods, shared.bias.size
     around = _planes_around(layout, shared.kernel, num_classes, _BACKWARD_CHUNK)
     taps = shared.kernel.shape[0] ** 2
     dtype = _sum_dtype(gradient)
@@ -184,8 +186,8 @@ def _hidden_table_backward(num_classes, residuals, gradient):
     )
     of_rows, of_edge, of_bias = _in_chunks(
         compute,
-        plan.count[0, 0],
-        plan.hidden_at.shape[1],
+        neighbourhoods.count[0, 0],
+        neighbourhoods.hidden_at.shape[1],
         (*sums, jnp.zeros(features, dtype)),
         chunk=_BACKWARD_CHUNK,
     )
@@ -234,7 +236,7 @@ def _planes_around(
 
 @jax.custom_vjp
 def _modulation_tables(
-    hidden: jax.Array, gamma: Kernel, beta: Kernel, plan: Neighbourhoods
+    hidden: jax.Array, gamma: Kernel, beta: Kernel, neighbourhoods: Neighbourhoods
 ) -> tuple[jax.Array, jax.Array]:
     """Gamma and beta at the second level's neighbourhoods.
 
@@ -242,13 +244,13 @@ def _modulation_tables(
       hidden: of `_hidden_table`.
       gamma: the convolution that makes gamma.
       beta: the convolution that makes beta.
-      plan: of the layout.
+      neighbourhoods: of the layout.
 
     Returns:
       `[N, F]` of each.
     """
     kernels = (gamma, beta)
-    around = _hidden_around(plan, gamma, _CHUNK)
+    around = _hidden_around(neighbourhoods, gamma, _CHUNK)
 
     def compute(start, _, tables):
         inputs = _rows(hidden, around(start))
@@ -258,18 +260,19 @@ def _modulation_tables(
             for table, k in zip(tables, kernels, strict=True)
         )
 
-    size = plan.at.shape[1]
+    size = neighbourhoods.at.shape[1]
     tables = tuple(_empty(size, k.bias.size, hidden.dtype) for k in kernels)
-    return _in_chunks(compute, plan.count[0, 1], size, tables, chunk=_CHUNK)
+    return _in_chunks(compute, neighbourhoods.count[0, 1], size, tables, chunk=_CHUNK)
 
 
-def _modulation_tables_forward(hidden, gamma, beta, plan):
-    return _modulation_tables(hidden, gamma, beta, plan), (hidden, gamma, beta, plan)
+def _modulation_tables_forward(hidden, gamma, beta, neighbourhoods):
+    tables = _modulation_tables(hidden, gamma, beta, neighbourhoods)
+    return tables, (hidden, gamma, beta, neighbourhoods)
 
 
 def _modulation_tables_backward(residuals, gradients):
-    hidden, *kernels, plan = residuals
-    around = _hidden_around(plan, kernels[0], _BACKWARD_CHUNK)
+    hidden, *kernels, neighbourhoods = residuals
+    around = _hidden_around(neighbourhoods, kernels[0], _BACKWARD_CHUNK)
     dtype = _sum_dtype(hidden)
 
     def compute(start, new, sums):
@@ -290,8 +293,8 @@ def _modulation_tables_backward(residuals, gradients):
 
     of_hidden, *of_kernels = _in_chunks(
         compute,
-        plan.count[0, 1],
-        plan.at.shape[1],
+        neighbourhoods.count[0, 1],
+        neighbourhoods.at.shape[1],
         (
             jnp.zeros(hidden.shape, dtype),
             *(
@@ -311,10 +314,12 @@ def _modulation_tables_backward(residuals, gradients):
 _modulation_tables.defvjp(_modulation_tables_forward, _modulation_tables_backward)
 
 
-def _hidden_around(plan: Neighbourhoods, kernel: Kernel, chunk: int):
+def _hidden_around(neighbourhoods: Neighbourhoods, kernel: Kernel, chunk: int):
     """From the start of a chunk to int32 `[R, T]`, rows of the hidden table."""
     size = kernel.kernel.shape[0]
-    return _around(plan.hidden_index + 1, plan.at[0], size, chunk, outside=0)
+    return _around(
+        neighbourhoods.hidden_index + 1, neighbourhoods.at[0], size, chunk, outside=0
+    )
 
 
 def _matrix(kernel: Kernel) -> jax.Array:

@@ -138,15 +138,15 @@ def spade_generator(
       frozen: count as `spade_jax.nets.frozen` lets CPUs compute, where Winograd's
         filters replace the largest convolutions.
     """
-    plan = stages(upsampling)
-    grid = tuple(side // plan[-1].scale for side in size)
+    blocks = stages(upsampling)
+    grid = tuple(side // blocks[-1].scale for side in size)
     features = 16 * width
     if latent_size is None:
         start = convolution(grid, num_planes, features)
     else:
         start = latent_size * grid[0] * grid[1] * features
     main = again = lookup = modulation = 0
-    for stage in plan:
+    for stage in blocks:
         in_features, features = features, int(stage.width * width)
         middle = min(in_features, features)
         at = tuple(side * stage.scale for side in grid)
@@ -195,11 +195,11 @@ def concat_generator(
     size: Size, *, num_planes: int, upsampling: str = "normal", width: int = 64
 ) -> Generator:
     """Counts `spade_jax.nets.ConcatGenerator`."""
-    plan = stages(upsampling)
-    grid = tuple(side // plan[-1].scale for side in size)
+    blocks = stages(upsampling)
+    grid = tuple(side // blocks[-1].scale for side in size)
     features = 16 * width
     start, main = convolution(grid, num_planes, features), 0
-    for stage in plan:
+    for stage in blocks:
         in_features, features = features, int(stage.width * width)
         middle = min(in_features, features)
         at = tuple(side * stage.scale for side in grid)

@@ -177,7 +177,7 @@ def train(
             process_count=jax.process_count(),
             workers=config.data.workers,
             start_batch=first_step,
-            finish=build.planner(
+            finish=build.tabulator(
                 config,
                 shards=mesh.local_shares(devices) * config.accumulate,
                 platform=platform,
@@ -379,7 +379,7 @@ def _example_batch(
             seed=config.seed,
             shuffle=False,
             transform=build.preprocess(config, training=False),
-            finish=build.planner(config, shards=1, platform=platform),
+            finish=build.tabulator(config, shards=1, platform=platform),
         )
     )
     return dict(batch)
