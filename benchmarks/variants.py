@@ -20,6 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from benchmarks import pytorch_spade
 from spade_jax import nets
 from spade_jax.convert import abstract_variables, to_official
+from spade_jax.kernels import choose
 from spade_jax.layout import Layout, num_planes
 from spade_jax.layout.neighbourhoods import tabulate
 from spade_jax.learning.state import NetState, TrainState
@@ -169,7 +170,8 @@ def our_inference(
     module = problem.networks["generator"]
     variables = jax.device_put(problem.variables("generator"))
     if frozen:
-        inputs = (problem.empty_layout(),) if jax.default_backend() == "cpu" else ()
+        transformed = choose.winograd_pays_on(jax.default_backend())
+        inputs = (problem.empty_layout(),) if transformed else ()
         module, variables = nets.frozen(module, variables, inputs=inputs)
 
     def prepare(layout: Layout) -> Run:

@@ -45,6 +45,7 @@ import torch
 
 from benchmarks import layouts as layout_files
 from benchmarks.variants import INFERENCE, TRAINING, Problem, Variant
+from spade_jax.kernels import choose
 from spade_jax.layout import Layout
 from spade_jax.plan import work
 
@@ -411,7 +412,7 @@ def _generator_work(
         width=problem.width,
         hidden=problem.hidden,
         distinct=_distinct(problem, layout) if factored else None,
-        frozen=frozen and jax.default_backend() == "cpu",
+        frozen=frozen and choose.winograd_pays_on(jax.default_backend()),
     )
 
 

@@ -14,14 +14,11 @@ import ml_collections
 import optax
 
 from spade_jax import data, nets
+from spade_jax.kernels import choose
 from spade_jax.layout import Layout
 from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning import perceptual as perceptual_weights
 from spade_jax.learning.state import Networks, Optimizers, linear_decay
-
-# Where computing distinct neighbourhoods only was measured to be quicker: see the
-# performance section of the README.
-FACTORED_ON = ("cpu",)
 
 
 def num_class_ids(config: ml_collections.ConfigDict) -> int:
@@ -167,7 +164,9 @@ def is_factored(config: ml_collections.ConfigDict, *, platform: str) -> bool:
             " of neighbourhoods are not shared by devices."
         )
     if factored is None:
-        return name == "spade" and platform in FACTORED_ON and config.spatial == 1
+        return (
+            name == "spade" and choose.factored_pays(platform) and config.spatial == 1
+        )
     return factored
 
 

@@ -17,6 +17,7 @@ import ml_collections
 from spade_jax import build
 from spade_jax.convert import nvlabs, nvlabs_options
 from spade_jax.devices import mesh
+from spade_jax.kernels import choose
 from spade_jax.learning.state import Networks, TrainState, create_state
 from spade_jax.nets import frozen
 from spade_jax.workdir import checkpoint
@@ -199,11 +200,11 @@ def _model(
     step: int,
     portable: bool = False,
 ) -> Model:
-    is_for_cpu = jax.default_backend() == "cpu" and not portable
+    transformed = not portable and choose.winograd_pays_on(jax.default_backend())
     generator, generator_variables = frozen(
         networks.generator,
         generator_variables,
-        inputs=_generator_inputs(config) if is_for_cpu else (),
+        inputs=_generator_inputs(config) if transformed else (),
     )
     encoder = None
     if networks.encoder is not None:

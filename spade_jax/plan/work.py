@@ -12,8 +12,8 @@ Everything is for one picture. Sizes are (height, width) in pixels.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from spade_jax.kernels import winograd
-from spade_jax.nets.generator import stages
+from spade_jax.kernels import choose, winograd
+from spade_jax.nets.stages import stages
 
 Size = tuple[int, int]
 
@@ -96,8 +96,8 @@ def convolution(
       kernel: height and width of the kernel.
       strides: of the output.
       padding: pixels on each side; None keeps the size.
-      upsample: see `spade_jax.nets.conv.conv`; the zeros that it puts between pixels
-        do not count.
+      upsample: see `spade_jax.kernels.convolution.conv`; the zeros that it puts
+        between pixels do not count.
     """
     if padding is None:
         padding = kernel // 2
@@ -126,7 +126,7 @@ def spade_generator(
     Args:
       size: of the picture.
       num_planes: of the layout.
-      upsampling: see `spade_jax.nets.generator.stages`.
+      upsampling: see `spade_jax.nets.stages.stages`.
       width: of its last full-width block.
       hidden: inside SPADE.
       kernel_size: of SPADE's convolutions.
@@ -313,7 +313,7 @@ def train_step(
 
 
 def _winograd_or_convolution(size: Size, in_features: int, features: int) -> int:
-    if winograd.pays((1, *size, in_features), (3, 3, in_features, features)):
+    if choose.winograd_pays((1, *size, in_features), (3, 3, in_features, features)):
         return winograd.products(size, in_features, features)
     return convolution(size, in_features, features)
 

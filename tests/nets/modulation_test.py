@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from spade_jax.data import edges
 from spade_jax.data.example import decode_map
+from spade_jax.kernels.choose import TABLE_ROWS, TableRows
 from spade_jax.layout import Layout
 from spade_jax.layout.neighbourhoods import tabulate
-from spade_jax.nets import SPADEGenerator, modulation
-from spade_jax.nets.modulation import Kernel, ModulationWeights, modulate
+from spade_jax.nets import SPADEGenerator
+from spade_jax.nets.factored import Kernel
+from spade_jax.nets.modulation import ModulationWeights, modulate
 
 CLASSES, HIDDEN, FEATURES = 5, 4, (3, 6)
 SHAPE = (2, 9, 12)
@@ -40,12 +42,16 @@ def weights_of(kernel_size, *, edges, seed=0):
     return jax.tree.map(lambda x: x.astype(np.float32), found)
 
 
-def value_and_gradients():
+def value_and_gradients(*, rows=TABLE_ROWS):
     """A jitted function of (weights, layout): modulations, and gradients of them."""
 
     def value(weights, layout):
         found = modulate(
-            layout, weights, num_classes=CLASSES, dtype=weights[0].gamma.kernel.dtype
+            layout,
+            weights,
+            num_classes=CLASSES,
+            dtype=weights[0].gamma.kernel.dtype,
+            rows=rows,
         )
         pixels = [m.at_pixels() for m in found]
         # Every value has a weight of its own.
@@ -94,11 +100,9 @@ def layouts(draw, *, edges):
 @pytest.mark.parametrize("chunk", [32, 1024])
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_factored_equals_dense(monkeypatch, relative_error, kernel_size, edges, chunk):
-    monkeypatch.setattr(modulation, "_CHUNK", chunk)
-    monkeypatch.setattr(modulation, "_BACKWARD_CHUNK", chunk + 1)
+def test_factored_equals_dense(relative_error, kernel_size, edges, chunk):
     weights = weights_of(kernel_size, edges=edges)
-    compute = value_and_gradients()
+    compute = value_and_gradients(rows=TableRows(chunk, chunk + 1))
 
     @settings(max_examples=12, deadline=None)
     @given(layouts(edges=edges))
@@ -167,15 +171,12 @@ def test_tables_for_other_shards_are_refused():
     ],
 )
 def test_generator_is_the_same_with_tables(
-    two_blocks, fill, make_batch, relative_error, norm, edges, size
+    two_stages, fill, make_batch, relative_error, norm, edges, size
 ):
     """`tests/parity/` has whole generators, of every way to enlarge."""
-    with two_blocks():
-        compare_generators(fill, make_batch, relative_error, norm, edges, size)
-
-
-def compare_generators(fill, make_batch, relative_error, norm, edges, size):
-    generator = SPADEGenerator(CLASSES, width=2, hidden=3, norm=norm)
+    generator = SPADEGenerator(
+        CLASSES, width=2, hidden=3, norm=norm, upsampling=two_stages
+    )
     batch = make_batch(2, *size, CLASSES, edges=edges)
     layout = Layout(batch["label"], batch.get("edge"))
     tabulated = tabulate(
