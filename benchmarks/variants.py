@@ -1,7 +1,7 @@
 """What the benchmark times: the same networks, computed in different ways.
 
 Every variant starts from a layout of class ids on the host and ends with its result on
-the device, so that one-hot pictures, planning and transfers are in its time.
+the device, so that one-hot pictures, tables and transfers are in its time.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from benchmarks import pytorch_spade
 from spade_jax import nets
 from spade_jax.convert import abstract_variables, to_official
+from spade_jax.kernels import choose
 from spade_jax.layout import Layout, num_planes
-from spade_jax.layout.neighbourhoods import plan
+from spade_jax.layout.neighbourhoods import tabulate
 from spade_jax.learning.state import NetState, TrainState
 from spade_jax.learning.step import make_train_step
 
@@ -114,10 +115,10 @@ class Problem:
         shape = (1, self.size, self.size)
         return Layout(np.zeros(shape, np.int32), np.zeros(shape, bool))
 
-    def planned(self, layout: Layout, *, tight: bool = False) -> Layout:
-        """The layout with its plan."""
+    def tabulated(self, layout: Layout, *, tight: bool = False) -> Layout:
+        """The layout with its tables."""
         generator = self.networks["generator"]
-        return plan(
+        return tabulate(
             layout,
             generator.scales(*layout.size),
             kernel_size=generator.kernel_size,
@@ -165,23 +166,26 @@ def our_inference(
     factored: bool = False,
     restyles: bool = False,
 ) -> Variant:
-    """This project, with and without spectral norm, plan and ready modulations."""
+    """This project, with and without spectral norm, tables and ready modulations."""
     module = problem.networks["generator"]
     variables = jax.device_put(problem.variables("generator"))
     if frozen:
-        inputs = (problem.empty_layout(),) if jax.default_backend() == "cpu" else ()
+        transformed = choose.winograd_pays_on(jax.default_backend())
+        inputs = (problem.empty_layout(),) if transformed else ()
         module, variables = nets.frozen(module, variables, inputs=inputs)
 
     def prepare(layout: Layout) -> Run:
         if restyles:
-            known = _modulations(module, variables, problem.planned(layout, tight=True))
+            known = _modulations(
+                module, variables, problem.tabulated(layout, tight=True)
+            )
             jax.block_until_ready(known)
             return lambda: jax.block_until_ready(
                 _synthesise(module, variables, layout, known)
             )
 
         def run():
-            seen = problem.planned(layout, tight=True) if factored else layout
+            seen = problem.tabulated(layout, tight=True) if factored else layout
             return jax.block_until_ready(_synthesise(module, variables, seen))
 
         return run
@@ -244,7 +248,7 @@ def pytorch_training(
 
 
 def our_training(problem: Problem, name: str, *, factored: bool = False) -> Variant:
-    """This project's train step; what is planned is planned while it waits."""
+    """This project's train step; layouts are tabulated while it waits."""
     optimizer = optax.scale_by_adam(b1=0.0, b2=0.9, eps=1e-8)
 
     def net(network):
@@ -274,10 +278,10 @@ def our_training(problem: Problem, name: str, *, factored: bool = False) -> Vari
     def prepare(layout: Layout) -> Run:
         def run():
             nonlocal state
-            seen = problem.planned(layout, tight=False) if factored else layout
+            seen = problem.tabulated(layout, tight=False) if factored else layout
             batch = {"image": image, "label": seen.label, "edge": seen.edge}
             if factored:
-                batch["plan"] = seen.plan
+                batch["tables"] = seen.tables
             state, terms = train_step(state, batch, features)
             jax.block_until_ready(state)
             return terms

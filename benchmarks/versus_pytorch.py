@@ -45,6 +45,7 @@ import torch
 
 from benchmarks import layouts as layout_files
 from benchmarks.variants import INFERENCE, TRAINING, Problem, Variant
+from spade_jax.kernels import choose
 from spade_jax.layout import Layout
 from spade_jax.plan import work
 
@@ -282,11 +283,11 @@ def _versus(
                 },
             }
         )
-    planning = [
-        _timed(functools.partial(bench.problem.planned, layout))[0]
+    tabulating = [
+        _timed(functools.partial(bench.problem.tabulated, layout))[0]
         for layout in layouts.values()
     ]
-    rows.append({"variant": "planning, part of the factored", **_spread(planning)})
+    rows.append({"variant": "planning, part of the factored", **_spread(tabulating)})
     columns = {
         "variant": "{}",
         "seconds": "{:.3f}",
@@ -375,7 +376,7 @@ def growth(bench: Bench) -> Iterator[Table]:
         f"Layouts of blocks, from one class to noise, width {problem.width}",
         _growth_columns(names),
         rows,
-        [f"At worst a plan makes it {min(r['x dense'] for r in rows):.2f} x dense."],
+        [f"At worst tables make it {min(r['x dense'] for r in rows):.2f} x dense."],
     )
 
 
@@ -398,7 +399,7 @@ def _distinct(problem: Problem, layout: Layout) -> dict[work.Size, tuple[int, in
     """By size of a scale, the distinct neighbourhoods of the two levels."""
     return {
         found.index.shape[1:]: tuple(map(int, found.count[0]))
-        for found in problem.planned(layout, tight=False).plan.values()
+        for found in problem.tabulated(layout, tight=False).tables.values()
     }
 
 
@@ -411,7 +412,7 @@ def _generator_work(
         width=problem.width,
         hidden=problem.hidden,
         distinct=_distinct(problem, layout) if factored else None,
-        frozen=frozen and jax.default_backend() == "cpu",
+        frozen=frozen and choose.winograd_pays_on(jax.default_backend()),
     )
 
 

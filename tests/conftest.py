@@ -44,9 +44,11 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax import build
-from spade_jax.nets import generator
+from spade_jax.nets.stages import STAGES, Stage
 from spade_jax.recipe import describe
 from spade_jax.workdir.saving import Checkpoints
+
+TWO_STAGES = (Stage("head", 16, 1), Stage("up_0", 8, 2))
 
 # What takes longest begins first, so that the last of two workers is not left with it.
 SLOWEST = ("parity/training", "parity/end_to_end", "train_test", "kill", "launch")
@@ -65,16 +67,24 @@ def repository() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def two_blocks():
-    """A context within which SPADE generators have two blocks, quick to compile."""
+    """A context within which a config's SPADE has two blocks, quick to compile.
+
+    Configs name one of the official decoders, of which the smallest is another then.
+    """
 
     @contextlib.contextmanager
     def patched():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(generator, "_WIDTHS", {"head": 16, "up_0": 8})
-            patch.setattr(generator, "_DOUBLES_BEFORE", {"normal": ("up_0",)})
+            patch.setitem(STAGES, "normal", TWO_STAGES)
             yield
 
     return patched
+
+
+@pytest.fixture(scope="session")
+def two_stages():
+    """The stages of a decoder of two blocks, for a generator's `upsampling`."""
+    return TWO_STAGES
 
 
 @pytest.fixture(scope="session")
@@ -217,6 +227,27 @@ def make_batch():
         return batch
 
     return make
+
+
+def _slow_conv(x, kernel, *, strides=1, padding=0):
+    """Cross-correlation with zeros around, pixel by pixel."""
+    size, features = kernel.shape[0], kernel.shape[-1]
+    x = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    height = (x.shape[1] - size) // strides + 1
+    width = (x.shape[2] - size) // strides + 1
+    out = np.zeros((len(x), height, width, features))
+    for i in range(height):
+        for j in range(width):
+            y0, x0 = i * strides, j * strides
+            patch = x[:, y0 : y0 + size, x0 : x0 + size]
+            out[:, i, j] = np.einsum("bhwi,hwif->bf", patch, kernel)
+    return out
+
+
+@pytest.fixture(scope="session")
+def slow_conv():
+    """`slow_conv(x, kernel, strides=1, padding=0)` by definition, of NumPy arrays."""
+    return _slow_conv
 
 
 def _relative_error(ours, theirs) -> float:

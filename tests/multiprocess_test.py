@@ -188,7 +188,7 @@ def test_devices_that_share_pictures_train_as_one(one, two_by_two, relative_erro
 
 
 def test_two_processes_train_as_one(one, two_by_four, relative_error):
-    """And from planned layouts, of which each process plans its share."""
+    """And from tabulated layouts, of which each process tabulates its share."""
     _, found = two_by_four[0]
     assert_same_updates(found, one, relative_error)
 

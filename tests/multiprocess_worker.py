@@ -3,7 +3,7 @@
     python multiprocess_worker.py PROBLEM OUT COORDINATOR NUM_PROCESSES PROCESS_ID
 
 is one process of several: it reads a pickled `Problem` and writes the process of each
-device, and what `solve` finds with planned layouts.
+device, and what `solve` finds with tabulated layouts.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ import optax
 from spade_jax.devices import distributed, mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
-from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.learning.step import LossWeights, example_noise, make_train_step
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator
@@ -111,16 +111,16 @@ def make_step(networks):
     )
 
 
-def solve(problem, devices, *, spatial=1, planned=False):
-    """(state, losses) after each update, of NumPy, from layouts planned or not."""
+def solve(problem, devices, *, spatial=1, tabulated=False):
+    """(state, losses) after each update, of NumPy, from layouts tabulated or not."""
     over = mesh.make_mesh(devices, spatial=spatial)
     step = parallel_train_step(make_step(make_networks(mesh.DATA_AXIS)), over)
     state = jax.device_put(problem.state, mesh.replicated(over))
     found = []
     for batch in problem.batches:
         mine = share(batch)
-        if planned:
-            mine = plan_batch(
+        if tabulated:
+            mine = tabulate_batch(
                 mine,
                 sizes=(mine["label"].shape[1:],),
                 kernel_size=3,
@@ -145,7 +145,7 @@ def main(problem, out, coordinator, num_processes, process_id):
         process_id=int(process_id),
     )
     problem = pickle.loads(pathlib.Path(problem).read_bytes())
-    found = solve(problem, jax.devices(), planned=True)
+    found = solve(problem, jax.devices(), tabulated=True)
     processes = [device.process_index for device in jax.devices()]
     pathlib.Path(out).write_bytes(pickle.dumps((processes, found)))
 

@@ -21,9 +21,8 @@ config.factored = False
 """
 # As `two_blocks` of conftest.py: a tenth of the compilation.
 TWO_BLOCKS = """
-from spade_jax.nets import generator
-generator._WIDTHS = {"head": 16, "up_0": 8}
-generator._DOUBLES_BEFORE = {"normal": ("up_0",)}
+from spade_jax.nets.stages import STAGES, Stage
+STAGES["normal"] = (Stage("head", 16, 1), Stage("up_0", 8, 2))
 """
 
 

@@ -12,7 +12,7 @@ from spade_jax.build.architecture import (
     initial_state,
     networks,
 )
-from spade_jax.build.compute import is_factored, planner
+from spade_jax.build.compute import is_factored, tabulator
 from spade_jax.build.data import label_colors, preprocess, source, with_palette
 from spade_jax.build.objective import perceptual, train_step
 from spade_jax.build.optimizer import optimizers
@@ -27,7 +27,7 @@ __all__ = [
     "networks",
     "optimizers",
     "perceptual",
-    "planner",
+    "tabulator",
     "preprocess",
     "source",
     "train_step",

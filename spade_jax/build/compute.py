@@ -1,19 +1,15 @@
-"""Whether a recipe's layouts are planned, and what plans them."""
+"""Whether a recipe's layouts are tabulated, and what does it."""
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from spade_jax.build.architecture import networks
-from spade_jax.layout import plan_batch
+from spade_jax.kernels import choose
+from spade_jax.layout import tabulate_batch
 from spade_jax.recipe import Architecture, Compute
 
-# Where computing distinct neighbourhoods only was measured to be quicker: see the
-# performance section of the README.
-FACTORED_ON = ("cpu",)
-
-
-def planner(
+def tabulator(
     of: Architecture,
     compute: Compute,
     *,
@@ -21,20 +17,20 @@ def planner(
     platform: str,
     tight: bool = False,
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
-    """What adds a plan to batches, or None where layouts are computed densely.
+    """What adds tables to batches, or None where layouts are computed densely.
 
     Args:
       of: whose generator sees the layouts.
       compute: how.
       shards: parts of a process's batch that are computed apart.
       platform: of the devices: "cpu", "gpu" or "tpu".
-      tight: see `neighbourhoods.plan`.
+      tight: see `neighbourhoods.tabulate`.
     """
     if not is_factored(of, compute, platform=platform):
         return None
     generator = networks(of, compute).generator
     return functools.partial(
-        plan_batch,
+        tabulate_batch,
         sizes=generator.scales(*of.size),
         kernel_size=generator.kernel_size,
         shards=shards,
@@ -52,5 +48,5 @@ def is_factored(of: Architecture, compute: Compute, *, platform: str) -> bool:
     """
     if compute.factored is None:
         fits = of.generator.name == "spade" and compute.spatial == 1
-        return fits and platform in FACTORED_ON
+        return fits and choose.factored_pays(platform)
     return compute.factored

@@ -114,7 +114,7 @@ def predict(
         transform=transform,
         num_epochs=1,
         names=True,
-        finish=build.planner(
+        finish=build.tabulator(
             model.config, shards=1, platform=jax.default_backend(), tight=True
         ),
     ):

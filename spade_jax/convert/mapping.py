@@ -23,8 +23,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax import nets
 from spade_jax.layout import Layout
-from spade_jax.nets.generator import stages
 from spade_jax.nets.norm import parse_norm
+from spade_jax.nets.stages import stages
 
 StateDict = Mapping[str, np.ndarray]
 Variables = dict[str, Any]

@@ -65,7 +65,7 @@ def validation_batches(
         source,
         transform(config, size=None),
         devices,
-        finish=_planner(config, devices),
+        finish=_tabulator(config, devices),
     )
     if label_size in (None, build.example_layout(config).size):
         for batch in batches:
@@ -117,7 +117,7 @@ def training_batches(
         transform=build.preprocess(config, training=True),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        finish=_planner(config, devices),
+        finish=_tabulator(config, devices),
     )
     try:
         yield from _numbered(batches, batch_size)
@@ -164,11 +164,11 @@ def _batch_size(config: ml_collections.ConfigDict, most: int, devices: Mesh) -> 
     return -(-min(config.batch_size, most) // shares) * shares
 
 
-def _planner(config: ml_collections.ConfigDict, devices: Mesh) -> Finish | None:
-    return build.planner(
+def _tabulator(config: ml_collections.ConfigDict, devices: Mesh) -> Finish | None:
+    return build.tabulator(
         config,
         shards=mesh.local_shares(devices),
         platform=devices.devices.flat[0].platform,
-        # Tight plans differ in shape from batch to batch, and so among processes.
+        # Tight tables differ in shape from batch to batch, and so among processes.
         tight=jax.process_count() == 1,
     )

@@ -1,4 +1,7 @@
 """Kernels: an operation and its shapes in, the quickest way to compute it out.
 
-May import: jax.
+`choose` holds every choice by platform or shape, each with the measurement that it
+comes from; the other modules hold one operation each: `convolution`, `winograd`.
+
+May import: jax, `layout`.
 """

@@ -6,15 +6,14 @@ computed by definition, and 36 behind a linear transform of its 6x6 inputs (Wino
 in advance. In float32 the results differ from the definition's by some 1e-5 of the
 largest.
 
-It pays on CPUs, for inference, where features are many: see `pays`. Libraries for GPUs
-choose such algorithms themselves.
+It pays on CPUs, for inference, where features are many: see
+`spade_jax.kernels.choose.winograd_pays`.
 
 Letters: B batch, H height, W width, I input features, F output features, N tiles.
 """
 
 import functools
 import math
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,26 +26,6 @@ _INPUTS = _OUTPUTS + _KERNEL - 1
 # Where the polynomials are evaluated, infinity besides. With these errors are a third
 # of those with 0, 1, -1, 2, -2 (compare Barabasz et al., ACM TOMS 2020, table 3).
 _POINTS = (0.0, -1.0, 1.0, 0.5, -2.0)
-
-# With fewer features the transforms take longer than the products they save, and with
-# fewer pixels reading the larger kernels does.
-_LEAST_FEATURES = 256
-_LEAST_PIXELS = 256
-
-
-def pays(shape: Sequence[int], kernel_shape: Sequence[int]) -> bool:
-    """Whether it is the quickest way to convolve, on a CPU.
-
-    Args:
-      shape: of the input, [B, H, W, I].
-      kernel_shape: [K, K, I, F].
-    """
-    batch, height, width, _ = shape
-    return (
-        tuple(kernel_shape[:2]) == (_KERNEL, _KERNEL)
-        and min(kernel_shape[2:]) >= _LEAST_FEATURES
-        and batch * height * width >= _LEAST_PIXELS
-    )
 
 
 def products(size: tuple[int, int], in_features: int, features: int) -> int:

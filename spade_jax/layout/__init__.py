@@ -10,14 +10,14 @@ from spade_jax.layout.layout import (
     num_planes,
     scale_name,
 )
-from spade_jax.layout.neighbourhoods import plan, plan_batch
+from spade_jax.layout.neighbourhoods import tabulate, tabulate_batch
 
 __all__ = [
     "Layout",
     "Neighbourhoods",
     "nearest",
     "num_planes",
-    "plan",
-    "plan_batch",
     "scale_name",
+    "tabulate",
+    "tabulate_batch",
 ]

@@ -4,7 +4,7 @@ Class ids travel as integers. A one-hot picture of 184 classes is 184 times the
 bytes of the ids it is made from, so it is built inside the layers that want it
 (`spade_jax.nets`) and nowhere else.
 
-Letters used below: B batch, H height, W width, C classes; of a plan, S shards and
+Letters used below: B batch, H height, W width, C classes; of tables, S shards and
 P pixels of a shard at one scale.
 """
 
@@ -21,8 +21,8 @@ class Neighbourhoods(NamedTuple):
 
     SPADE's hidden layer depends, at a pixel, on the KxK ids and edges around it, and
     gamma and beta on the KxK values of the hidden layer around it: those are the two
-    levels. `spade_jax.layout.neighbourhoods.plan` finds them. Pixels are numbered row
-    by row within their shard; entries beyond the counts mean nothing.
+    levels. `spade_jax.layout.tabulate` finds them. Pixels are numbered row by row
+    within their shard; entries beyond the counts mean nothing.
 
     Attributes:
       count: int32 `[S, 2]`, distinct neighbourhoods of the two levels.
@@ -47,13 +47,13 @@ class Layout(NamedTuple):
       label: int32 `[B, H, W]`, class ids in `[0, C)`.
       edge: bool `[B, H, W]`, true on both sides of a boundary between two
         instances, or None for data without instance maps.
-      plan: `Neighbourhoods` by `scale_name`, or None. What a layer computes does not
+      tables: `Neighbourhoods` by `scale_name`, or None. What a layer computes does not
         depend on it, only how much work that takes.
     """
 
     label: jax.Array
     edge: jax.Array | None = None
-    plan: Mapping[str, Neighbourhoods] | None = None
+    tables: Mapping[str, Neighbourhoods] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,12 +69,12 @@ class Layout(NamedTuple):
         if self.size == (height, width):
             return self
         edge = None if self.edge is None else nearest(self.edge, height, width)
-        return Layout(nearest(self.label, height, width), edge, self.plan)
+        return Layout(nearest(self.label, height, width), edge, self.tables)
 
     @property
     def neighbourhoods(self) -> Neighbourhoods | None:
-        """What is planned for the layout at its size, or None."""
-        return (self.plan or {}).get(scale_name(*self.size))
+        """What is tabulated of the layout at its size, or None."""
+        return (self.tables or {}).get(scale_name(*self.size))
 
     def planes(self, num_classes: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
         """The dense picture of the layout: one-hot ids, then the edge plane.
@@ -99,7 +99,7 @@ def num_planes(num_classes: int, *, edges: bool) -> int:
 
 
 def scale_name(height: int, width: int) -> str:
-    """The key of a size in `Layout.plan`."""
+    """The key of a size in `Layout.tables`."""
     return f"{height}x{width}"
 
 

@@ -26,7 +26,7 @@ DENSE_ABOVE = 0.6
 _SHORTEST = 2**12
 
 
-def plan(
+def tabulate(
     layout: Layout,
     sizes: Iterable[tuple[int, int]],
     *,
@@ -40,22 +40,22 @@ def plan(
       layout: of NumPy arrays.
       sizes: (height, width) of the scales, to each of which the layout is resized.
       kernel_size: K, odd, of both of SPADE's convolutions.
-      shards: parts of the batch that are planned apart: one for each device that the
+      shards: parts of the batch that are tabulated apart: one for each device that the
         batch will be spread over.
-      tight: fit the plan to the layout: tables have an eighth, a quarter or half the
-        rows there are pixels where that is enough, and a layout like noise has no plan.
+      tight: fit the tables to the layout: they have an eighth, a quarter or half the
+        rows there are pixels where that is enough, and a layout like noise has none.
         Less memory and work, but a compilation for every length that occurs, and
         processes that disagree on it cannot compute together.
 
     Returns:
-      The layout with its `plan`, or without where that is quicker (if `tight`).
+      The layout with its `tables`, or without where that is quicker (if `tight`).
 
     Raises:
       ValueError: the batch is not divisible by the shards.
     """
     if len(layout.label) % shards:
         raise ValueError(
-            f"A batch of {len(layout.label)} layouts cannot be planned for {shards} "
+            f"A batch of {len(layout.label)} layouts cannot be tabulated for {shards} "
             "devices: it is not divisible by their number."
         )
     found = {}
@@ -75,10 +75,10 @@ def plan(
     largest = max(found.values(), key=lambda scale: scale.index.size)
     if tight and largest.count[:, 1].sum() > DENSE_ABOVE * largest.index.size:
         return layout
-    return layout._replace(plan=found)
+    return layout._replace(tables=found)
 
 
-def plan_batch(
+def tabulate_batch(
     batch: Mapping[str, Any],
     *,
     sizes: Sequence[tuple[int, int]],
@@ -86,10 +86,12 @@ def plan_batch(
     shards: int = 1,
     tight: bool = False,
 ) -> dict[str, Any]:
-    """Adds a `plan` to a batch with `label` and possibly `edge`; see `plan`."""
+    """Adds `tables` to a batch with `label` and possibly `edge`; see `tabulate`."""
     layout = Layout(batch["label"], batch.get("edge"))
-    planned = plan(layout, sizes, kernel_size=kernel_size, shards=shards, tight=tight)
-    return dict(batch) if planned.plan is None else {**batch, "plan": planned.plan}
+    tables = tabulate(
+        layout, sizes, kernel_size=kernel_size, shards=shards, tight=tight
+    ).tables
+    return dict(batch) if tables is None else {**batch, "tables": tables}
 
 
 def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:

@@ -81,7 +81,7 @@ def example_noise(
 
 def layout_of(batch: Batch) -> Layout:
     """The layout in a batch."""
-    return Layout(batch["label"], batch.get("edge"), batch.get("plan"))
+    return Layout(batch["label"], batch.get("edge"), batch.get("tables"))
 
 
 def make_train_step(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from spade_jax import build
 from spade_jax.convert import nvlabs
 from spade_jax.devices import mesh
+from spade_jax.kernels import choose
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.nets import frozen
 from spade_jax.recipe import Recipe
@@ -197,11 +198,11 @@ def usable(
       step: iterations they were trained for.
       portable: see `Opened.read`.
     """
-    is_for_cpu = jax.default_backend() == "cpu" and not portable
+    transformed = not portable and choose.winograd_pays_on(jax.default_backend())
     generator, generator_variables = frozen(
         networks.generator,
         generator_variables,
-        inputs=build.generator_inputs(recipe.architecture) if is_for_cpu else (),
+        inputs=build.generator_inputs(recipe.architecture) if transformed else (),
     )
     encoder = None
     if networks.encoder is not None:

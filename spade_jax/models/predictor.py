@@ -22,7 +22,7 @@ from spade_jax.data.colors import decode_label
 from spade_jax.data.example import class_ids, decode_map
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
-from spade_jax.layout.neighbourhoods import plan
+from spade_jax.layout.neighbourhoods import tabulate
 from spade_jax.models.restore import Model, load_model
 
 _log = logging.getLogger(__name__)
@@ -323,8 +323,8 @@ class Predictor:
 
     def _modulated(self, of_maps: Modulations) -> Modulations:
         values = [self.modulate(layout) for layout in of_maps.layouts]
-        # The plans have done their service.
-        layouts = [layout._replace(plan=None) for layout in of_maps.layouts]
+        # The tables have done their service.
+        layouts = [layout._replace(tables=None) for layout in of_maps.layouts]
         return Modulations(layouts, values, of_maps.size)
 
     def _layouts(
@@ -359,7 +359,7 @@ class Predictor:
                     " or call the model for each size."
                 )
         layouts = [
-            self._planned(Layout(self._padded(label)[None], edge))
+            self._tabulated(Layout(self._padded(label)[None], edge))
             for label, edge in zip(
                 labels, (None if e is None else e[None] for e in edges), strict=True
             )
@@ -391,11 +391,11 @@ class Predictor:
             )
         return padded
 
-    def _planned(self, layout: Layout) -> Layout:
+    def _tabulated(self, layout: Layout) -> Layout:
         if not self._is_factored:
             return layout
         sizes = self._generator.scales(*layout.size)
-        return plan(layout, sizes, kernel_size=self._generator.kernel_size)
+        return tabulate(layout, sizes, kernel_size=self._generator.kernel_size)
 
     def _check_instances(self, instances: Any) -> None:
         wanted = self._trained.config.data.instances

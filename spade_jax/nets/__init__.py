@@ -1,14 +1,21 @@
 """The networks that synthesise: layouts and latents in, pictures and judgements out.
 
-Generators, discriminator, encoder and the features of the perceptual loss. They take
-plain numbers and names, never a config. May import: jax, flax, `layout`, `kernels`.
+Generators (`generator`, of the residual blocks in `spade`; `baselines`),
+`discriminator`, `encoder` and the features of the perceptual loss (`vgg`), made of
+`conv`, `norm` and `spectral`. `spade` applies gamma and beta; `modulation` computes
+them, densely or by the tables of `factored`. `stages` says which blocks a decoder has,
+and `freezing` prepares networks that are only used any more. They take plain numbers
+and names, never a config.
+
+May import: jax, flax, `layout`, `kernels`.
 """
 
 from spade_jax.nets.baselines import ConcatGenerator, Pix2PixHDGenerator
-from spade_jax.nets.conv import frozen
 from spade_jax.nets.discriminator import MultiscaleDiscriminator
 from spade_jax.nets.encoder import ImageEncoder
-from spade_jax.nets.generator import SPADEGenerator, start_grid
+from spade_jax.nets.freezing import frozen
+from spade_jax.nets.generator import SPADEGenerator
+from spade_jax.nets.stages import start_grid
 from spade_jax.nets.vgg import VGG
 
 __all__ = [

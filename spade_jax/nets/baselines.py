@@ -16,8 +16,8 @@ from spade_jax.nets.conv import (
     reflect_pad,
     upsample_nearest,
 )
-from spade_jax.nets.generator import stages, total_scale
 from spade_jax.nets.norm import parse_norm
+from spade_jax.nets.stages import Stages, stages, total_scale
 
 
 class Pix2PixHDGenerator(nn.Module):
@@ -109,7 +109,7 @@ class ConcatGenerator(nn.Module):
 
     num_classes: int
     width: int = 64
-    upsampling: str = "normal"
+    upsampling: str | Stages = "normal"
     norm: str = "spectralsyncbatch"
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Layout
-from spade_jax.nets.conv import Conv, ConvNorm, conv, leaky_relu, xavier
+from spade_jax.nets.conv import Conv, ConvNorm, leaky_relu, xavier
 from spade_jax.nets.norm import parse_norm
 
 _KERNEL = 4

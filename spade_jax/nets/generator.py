@@ -4,7 +4,6 @@ Letters: B batch, H height, W width, C classes, N latent size.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,77 +14,7 @@ from spade_jax.nets.conv import Conv, LayoutConv, leaky_relu, xavier
 from spade_jax.nets.modulation import Modulation
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.spade import SPADEResBlock
-
-
-class Stage(NamedTuple):
-    """One residual block of a decoder.
-
-    Attributes:
-      name: of the block, and of its parameters.
-      width: output features, as a multiple of the generator's width.
-      scale: the block works at `scale` times the start grid.
-    """
-
-    name: str
-    width: float
-    scale: int
-
-
-# The blocks before whose input the picture doubles, by the official option
-# `num_upsampling_layers`.
-_DOUBLES_BEFORE = {
-    "normal": ("middle_0", "up_0", "up_1", "up_2", "up_3"),
-    "more": ("middle_0", "middle_1", "up_0", "up_1", "up_2", "up_3"),
-    "most": ("middle_0", "middle_1", "up_0", "up_1", "up_2", "up_3", "up_4"),
-}
-_WIDTHS = {
-    "head": 16,
-    "middle_0": 16,
-    "middle_1": 16,
-    "up_0": 8,
-    "up_1": 4,
-    "up_2": 2,
-    "up_3": 1,
-    "up_4": 0.5,
-}
-
-
-def stages(upsampling: str) -> tuple[Stage, ...]:
-    """The decoder's blocks from the start grid to the full size.
-
-    Args:
-      upsampling: 'normal' (32 times the start grid), 'more' (64) or 'most' (128).
-
-    Raises:
-      ValueError: another word.
-    """
-    if upsampling not in _DOUBLES_BEFORE:
-        raise ValueError(
-            f"upsampling {upsampling!r} is not one of {', '.join(_DOUBLES_BEFORE)}."
-        )
-    doubles = _DOUBLES_BEFORE[upsampling]
-    plan, scale = [], 1
-    for name, width in _WIDTHS.items():
-        if name == "up_4" and name not in doubles:
-            continue
-        scale *= 2 if name in doubles else 1
-        plan.append(Stage(name, width, scale))
-    return tuple(plan)
-
-
-def total_scale(upsampling: str) -> int:
-    """How many times larger the picture is than the start grid: 32, 64 or 128."""
-    return stages(upsampling)[-1].scale
-
-
-def start_grid(crop_size: int, aspect_ratio: float, upsampling: str) -> tuple[int, int]:
-    """(height, width) at which the official generator starts.
-
-    The width is `crop_size // scale`; the height is that over the aspect ratio
-    (width / height), rounded half to even (official `compute_latent_vector_size`).
-    """
-    width = crop_size // total_scale(upsampling)
-    return round(width / aspect_ratio), width
+from spade_jax.nets.stages import Stages, stages, total_scale
 
 
 class SPADEGenerator(nn.Module):
@@ -94,7 +23,8 @@ class SPADEGenerator(nn.Module):
     Attributes:
       num_classes: C, the number of class ids.
       width: features of the last full-width block (official `ngf`).
-      upsampling: 'normal', 'more' or 'most'; see `stages`.
+      upsampling: 'normal', 'more' or 'most', or the stages of another decoder; see
+        `spade_jax.nets.stages.stages`.
       norm: name of the normalisation; see `spade_jax.nets.norm.parse_spade_norm`.
       hidden: width inside SPADE.
       latent_size: N, to start from a latent vector; None starts from the layout,
@@ -110,7 +40,7 @@ class SPADEGenerator(nn.Module):
 
     num_classes: int
     width: int = 64
-    upsampling: str = "normal"
+    upsampling: str | Stages = "normal"
     norm: str = "spectralspadesyncbatch3x3"
     hidden: int = 128
     latent_size: int | None = None
@@ -148,7 +78,7 @@ class SPADEGenerator(nn.Module):
 
     @property
     def kernel_size(self) -> int:
-        """K of SPADE's convolutions, which a layout is planned for."""
+        """K of SPADE's convolutions, which a layout is tabulated for."""
         return parse_spade_norm(self.norm).kernel_size
 
     @property
@@ -157,7 +87,7 @@ class SPADEGenerator(nn.Module):
         return total_scale(self.upsampling)
 
     def scales(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
-        """Sizes at which SPADE sees a layout of a size: those to plan it for."""
+        """Sizes at which SPADE sees a layout of a size: those to tabulate it for."""
         grid = self._grid(height, width)
         sizes = {
             (grid[0] * stage.scale, grid[1] * stage.scale)

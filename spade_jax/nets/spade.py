@@ -1,10 +1,11 @@
-"""Spatially-adaptive normalisation, and the residual block made of it.
+"""SPADE: normalises, applies gamma and beta; and the residual block made of it.
 
-SPADE (Park et al., CVPR 2019, section 3) normalises activations and scales and
-shifts every pixel by gamma and beta, which a small convolutional network reads
-from the layout. It is cut in two here: `modulation(layout)` depends on the
-layout alone, so it can be computed once and kept; calling the module normalises
-and applies. Letters: B batch, H height, W width, F features.
+Spatially-adaptive normalisation (Park et al., CVPR 2019, section 3) normalises
+activations and scales and shifts every pixel by gamma and beta, which a small
+convolutional network reads from the layout. It is cut in two here:
+`modulation(layout)` depends on the layout alone, so it can be computed once and kept
+(`spade_jax.nets.modulation`); calling the module normalises and applies. Letters: B
+batch, H height, W width, F features.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ import jax.numpy as jnp
 
 from spade_jax.layout import Layout, num_planes
 from spade_jax.nets.conv import Conv, leaky_relu, upsample_nearest, xavier
-from spade_jax.nets.modulation import Kernel, Modulation, ModulationWeights, modulate
+from spade_jax.nets.factored import Kernel
+from spade_jax.nets.modulation import Modulation, ModulationWeights, modulate
 from spade_jax.nets.norm import Moments, Norm, NormSpec
 
 

@@ -194,9 +194,9 @@ def abstract_batch(config: ml_collections.ConfigDict, devices: Mesh) -> dict:
     if layout.edge is not None:
         batch["edge"] = np.zeros(shape, bool)
     shards = devices.shape[mesh.DATA_AXIS] * config.accumulate
-    add_plan = build.planner(config, shards=shards, platform="tpu")
-    if add_plan is not None:
-        batch = add_plan(batch)
+    add_tables = build.tabulator(config, shards=shards, platform="tpu")
+    if add_tables is not None:
+        batch = add_tables(batch)
     return {
         name: _placed(entry, mesh.batch_sharding(name, devices))
         for name, entry in batch.items()

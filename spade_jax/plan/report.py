@@ -70,7 +70,7 @@ def make_plan(
     device = topology.device(len(devices))
     a_device = config.batch_size * config.spatial // len(devices)
     height, width = build.example_layout(config).size
-    factored = build.planner(config, shards=1, platform="tpu") is not None
+    factored = build.tabulator(config, shards=1, platform="tpu") is not None
     count = counted.count(config, distinct=distinct if factored else None)
     plan = {
         "topology": topology.name,

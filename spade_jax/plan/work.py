@@ -12,8 +12,8 @@ Everything is for one picture. Sizes are (height, width) in pixels.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from spade_jax.kernels import winograd
-from spade_jax.nets.generator import stages
+from spade_jax.kernels import choose, winograd
+from spade_jax.nets.stages import stages
 
 Size = tuple[int, int]
 
@@ -96,8 +96,8 @@ def convolution(
       kernel: height and width of the kernel.
       strides: of the output.
       padding: pixels on each side; None keeps the size.
-      upsample: see `spade_jax.nets.conv.conv`; the zeros that it puts between pixels
-        do not count.
+      upsample: see `spade_jax.kernels.convolution.conv`; the zeros that it puts
+        between pixels do not count.
     """
     if padding is None:
         padding = kernel // 2
@@ -126,7 +126,7 @@ def spade_generator(
     Args:
       size: of the picture.
       num_planes: of the layout.
-      upsampling: see `spade_jax.nets.generator.stages`.
+      upsampling: see `spade_jax.nets.stages.stages`.
       width: of its last full-width block.
       hidden: inside SPADE.
       kernel_size: of SPADE's convolutions.
@@ -138,15 +138,15 @@ def spade_generator(
       frozen: count as `spade_jax.nets.frozen` lets CPUs compute, where Winograd's
         filters replace the largest convolutions.
     """
-    plan = stages(upsampling)
-    grid = tuple(side // plan[-1].scale for side in size)
+    blocks = stages(upsampling)
+    grid = tuple(side // blocks[-1].scale for side in size)
     features = 16 * width
     if latent_size is None:
         start = convolution(grid, num_planes, features)
     else:
         start = latent_size * grid[0] * grid[1] * features
     main = again = lookup = modulation = 0
-    for stage in plan:
+    for stage in blocks:
         in_features, features = features, int(stage.width * width)
         middle = min(in_features, features)
         at = tuple(side * stage.scale for side in grid)
@@ -195,11 +195,11 @@ def concat_generator(
     size: Size, *, num_planes: int, upsampling: str = "normal", width: int = 64
 ) -> Generator:
     """Counts `spade_jax.nets.ConcatGenerator`."""
-    plan = stages(upsampling)
-    grid = tuple(side // plan[-1].scale for side in size)
+    blocks = stages(upsampling)
+    grid = tuple(side // blocks[-1].scale for side in size)
     features = 16 * width
     start, main = convolution(grid, num_planes, features), 0
-    for stage in plan:
+    for stage in blocks:
         in_features, features = features, int(stage.width * width)
         middle = min(in_features, features)
         at = tuple(side * stage.scale for side in grid)
@@ -313,7 +313,7 @@ def train_step(
 
 
 def _winograd_or_convolution(size: Size, in_features: int, features: int) -> int:
-    if winograd.pays((1, *size, in_features), (3, 3, in_features, features)):
+    if choose.winograd_pays((1, *size, in_features), (3, 3, in_features, features)):
         return winograd.products(size, in_features, features)
     return convolution(size, in_features, features)
 

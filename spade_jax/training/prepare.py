@@ -85,7 +85,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
             process_count=jax.process_count(),
             workers=recipe.data.workers,
             start_batch=first_step,
-            finish=build.planner(
+            finish=build.tabulator(
                 recipe.architecture,
                 recipe.compute,
                 shards=mesh.local_shares(devices) * recipe.compute.accumulate,

@@ -31,7 +31,7 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
             seed=recipe.seed,
             shuffle=False,
             transform=build.preprocess(recipe.data, training=False),
-            finish=build.planner(
+            finish=build.tabulator(
                 recipe.architecture, recipe.compute, shards=1, platform=platform
             ),
         )

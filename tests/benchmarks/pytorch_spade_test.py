@@ -10,7 +10,7 @@ from benchmarks import pytorch_spade
 from spade_jax import nets
 from spade_jax.convert import abstract_variables, official_shapes, to_official
 from spade_jax.layout import Layout, num_planes
-from spade_jax.layout.neighbourhoods import plan
+from spade_jax.layout.neighbourhoods import tabulate
 from spade_jax.learning import step
 from spade_jax.learning.state import NetState, TrainState
 
@@ -77,9 +77,9 @@ def load(module, state_dict):
     module.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict.items()})
 
 
-def with_plan(batch):
+def with_tables(batch):
     layout = Layout(batch["label"], batch["edge"])
-    return plan(layout, SCALES, kernel_size=3)
+    return tabulate(layout, SCALES, kernel_size=3)
 
 
 def nchw(image):
@@ -111,7 +111,7 @@ def test_layers_have_the_official_names(name, variables):
 def test_pictures_are_the_same(path, batch, planes, variables, converted):
     layout = Layout(batch["label"], batch["edge"])
     if path == "factored":
-        layout = with_plan(batch)
+        layout = with_tables(batch)
     image = jax.jit(lambda v, x: ours()["generator"].apply(v, x, train=False))(
         variables["generator"], layout
     )

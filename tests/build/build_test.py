@@ -21,9 +21,9 @@ def optimizers(config):
     return build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=10)
 
 
-def planner(config, **options):
+def tabulator(config, **options):
     recipe = describe(config)
-    return build.planner(recipe.architecture, recipe.compute, **options)
+    return build.tabulator(recipe.architecture, recipe.compute, **options)
 
 
 def test_unknown_label_is_one_class_more(default_config):
@@ -263,7 +263,7 @@ def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("factored", "platform", "planned"),
+    ("factored", "platform", "tabulated"),
     [
         (None, "cpu", True),
         (None, "gpu", False),
@@ -272,22 +272,22 @@ def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
         (False, "cpu", False),
     ],
 )
-def test_layouts_are_planned_where_that_is_quicker_or_asked_for(
-    default_config, factored, platform, planned
+def test_layouts_are_tabulated_where_that_is_quicker_or_asked_for(
+    default_config, factored, platform, tabulated
 ):
     default_config.factored = factored
     default_config.data.crop_size = 64
-    add_tables = planner(default_config, shards=2, platform=platform)
-    assert (add_tables is not None) == planned
-    if planned:
+    add_tables = tabulator(default_config, shards=2, platform=platform)
+    assert (add_tables is not None) == tabulated
+    if tabulated:
         batch = add_tables({"label": np.zeros((2, 64, 64), np.int32)})
-        assert list(batch["plan"]) == [f"{n}x{n}" for n in (2, 4, 8, 16, 32, 64)]
-        assert batch["plan"]["64x64"].at.shape == (2, 64 * 64)
+        assert list(batch["tables"]) == [f"{n}x{n}" for n in (2, 4, 8, 16, 32, 64)]
+        assert batch["tables"]["64x64"].at.shape == (2, 64 * 64)
 
 
 def test_only_spade_can_be_factored(default_config):
     default_config.generator.name = "pix2pixhd"
-    assert planner(default_config, shards=1, platform="cpu") is None
+    assert tabulator(default_config, shards=1, platform="cpu") is None
     default_config.factored = True
     with pytest.raises(ValueError, match=r"factored=True needs .*'pix2pixhd' has no"):
-        planner(default_config, shards=1, platform="cpu")
+        tabulator(default_config, shards=1, platform="cpu")

@@ -71,13 +71,13 @@ def test_pictures_that_cannot_be_shared():
 def test_pictures_are_split_over_both_axes():
     shared = mesh.make_mesh(jax.devices()[:4], spatial=2)
     label = np.arange(2 * 4 * 3).reshape(2, 4, 3)
-    batch = {"label": label, "plan": {"count": np.arange(4).reshape(2, 2)}}
+    batch = {"label": label, "tables": {"count": np.arange(4).reshape(2, 2)}}
     sharded = batches.shard_batch(batch, shared)
     for i, shard in enumerate(sharded["label"].addressable_shards):
         rows = slice(2 * (i % 2), 2 * (i % 2) + 2)
         np.testing.assert_array_equal(shard.data, label[i // 2 : i // 2 + 1, rows])
-    for i, shard in enumerate(sharded["plan"]["count"].addressable_shards):
-        np.testing.assert_array_equal(shard.data, batch["plan"]["count"][[i // 2]])
+    for i, shard in enumerate(sharded["tables"]["count"].addressable_shards):
+        np.testing.assert_array_equal(shard.data, batch["tables"]["count"][[i // 2]])
 
 
 def test_batch_is_split_over_the_devices_in_order():

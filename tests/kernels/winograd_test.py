@@ -23,20 +23,6 @@ def test_it_is_the_convolution(batch, height, width):
     assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize(
-    ("shape", "kernel", "expected"),
-    [
-        ((1, 16, 16, 1024), (3, 3, 1024, 1024), True),
-        ((4, 8, 8, 1024), (3, 3, 1024, 256), True),
-        ((1, 8, 8, 1024), (3, 3, 1024, 1024), False),
-        ((1, 64, 64, 256), (3, 3, 256, 128), False),
-        ((1, 64, 64, 256), (1, 1, 256, 256), False),
-    ],
-)
-def test_where_it_pays(shape, kernel, expected):
-    assert winograd.pays(shape, kernel) == expected
-
-
 def test_its_products_are_those_of_the_compiled_program():
     random = np.random.default_rng(0)
     x = random.standard_normal((1, 10, 8, 24)).astype(np.float32)

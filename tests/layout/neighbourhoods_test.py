@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spade_jax.layout import Layout, Neighbourhoods, neighbourhoods
-from spade_jax.layout.neighbourhoods import plan, plan_batch
+from spade_jax.layout.neighbourhoods import tabulate, tabulate_batch
 
 
 @st.composite
@@ -42,8 +42,8 @@ def codes_of(layout):
 @settings(max_examples=60, deadline=None)
 @given(layouts(), st.sampled_from([1, 3, 5]))
 def test_one_pixel_of_each_distinct_neighbourhood(layout, kernel_size):
-    planned = plan(layout, [layout.size], kernel_size=kernel_size)
-    found = planned.neighbourhoods
+    tabulated = tabulate(layout, [layout.size], kernel_size=kernel_size)
+    found = tabulated.neighbourhoods
     levels = (
         (codes_of(layout), found.hidden_at, found.hidden_index),
         (found.hidden_index, found.at, found.index),
@@ -61,8 +61,8 @@ def test_one_pixel_of_each_distinct_neighbourhood(layout, kernel_size):
 @given(layouts())
 def test_second_level_is_the_wider_neighbourhood(layout):
     # gamma sees 5x5 ids through two 3x3 kernels, and where the picture ends.
-    planned = plan(layout, [layout.size], kernel_size=3)
-    index = planned.neighbourhoods.index.ravel()
+    tabulated = tabulate(layout, [layout.size], kernel_size=3)
+    index = tabulated.neighbourhoods.index.ravel()
     wide = windows(codes_of(layout), 5)
     for i, j in itertools.combinations(range(0, len(wide), 3), 2):
         if index[i] == index[j]:
@@ -71,30 +71,30 @@ def test_second_level_is_the_wider_neighbourhood(layout):
 
 def test_one_class_has_its_borders_only():
     layout = Layout(np.zeros((2, 12, 10), np.int32))
-    planned = plan(layout, [(12, 10)], kernel_size=3)
-    assert planned.neighbourhoods.count.tolist() == [[9, 25]]
+    tabulated = tabulate(layout, [(12, 10)], kernel_size=3)
+    assert tabulated.neighbourhoods.count.tolist() == [[9, 25]]
 
 
-def test_each_scale_is_planned_as_the_network_will_see_it():
+def test_each_scale_is_tabulated_as_the_network_will_see_it():
     random = np.random.default_rng(0)
     layout = Layout(random.integers(0, 4, (1, 8, 12), dtype=np.int32))
-    planned = plan(layout, [(4, 6), (8, 12)], kernel_size=3)
-    assert planned.neighbourhoods.index.shape == (1, 8, 12)
-    small = planned.resize(4, 6)
-    expected = plan(layout.resize(4, 6), [(4, 6)], kernel_size=3)
+    tabulated = tabulate(layout, [(4, 6), (8, 12)], kernel_size=3)
+    assert tabulated.neighbourhoods.index.shape == (1, 8, 12)
+    small = tabulated.resize(4, 6)
+    expected = tabulate(layout.resize(4, 6), [(4, 6)], kernel_size=3)
     for ours, theirs in zip(small.neighbourhoods, expected.neighbourhoods, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert planned.resize(2, 3).neighbourhoods is None
+    assert tabulated.resize(2, 3).neighbourhoods is None
     assert layout.neighbourhoods is None
 
 
-def test_shards_are_planned_apart():
+def test_shards_are_tabulated_apart():
     random = np.random.default_rng(0)
     label = random.integers(0, 3, (4, 6, 6), dtype=np.int32)
-    both = plan(Layout(label), [(6, 6)], kernel_size=3, shards=2).neighbourhoods
+    both = tabulate(Layout(label), [(6, 6)], kernel_size=3, shards=2).neighbourhoods
     for shard in range(2):
         part = slice(2 * shard, 2 * shard + 2)
-        alone = plan(Layout(label[part]), [(6, 6)], kernel_size=3).neighbourhoods
+        alone = tabulate(Layout(label[part]), [(6, 6)], kernel_size=3).neighbourhoods
         expected = Neighbourhoods(*(x[0] for x in alone))
         np.testing.assert_array_equal(both.count[shard], expected.count)
         np.testing.assert_array_equal(both.hidden_at[shard], expected.hidden_at)
@@ -104,14 +104,14 @@ def test_shards_are_planned_apart():
 
 
 def test_a_batch_must_be_divisible_by_the_shards():
-    message = "batch of 3 layouts cannot be planned for 2 devices"
+    message = "batch of 3 layouts cannot be tabulated for 2 devices"
     with pytest.raises(ValueError, match=message):
-        plan(Layout(np.zeros((3, 4, 4), int)), [(4, 4)], kernel_size=3, shards=2)
+        tabulate(Layout(np.zeros((3, 4, 4), int)), [(4, 4)], kernel_size=3, shards=2)
 
 
 def test_a_collision_of_hashes_is_found(monkeypatch):
     layout = Layout(np.arange(20, dtype=np.int32).reshape(1, 4, 5) // 7)
-    expected = plan(layout, [(4, 5)], kernel_size=3).neighbourhoods.count
+    expected = tabulate(layout, [(4, 5)], kernel_size=3).neighbourhoods.count
     factors = neighbourhoods._factors
     asked = []
 
@@ -120,7 +120,7 @@ def test_a_collision_of_hashes_is_found(monkeypatch):
         return np.zeros(count, np.int64) if seed == 0 else factors(seed, count)
 
     monkeypatch.setattr(neighbourhoods, "_factors", bad_first)
-    found = plan(layout, [(4, 5)], kernel_size=3).neighbourhoods
+    found = tabulate(layout, [(4, 5)], kernel_size=3).neighbourhoods
     np.testing.assert_array_equal(found.count, expected)
     assert asked == [0, 1, 0, 1]
 
@@ -130,8 +130,8 @@ def test_tight_tables_are_as_short_as_the_layout_allows():
     label[1, :64] = np.random.default_rng(0).integers(0, 9, (64, 128))
     layout = Layout(label)
     sizes = [(32, 32), (128, 128)]
-    found = plan(layout, sizes, kernel_size=3, tight=True)
-    full = plan(layout, sizes, kernel_size=3)
+    found = tabulate(layout, sizes, kernel_size=3, tight=True)
+    full = tabulate(layout, sizes, kernel_size=3)
     pixels = 2 * 128 * 128
     assert found.neighbourhoods.at.shape == (1, pixels // 2)
     assert full.neighbourhoods.at.shape == (1, pixels)
@@ -141,26 +141,26 @@ def test_tight_tables_are_as_short_as_the_layout_allows():
         found.neighbourhoods.at[0, :count], full.neighbourhoods.at[0, :count]
     )
     np.testing.assert_array_equal(found.neighbourhoods.index, full.neighbourhoods.index)
-    assert found.plan["32x32"].at.shape == (1, 2 * 32 * 32)
+    assert found.tables["32x32"].at.shape == (1, 2 * 32 * 32)
     # Shards are of one length, that of the fullest.
-    apart = plan(layout, sizes, kernel_size=3, shards=2, tight=True).neighbourhoods
+    apart = tabulate(layout, sizes, kernel_size=3, shards=2, tight=True).neighbourhoods
     assert apart.at.shape == (2, pixels // 2)
 
 
-def test_a_layout_like_noise_has_no_tight_plan():
+def test_a_layout_like_noise_has_no_tight_tables():
     label = np.random.default_rng(0).integers(0, 9, (1, 16, 16), dtype=np.int32)
     arguments = {"sizes": [(8, 8), (16, 16)], "kernel_size": 3}
-    assert plan(Layout(label), **arguments, tight=True).plan is None
-    assert plan(Layout(label), **arguments).plan is not None
-    assert plan_batch({"label": label}, **arguments, tight=True).keys() == {"label"}
+    assert tabulate(Layout(label), **arguments, tight=True).tables is None
+    assert tabulate(Layout(label), **arguments).tables is not None
+    assert tabulate_batch({"label": label}, **arguments, tight=True).keys() == {"label"}
 
 
-def test_plan_batch_adds_a_plan_and_survives_pickling():
+def test_tabulate_batch_adds_tables_and_survives_pickling():
     batch = {"label": np.zeros((2, 4, 4), np.int32), "image": np.ones((2, 4, 4, 3))}
-    planned = pickle.loads(
-        pickle.dumps(plan_batch(batch, sizes=[(2, 2)], kernel_size=3))
+    tabulated = pickle.loads(
+        pickle.dumps(tabulate_batch(batch, sizes=[(2, 2)], kernel_size=3))
     )
-    assert planned.keys() == {"label", "image", "plan"}
-    assert planned["plan"].keys() == {"2x2"}
-    assert isinstance(planned["plan"]["2x2"], Neighbourhoods)
-    assert len(jax.tree.leaves(planned)) == 7
+    assert tabulated.keys() == {"label", "image", "tables"}
+    assert tabulated["tables"].keys() == {"2x2"}
+    assert isinstance(tabulated["tables"]["2x2"], Neighbourhoods)
+    assert len(jax.tree.leaves(tabulated)) == 7

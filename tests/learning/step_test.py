@@ -19,7 +19,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from spade_jax.devices import mesh
-from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning import losses
 from spade_jax.learning import state as states
 from spade_jax.learning.step import (
@@ -510,9 +510,9 @@ def test_discriminator_alone(small, relative_error, assert_same_tree):
 
 
 @pytest.mark.parametrize("reuse_fake", [False, True])
-@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("tabulated", [False, True])
 def test_a_batch_in_parts_is_the_whole(
-    make_state, make_batch, feature_params, relative_error, reuse_fake, planned
+    make_state, make_batch, feature_params, relative_error, reuse_fake, tabulated
 ):
     """Where no norm looks beyond a picture and nothing advances."""
     networks = small_networks(kind="instance", spectral="")
@@ -521,8 +521,8 @@ def test_a_batch_in_parts_is_the_whole(
 
     def update(parts):
         seen = batch
-        if planned:
-            seen = plan_batch(batch, sizes=[(8, 8)], kernel_size=3, shards=parts)
+        if tabulated:
+            seen = tabulate_batch(batch, sizes=[(8, 8)], kernel_size=3, shards=parts)
         step = make_step(
             networks,
             perceptual=SmallFeatures(),

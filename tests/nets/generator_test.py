@@ -7,7 +7,7 @@ import pytest
 
 from spade_jax.layout import Layout, num_planes
 from spade_jax.nets import SPADEGenerator, start_grid
-from spade_jax.nets.generator import stages, total_scale
+from spade_jax.nets.stages import stages, total_scale
 
 CLASSES = 4
 LATENT = 6

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from spade_jax.data import edges
 from spade_jax.data.example import decode_map
+from spade_jax.kernels.choose import TABLE_ROWS, TableRows
 from spade_jax.layout import Layout
-from spade_jax.layout.neighbourhoods import plan
-from spade_jax.nets import SPADEGenerator, modulation
-from spade_jax.nets.modulation import Kernel, ModulationWeights, modulate
+from spade_jax.layout.neighbourhoods import tabulate
+from spade_jax.nets import SPADEGenerator
+from spade_jax.nets.factored import Kernel
+from spade_jax.nets.modulation import ModulationWeights, modulate
 
 CLASSES, HIDDEN, FEATURES = 5, 4, (3, 6)
 SHAPE = (2, 9, 12)
@@ -40,12 +42,16 @@ def weights_of(kernel_size, *, edges, seed=0):
     return jax.tree.map(lambda x: x.astype(np.float32), found)
 
 
-def value_and_gradients():
+def value_and_gradients(*, rows=TABLE_ROWS):
     """A jitted function of (weights, layout): modulations, and gradients of them."""
 
     def value(weights, layout):
         found = modulate(
-            layout, weights, num_classes=CLASSES, dtype=weights[0].gamma.kernel.dtype
+            layout,
+            weights,
+            num_classes=CLASSES,
+            dtype=weights[0].gamma.kernel.dtype,
+            rows=rows,
         )
         pixels = [m.at_pixels() for m in found]
         # Every value has a weight of its own.
@@ -94,18 +100,16 @@ def layouts(draw, *, edges):
 @pytest.mark.parametrize("chunk", [32, 1024])
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_factored_equals_dense(monkeypatch, relative_error, kernel_size, edges, chunk):
-    monkeypatch.setattr(modulation, "_CHUNK", chunk)
-    monkeypatch.setattr(modulation, "_BACKWARD_CHUNK", chunk + 1)
+def test_factored_equals_dense(relative_error, kernel_size, edges, chunk):
     weights = weights_of(kernel_size, edges=edges)
-    compute = value_and_gradients()
+    compute = value_and_gradients(rows=TableRows(chunk, chunk + 1))
 
     @settings(max_examples=12, deadline=None)
     @given(layouts(edges=edges))
     def equal(layout):
-        planned = plan(layout, [layout.size], kernel_size=kernel_size)
+        tabulated = tabulate(layout, [layout.size], kernel_size=kernel_size)
         (_, dense), of_dense = compute(weights, layout)
-        (_, factored), of_factored = compute(weights, planned)
+        (_, factored), of_factored = compute(weights, tabulated)
         assert relative_error(factored, dense) < 1e-5
         assert_each_near(of_factored, of_dense)
 
@@ -119,10 +123,10 @@ def test_gradients_are_right_in_float64(relative_error):
         layout = Layout(
             random.integers(0, 2, SHAPE).astype(np.int32), random.random(SHAPE) < 0.1
         )
-        planned = plan(layout, [layout.size], kernel_size=3)
+        tabulated = tabulate(layout, [layout.size], kernel_size=3)
         compute = value_and_gradients()
         (_, dense), of_dense = compute(weights, layout)
-        (_, factored), of_factored = compute(weights, planned)
+        (_, factored), of_factored = compute(weights, tabulated)
         assert relative_error(factored, dense) < 1e-13
         assert relative_error(of_factored, of_dense) < 1e-12
 
@@ -136,21 +140,21 @@ def test_real_layouts(shared, relative_error):
         label = decode_map(folder / "val_label" / f"{stem}.png", where=stem)[part]
         instance = decode_map(folder / "val_inst" / f"{stem}.png", where=stem)[part]
         layout = Layout((label % CLASSES)[None], edges(instance)[None])
-        planned = plan(layout, [layout.size], kernel_size=3)
-        count = planned.neighbourhoods.count[0, 1]
+        tabulated = tabulate(layout, [layout.size], kernel_size=3)
+        count = tabulated.neighbourhoods.count[0, 1]
         assert count < 0.8 * label.size
         (_, dense), of_dense = compute(weights, layout)
-        (_, factored), of_factored = compute(weights, planned)
+        (_, factored), of_factored = compute(weights, tabulated)
         assert relative_error(factored, dense) < 1e-5
         assert_each_near(of_factored, of_dense)
 
 
-def test_a_plan_for_other_shards_is_refused():
+def test_tables_for_other_shards_are_refused():
     layout = Layout(np.zeros(SHAPE, np.int32))
-    planned = plan(layout, [layout.size], kernel_size=3, shards=2)
-    with pytest.raises(ValueError, match="planned for 2 devices, but seen by one"):
+    tabulated = tabulate(layout, [layout.size], kernel_size=3, shards=2)
+    with pytest.raises(ValueError, match="tabulated for 2 devices, but seen by one"):
         modulate(
-            planned,
+            tabulated,
             weights_of(3, edges=False),
             num_classes=CLASSES,
             dtype=jnp.float32,
@@ -166,20 +170,19 @@ def test_a_plan_for_other_shards_is_refused():
         ("spadesyncbatch5x5", True, (24, 16)),
     ],
 )
-def test_generator_is_the_same_with_a_plan(
-    two_blocks, fill, make_batch, relative_error, norm, edges, size
+def test_generator_is_the_same_with_tables(
+    two_stages, fill, make_batch, relative_error, norm, edges, size
 ):
     """`tests/parity/` has whole generators, of every way to enlarge."""
-    with two_blocks():
-        compare_generators(fill, make_batch, relative_error, norm, edges, size)
-
-
-def compare_generators(fill, make_batch, relative_error, norm, edges, size):
-    generator = SPADEGenerator(CLASSES, width=2, hidden=3, norm=norm)
+    generator = SPADEGenerator(
+        CLASSES, width=2, hidden=3, norm=norm, upsampling=two_stages
+    )
     batch = make_batch(2, *size, CLASSES, edges=edges)
     layout = Layout(batch["label"], batch.get("edge"))
-    planned = plan(layout, generator.scales(*size), kernel_size=generator.kernel_size)
-    assert {f"{h}x{w}" for h, w in generator.scales(*size)} == planned.plan.keys()
+    tabulated = tabulate(
+        layout, generator.scales(*size), kernel_size=generator.kernel_size
+    )
+    assert {f"{h}x{w}" for h, w in generator.scales(*size)} == tabulated.tables.keys()
     init = functools.partial(generator.init, train=False)
     variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
     params = variables.pop("params")
@@ -197,7 +200,7 @@ def compare_generators(fill, make_batch, relative_error, norm, edges, size):
 
         return jax.grad(objective, has_aux=True)(params)
 
-    gradients, (image, stats) = run(params, planned)
+    gradients, (image, stats) = run(params, tabulated)
     expected_gradients, (expected, expected_stats) = run(params, layout)
     assert_each_near({"image": image, **stats}, {"image": expected, **expected_stats})
     assert_each_near(gradients, expected_gradients)
@@ -210,5 +213,5 @@ def compare_generators(fill, make_batch, relative_error, norm, edges, size):
         )
         return apply(modulations=known), apply()
 
-    cached, whole = given_modulations(planned)
+    cached, whole = given_modulations(tabulated)
     assert relative_error(cached, whole) < 1e-6

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spade_jax.convert import to_official
-from spade_jax.layout.neighbourhoods import plan
+from spade_jax.layout.neighbourhoods import tabulate
 
 SPADE = (
     "syncbatch_normal",
@@ -60,7 +60,7 @@ def test_generator(setting, factored, golden, model, variables, layout, compare)
     np.testing.assert_array_equal(nchw(planes), arrays["semantics"])
     if factored:
         sizes = module.scales(*scene.size)
-        scene = plan(scene, sizes, kernel_size=module.kernel_size)
+        scene = tabulate(scene, sizes, kernel_size=module.kernel_size)
     inputs = (scene,) if "z" not in arrays else (scene, arrays["z"])
 
     evaluate = jax.jit(lambda v: module.apply(v, *inputs, train=False))

@@ -12,7 +12,7 @@ import pytest
 
 from spade_jax import build, nets
 from spade_jax.convert import to_official
-from spade_jax.layout.neighbourhoods import plan_batch
+from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning import step
 from spade_jax.learning.state import NetState, TrainState
 from spade_jax.nets.encoder import sample_latent
@@ -131,7 +131,7 @@ class Run:
             batch["edge"] = scene.edge
         if self.factored:
             generator = self.networks.generator
-            batch = plan_batch(
+            batch = tabulate_batch(
                 batch,
                 sizes=generator.scales(*scene.size),
                 kernel_size=generator.kernel_size,

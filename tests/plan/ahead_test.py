@@ -71,15 +71,15 @@ def test_averages_and_the_perceptual_network_are_lowered(baseline_config):
     assert shapes(vgg) == shapes(expected["params"])
 
 
-def test_a_batch_has_a_plan_for_each_part_of_it(tiny_config):
+def test_a_batch_has_tables_for_each_part_of_it(tiny_config):
     tiny_config.update(factored=True, accumulate=2)
     found = shapes(ahead.abstract_batch(tiny_config, mesh.make_mesh(jax.devices()[:2])))
     assert found["['image']"] == (16, 32, 32, 3)
     assert found["['label']"] == found["['edge']"] == (16, 32, 32)
     # Of four shards of four pictures.
-    assert found["['plan']['8x8'].count"] == (4, 2)
-    assert found["['plan']['8x8'].at"] == (4, 4 * 8 * 8)
-    assert found["['plan']['8x8'].index"] == (16, 8, 8)
+    assert found["['tables']['8x8'].count"] == (4, 2)
+    assert found["['tables']['8x8'].at"] == (4, 4 * 8 * 8)
+    assert found["['tables']['8x8'].index"] == (16, 8, 8)
 
 
 def test_devices_share_pictures(tiny_config):

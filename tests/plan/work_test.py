@@ -14,9 +14,9 @@ import pytest
 
 from spade_jax import nets
 from spade_jax.kernels import winograd
+from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Layout
 from spade_jax.learning import state, step
-from spade_jax.nets.conv import conv
 from spade_jax.plan import work
 
 SIZE = (512, 1024)

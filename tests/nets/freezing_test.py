@@ -1,0 +1,54 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from spade_jax.layout import Layout
+from spade_jax.nets import SPADEGenerator, frozen
+
+
+def test_frozen_networks_compute_the_same_without_spectral_norm(fill):
+    layout = Layout(np.arange(2 * 32 * 32, dtype=np.int32).reshape(2, 32, 32) // 99 % 4)
+    module = SPADEGenerator(4, width=2, hidden=3)
+    init = functools.partial(module.init, train=False)
+    variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
+    plain, without = frozen(module, variables)
+    assert plain.norm == "spadesyncbatch3x3"
+    assert without.keys() == {"params", "batch_stats"}
+    expected = module.apply(variables, layout, train=False)
+    found = plain.apply(without, layout, train=False)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # What has no spectral norm is left alone, and so is what was given.
+    last, given = (v["params"]["to_image"]["kernel"] for v in (without, variables))
+    assert last is given
+    assert frozen(plain, without)[1].keys() == without.keys()
+    assert "spectral" in variables
+
+
+def pays(shape, kernel_shape):
+    """As `choose.winograd_pays`, for small networks."""
+    pixels = shape[0] * shape[1] * shape[2]
+    return kernel_shape[0] == 3 and min(kernel_shape[2:]) >= 16 and pixels >= 16
+
+
+def test_frozen_networks_compute_the_same_by_winograd(fill):
+    layout = Layout(np.arange(2 * 64 * 64, dtype=np.int32).reshape(2, 64, 64) // 99 % 4)
+    module = SPADEGenerator(4, width=2, hidden=3)
+    init = functools.partial(module.init, train=False)
+    variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
+    plain, by_winograd = frozen(module, variables, inputs=(layout,), winograd_pays=pays)
+    chosen = {path[0] for path in flatten_dict(by_winograd["winograd"])}
+    # Of 2x2x2 pixels and 32 features, of 16 features, and of fewer.
+    assert chosen == {"middle_0", "middle_1", "up_0"}
+    assert "kernel" not in by_winograd["params"]["up_0"]["conv_1"]
+    for seen in (layout, Layout(layout.label[:1, :32])):
+        expected = module.apply(variables, seen, train=False)
+        found = plain.apply(by_winograd, seen, train=False)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    half = module.clone(dtype=jnp.bfloat16)
+    assert (
+        "winograd"
+        not in frozen(half, variables, inputs=(layout,), winograd_pays=pays)[1]
+    )
