@@ -1,4 +1,4 @@
-"""Landscapes of one's own: any photographs with layouts and a list of their classes.
+"""Photographs of landscapes, one's own, with layouts and a list of their classes.
 
 In place of the paper's Flickr Landscapes, which were not published. classes.txt in the
 folder of the downloaded files has one class a line, of which the first is id 0:
