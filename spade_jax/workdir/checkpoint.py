@@ -30,6 +30,7 @@ import ml_collections
 import orbax.checkpoint.experimental.v1 as ocp
 
 import spade_jax
+from spade_jax.data import EDGE_RULE
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ _CHECKSUMS = "checksums.json"
 # so the file as a whole is not what it was when the checksums were made.
 _METADATA = "_CHECKPOINT_METADATA"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# See spade_jax.data.transforms.edges.
-_EDGE_RULE = "pixels of which one of the 4 neighbours is of another instance"
 
 # What must agree between a checkpoint and a config that goes on from it, because it
 # decides which arrays there are, or what their numbers mean.
@@ -510,7 +509,7 @@ def _metadata(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return {
         # As text: Orbax's metadata would turn tuples and ints of a dict into others.
         "config": config.to_json_best_effort(),
-        "edge_rule": _EDGE_RULE,
+        "edge_rule": EDGE_RULE,
         "resolution": {
             "height": round(width / config.data.aspect_ratio),
             "width": width,

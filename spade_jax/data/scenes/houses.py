@@ -47,7 +47,7 @@ class House(NamedTuple):
 
     @property
     def height(self) -> float:
-        """Of the ridge, doubled for the breadth of the shadow."""
+        """Height of the ridge, doubled for the breadth of the shadow."""
         return 2.0 * (self.wall + self.roof)
 
 

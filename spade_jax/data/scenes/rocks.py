@@ -25,7 +25,7 @@ class Boulder(NamedTuple):
 
     @property
     def height(self) -> float:
-        """Of the part above the ground, for the shadow; broader than high."""
+        """Height of the part above the ground, for the shadow; broader than high."""
         return 2.4 * self.size
 
 
