@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 import spade_jax
+from spade_jax.data import EDGE_RULE
 from spade_jax.files import replacing
 from spade_jax.layout import Layout
 from spade_jax.models import restore
@@ -33,11 +34,6 @@ from spade_jax.models.predictor import Predictor
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMATS = ("jax", "saved_model")
-
-_EDGE_RULE = (
-    "true where the instance map differs from the pixel above, below, left or right;"
-    " pixels beyond the border count as equal"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -246,7 +242,7 @@ def _card(model: restore.Model) -> dict[str, Any]:
     (height, width), classes = predictor.size, predictor.classes
     means = {
         "label": f"class ids, 0 to {len(classes) - 1}",
-        "edge": _EDGE_RULE,
+        "edge": f"true at {EDGE_RULE}; pixels beyond the border are none",
         "z": "a style: draws from the normal distribution, or the encoder's mean",
         "photo": "a photograph, -1 (black) to 1",
     }

@@ -27,9 +27,9 @@ __all__ = [
     "networks",
     "optimizers",
     "perceptual",
-    "tabulator",
     "preprocess",
     "source",
+    "tabulator",
     "train_step",
     "with_palette",
 ]

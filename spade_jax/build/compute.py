@@ -9,6 +9,7 @@ from spade_jax.kernels import choose
 from spade_jax.layout import tabulate_batch
 from spade_jax.recipe import Architecture, Compute
 
+
 def tabulator(
     of: Architecture,
     compute: Compute,

@@ -1,43 +1,27 @@
 """Examines a config's whole dataset before training: `--mode=check_data`.
 
 It prints counts, sizes, a histogram of the classes, everything that is wrong, and the
-config fields that would suit the data better. A report has these keys:
-
-  ok: whether training would take the data;
-  splits: from the split's name to
-    examples: their number, faulty ones among them;
-    sizes: null without a picture, or
-      min, median, max: of widths and heights, each [width, height];
-      distinct: the number of different sizes;
-    classes: for each class id
-      id, name, pixels, share (of all pixels), pictures (in which it appears);
-  findings: for each
-    severity: "error" (training fails), "warning" or "info";
-    kind: one of `spade_jax.data.survey.KINDS`;
-    split, file, message;
-  label_colors: the commonest colours of label pictures where ids were expected, each
-    color: [red, green, blue], and pixels;
-  suggestions: from config fields ("data.num_classes") to values.
+config fields that would suit the data better. `spade_jax.data.survey` finds all that.
 """
 
 import collections
+import functools
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
-import numpy as np
 
 from spade_jax import build, data
 from spade_jax.data import survey
 
 # Findings of a kind that are printed; the report has all.
 _PRINTED = 5
-# Colours of label pictures in the report, and those that are printed.
-_MOST_COLORS, _PALETTE_LINES = 256, 40
+# Colours of label pictures that are printed.
+_PALETTE_LINES = 40
 
 
 def check_data(
@@ -49,7 +33,8 @@ def check_data(
 
     Args:
       config: see `configs/default.py`.
-      write_report: a JSON file to write everything to, or None.
+      write_report: a JSON file to write everything to, or None; `survey.report` says
+        what is in it.
 
     Returns:
       Whether training would take all of the data.
@@ -58,71 +43,96 @@ def check_data(
       DataError, ValueError: the config itself is wrong.
     """
     d = config.data
+    ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
-    splits = [_split(config, name) for name in names]
-    found = survey.survey(
-        splits,
-        num_classes=d.num_classes,
-        unknown_label=d.unknown_label,
-        transforms={
-            name: build.preprocess(config, training=name == d.train_split)
-            for name in names
-        },
-        batch_size=config.batch_size,
-        threads=d.workers or None,
-        progress=_progress,
-    )
-    suggestions = {
-        f"data.{field}": value
-        for field, value in survey.suggest(
-            found,
-            splits,
-            num_classes=d.num_classes,
-            unknown_label=d.unknown_label,
+    open_split = functools.partial(build.source, config)
+    if d.source == "folder":
+        look = functools.partial(
+            _folder_split,
+            root=d.root,
             instances=d.instances,
-            palette=d.palette,
-        ).items()
+            colors=build.label_colors(config),
+            **ids,
+        )
+    else:
+        look = _source_split
+    splits = [look(name, open_split=open_split) for name in names]
+    transforms = {
+        name: build.preprocess(config, training=name == d.train_split) for name in names
     }
     # The unknown class comes after the named ones.
     classes = dict(enumerate(build.with_palette(config).data.classes))
     if d.unknown_label is not None:
         classes[d.num_classes] = "unknown"
-    report = _report(found, suggestions, classes=classes)
+
+    found = survey.survey(
+        splits,
+        transforms=transforms,
+        batch_size=config.batch_size,
+        threads=d.workers or None,
+        progress=_progress,
+        **ids,
+    )
+    suggestions = survey.suggest(
+        found, splits, instances=d.instances, palette=d.palette, **ids
+    )
+    report = survey.make_report(
+        found,
+        {f"data.{field}": value for field, value in suggestions.items()},
+        classes=classes,
+    )
     _print_splits(report["splits"])
-    _print_findings(found.findings, write_report)
+    _print_findings(report["findings"], all_listed=write_report is not None)
     _print_suggestions(report)
     if write_report is not None:
         path = pathlib.Path(write_report).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"\nThe report is in {path}.")
-    number = collections.Counter(finding.severity for finding in found.findings)
-    verdict = "takes this data" if found.ok else "would fail"
-    print(f"\nTraining {verdict}: {_counted(number)}.")
+    _print_verdict(report)
     return found.ok
 
 
-def _split(config: ml_collections.ConfigDict, name: str) -> survey.Split:
-    d = config.data
+def _source_split(
+    name: str, *, open_split: Callable[[str], data.Source]
+) -> survey.Split:
+    """A split of what training opens; that it cannot be opened is a finding."""
     try:
-        source, problem = build.source(config, name), None
+        return survey.source_split(open_split(name), name)
     except data.DataError as error:
-        if d.source == "folder" and not d.root:
+        finding = survey.Finding(error.kind, name, name, str(error))
+        return survey.Split(name, [], [finding])
+
+
+def _folder_split(
+    name: str,
+    *,
+    open_split: Callable[[str], data.Source],
+    root: str,
+    num_classes: int,
+    unknown_label: int | None,
+    instances: bool,
+    colors: data.ColorTable | None,
+) -> survey.Split:
+    """A split of folders, whatever is in these; for the arguments see `FolderSource`.
+
+    Raises:
+      DataError: training could not open it, for a reason that is in no folder.
+    """
+    problem = None
+    try:
+        open_split(name)
+    except data.DataError as error:
+        if not root:
             raise
-        source, problem = None, error
-    if d.source != "folder":
-        if source is not None:
-            return survey.source_split(source, name)
-        return survey.Split(
-            name, [], [survey.Finding(problem.kind, name, name, str(problem))]
-        )
+        problem = error
     split = survey.folder_split(
-        d.root,
+        root,
         name,
-        num_classes=d.num_classes,
-        unknown_label=d.unknown_label,
-        instances=d.instances,
-        colors=build.label_colors(config),
+        num_classes=num_classes,
+        unknown_label=unknown_label,
+        instances=instances,
+        colors=colors,
     )
     if problem is not None and all(f.severity != "error" for f in split.findings):
         raise problem
@@ -133,67 +143,6 @@ def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty() and (done % 16 == 0 or done == total):
         end = "\n" if done == total else ""
         print(f"\r{done} of {total} examples read", end=end, file=sys.stderr)
-
-
-def _report(
-    found: survey.Survey, suggestions: dict[str, Any], *, classes: Mapping[int, str]
-) -> dict[str, Any]:
-    return {
-        "ok": found.ok,
-        "splits": {
-            name: {
-                "examples": statistics.examples,
-                "sizes": _sizes(statistics),
-                "classes": _classes(statistics, classes),
-            }
-            for name, statistics in found.splits.items()
-        },
-        "findings": [
-            {
-                "severity": finding.severity,
-                "kind": finding.kind,
-                "split": finding.split,
-                "file": finding.file,
-                "message": finding.message,
-            }
-            for finding in found.findings
-        ],
-        "label_colors": [
-            {"color": list(color), "pixels": pixels}
-            for color, pixels in found.colors.most_common(_MOST_COLORS)
-        ],
-        "suggestions": suggestions,
-    }
-
-
-def _sizes(statistics: survey.Statistics) -> dict[str, Any] | None:
-    if not statistics.sizes:
-        return None
-    sizes = np.array(list(statistics.sizes.elements()))
-    return {
-        "min": sizes.min(0).tolist(),
-        "median": np.median(sizes, axis=0).astype(int).tolist(),
-        "max": sizes.max(0).tolist(),
-        "distinct": len(statistics.sizes),
-    }
-
-
-def _classes(
-    statistics: survey.Statistics, names: Mapping[int, str]
-) -> list[dict[str, Any]]:
-    total = max(1, int(statistics.pixels.sum()))
-    return [
-        {
-            "id": i,
-            "name": names.get(i, ""),
-            "pixels": int(pixels),
-            "share": float(pixels / total),
-            "pictures": int(pictures),
-        }
-        for i, (pixels, pictures) in enumerate(
-            zip(statistics.pixels, statistics.pictures, strict=True)
-        )
-    ]
 
 
 def _print_splits(splits: dict[str, Any]) -> None:
@@ -224,20 +173,18 @@ def _print_splits(splits: dict[str, Any]) -> None:
         )
 
 
-def _print_findings(
-    findings: Sequence[survey.Finding], write_report: str | os.PathLike[str] | None
-) -> None:
-    by_kind: dict[str, list[survey.Finding]] = {}
+def _print_findings(findings: Sequence[Mapping[str, Any]], *, all_listed: bool) -> None:
+    by_kind: dict[str, list[str]] = {}
     for finding in findings:
-        by_kind.setdefault(finding.kind, []).append(finding)
-    for kind, listed in by_kind.items():
+        by_kind.setdefault(finding["kind"], []).append(finding["message"])
+    for kind, messages in by_kind.items():
         severity, title = survey.KINDS[kind]
-        print(f"\n{severity}: {title} [{kind}]: {len(listed)}")
-        for finding in listed[:_PRINTED]:
-            print(f"  {finding.message}")
-        if len(listed) > _PRINTED:
-            hint = "" if write_report else "; --write_report=FILE lists all"
-            print(f"  ... and {len(listed) - _PRINTED} more{hint}")
+        print(f"\n{severity}: {title} [{kind}]: {len(messages)}")
+        for message in messages[:_PRINTED]:
+            print(f"  {message}")
+        if len(messages) > _PRINTED:
+            hint = "" if all_listed else "; --write_report=FILE lists all"
+            print(f"  ... and {len(messages) - _PRINTED} more{hint}")
 
 
 def _print_suggestions(report: dict[str, Any]) -> None:
@@ -258,9 +205,11 @@ def _print_suggestions(report: dict[str, Any]) -> None:
             print(f"  ... {len(colors) - _PALETTE_LINES} more colours")
 
 
-def _counted(number: collections.Counter[str]) -> str:
-    parts = [
+def _print_verdict(report: Mapping[str, Any]) -> None:
+    number = collections.Counter(finding["severity"] for finding in report["findings"])
+    counted = ", ".join(
         f"{number[severity]} {severity}{'' if number[severity] == 1 else 's'}"
         for severity in ("error", "warning")
-    ]
-    return ", ".join(parts)
+    )
+    verdict = "takes this data" if report["ok"] else "would fail"
+    print(f"\nTraining {verdict}: {counted}.")

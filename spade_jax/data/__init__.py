@@ -1,5 +1,9 @@
 """Data: sources of examples, the official preprocessing, and the Grain pipeline.
 
+In come files: pictures in folders, datasets that TFDS has built, or none at all, for
+the scenes that are drawn here. Out come `Example`s, one by one, and dicts of NumPy
+arrays, batch by batch. What is wrong with the files ends in a `DataError`.
+
     source = open_source("folder", "train", root="my_pictures", num_classes=12)
     transform = Preprocess(mode="resize_and_crop", load_size=286, crop_size=256)
     check(source, transform=transform)
@@ -8,19 +12,21 @@
     ):
         ...
 
-Nothing here imports JAX or knows of devices: process numbers are arguments. Only the
-sources that TFDS builds need it, and TensorFlow, to be installed.
+May import NumPy, Pillow and Grain, and nothing else of the project: no JAX, and no
+devices, whose process numbers are arguments. Only the sources that TFDS builds need it,
+and TensorFlow, to be installed.
 """
 
-from __future__ import annotations
-
-import os
-
 from spade_jax.data.colors import ColorTable, color_table, read_palette
-from spade_jax.data.example import DataError, Example, Source, check, decode_image
+from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example, Source, check
 from spade_jax.data.folder import FolderSource, LayoutSource
+from spade_jax.data.ids import class_ids
 from spade_jax.data.pipeline import batches
+from spade_jax.data.sources import BUILT, SOURCES, open_source
 from spade_jax.data.transforms import (
+    EDGE_RULE,
     MODES,
     Geometry,
     Preprocess,
@@ -32,6 +38,8 @@ from spade_jax.data.transforms import (
 )
 
 __all__ = [
+    "BUILT",
+    "EDGE_RULE",
     "MODES",
     "SOURCES",
     "ColorTable",
@@ -45,8 +53,10 @@ __all__ = [
     "apply",
     "batches",
     "check",
+    "class_ids",
     "color_table",
     "decode_image",
+    "decode_map",
     "draw_geometry",
     "edges",
     "open_source",
@@ -54,105 +64,3 @@ __all__ = [
     "resized",
     "to_float",
 ]
-
-
-# Datasets that TFDS builds once from files the user downloads; modules of `builders`.
-BUILT = (
-    "coco_stuff",
-    "ade20k",
-    "ade20k_outdoor",
-    "cityscapes",
-    "facades",
-    "camvid",
-    "landscapes",
-)
-SOURCES = ("folder", "scenes", *BUILT)
-
-
-def open_source(
-    name: str,
-    split: str,
-    *,
-    root: str | os.PathLike[str] | None = None,
-    manual_dir: str | os.PathLike[str] | None = None,
-    num_classes: int,
-    unknown_label: int | None = None,
-    instances: bool = False,
-    colors: ColorTable | None = None,
-    size: int = 128,
-    num_train: int = 2000,
-    num_val: int = 200,
-) -> Source:
-    """Opens a split of a dataset.
-
-    Args:
-      name: one of `SOURCES`. "folder" reads pictures from `root`; "scenes" are
-        landscapes drawn here; the others are built from downloaded files. What is
-        drawn or built is kept below `root` (None: where TFDS keeps datasets).
-      split: "train", "val" or another split of the dataset.
-      root: the directory of the data.
-      manual_dir: of the downloaded files, for a dataset that is not built yet.
-      num_classes: the number of named classes; ids are 0..num_classes - 1.
-      unknown_label: the stored id of pixels of unknown class, which becomes id
-        `num_classes`. None: there is none.
-      instances: whether to read instance maps.
-      colors: the classes' colours, where the label pictures of a "folder" hold these
-        and not ids.
-      size: height and width in pixels of scenes to draw. This and the next two mean
-        nothing to sources that have pictures of their own.
-      num_train: number of training scenes to draw.
-      num_val: number of validation scenes to draw.
-
-    Raises:
-      ValueError: there is no such source, or it has no such split.
-      DataError: the data is missing, or plainly wrong, or its classes are not those
-        that the arguments say.
-    """
-    if name not in SOURCES:
-        raise ValueError(
-            f"There is no data source {name!r}; config.data.source is one of "
-            f"{', '.join(SOURCES)}."
-        )
-    classes = {
-        "num_classes": num_classes,
-        "unknown_label": unknown_label,
-        "instances": instances,
-    }
-    if name == "folder":
-        if not root:
-            raise DataError(
-                "Where are the pictures? Set --config.data.root=DIR to the directory "
-                f"that holds {split}_img and {split}_label. configs/scenes.py needs "
-                "no data at all: it draws its own."
-            )
-        return FolderSource(root, split, colors=colors, **classes)
-    if colors is not None:
-        raise ValueError(
-            f"config.data.label_colors is for config.data.source='folder'; {name!r} "
-            "holds class ids. Set --config.data.label_colors=''."
-        )
-
-    # Imported here because TFDS takes seconds to import and may not be installed.
-    from spade_jax.data.tfds_source import TfdsSource
-
-    if name == "scenes":
-        from spade_jax.data.builders import scenes
-
-        records = scenes.load(
-            split,
-            data_dir=root or None,
-            size=size,
-            num_train=num_train,
-            num_val=num_val,
-        )
-    else:
-        from spade_jax.data.builders import base
-
-        records = base.load(
-            base.find_builder(name, data_dir=root or None),
-            split,
-            manual_dir=manual_dir,
-        )
-    source = TfdsSource(records, **classes)
-    source.check_metadata()
-    return source

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.data.example import DataError, PictureFile, decode_image, decode_map
+from spade_jax.data.decode import PictureFile, decode_image, decode_map
+from spade_jax.data.error import DataError
 
 Color = tuple[int, int, int]
 """(red, green, blue) in 0..255."""

@@ -17,7 +17,8 @@ import grain
 import numpy as np
 from absl import flags
 
-from spade_jax.data.example import DataError, Example, Source
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example, Source, Transform
 from spade_jax.data.transforms import edges, to_float
 
 # A thread makes a whole batch, so this bounds the batches in memory too.
@@ -34,7 +35,7 @@ def batches(
     batch_size: int,
     seed: int,
     shuffle: bool,
-    transform: Callable[[Example, np.random.Generator], Example],
+    transform: Transform,
     process_index: int = 0,
     process_count: int = 1,
     workers: int = 0,
@@ -161,7 +162,7 @@ def _load(
     example: Example,
     rng: np.random.Generator,
     *,
-    transform: Callable[[Example, np.random.Generator], Example],
+    transform: Transform,
 ) -> dict[str, Any]:
     """One example as the batch will hold it, but for its image: uint8."""
     example = transform(example, rng)

@@ -7,13 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax.data.example import (
-    DataError,
-    Example,
-    decode_image,
-    decode_map,
-    make_example,
-)
+from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example, make_example
 
 
 class TfdsSource:

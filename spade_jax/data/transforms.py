@@ -33,7 +33,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from spade_jax.data.example import DataError, Example
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example
 
 MODES = (
     "resize_and_crop",
@@ -258,6 +259,10 @@ class Preprocess:
                 "config.data.pad_crop=True fills such crops with zeros, as the "
                 "official code does."
             )
+
+
+EDGE_RULE = "pixels of which one of the 4 neighbours is of another instance"
+"""What `edges` computes, in the words that checkpoints and exported models keep."""
 
 
 def edges(instance: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from spade_jax import build, data
+from spade_jax.data import class_ids, decode_map
 from spade_jax.data.colors import decode_label
-from spade_jax.data.example import class_ids, decode_map
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
 from spade_jax.layout.neighbourhoods import tabulate

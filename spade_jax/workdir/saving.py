@@ -18,6 +18,7 @@ from typing import Any
 import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
+from spade_jax.data import EDGE_RULE
 from spade_jax.files import provenance
 from spade_jax.recipe import Best, Recipe
 from spade_jax.workdir import integrity, paths
@@ -26,8 +27,6 @@ from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 _log = logging.getLogger(__name__)
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# See spade_jax.data.transforms.edges.
-_EDGE_RULE = "pixels of which one of the 4 neighbours is of another instance"
 
 
 class Checkpoints(SavedCheckpoints):
@@ -210,7 +209,7 @@ def _metadata(recipe: Recipe) -> dict[str, Any]:
     return {
         # As text: Orbax's metadata would turn tuples and ints of a dict into others.
         "config": recipes.to_json(recipe),
-        "edge_rule": _EDGE_RULE,
+        "edge_rule": EDGE_RULE,
         "resolution": {"height": height, "width": width},
         "versions": provenance.versions(_PACKAGES),
         "git_revision": provenance.git_revision(),

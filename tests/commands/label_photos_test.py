@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from spade_jax import data
-from spade_jax.commands.label_photos import label_photos, turned, turned_back
+from spade_jax.commands.label_photos import label_photos
 from spade_jax.data import DataError
 from spade_jax.metrics import networks, own, weights
 
@@ -219,16 +219,6 @@ def test_what_is_missing_is_told_before_anything_is_written(
     with pytest.raises(error, match=message):
         label_photos(photos, out=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_seen_upright(orientation):
-    stored = blocks((8, 12))
-    picture = Image.fromarray(stored)
-    picture.getexif()[0x0112] = orientation
-    upright = turned(stored, orientation)
-    np.testing.assert_array_equal(upright, ImageOps.exif_transpose(picture))
-    np.testing.assert_array_equal(turned_back(upright, orientation), stored)
 
 
 def test_layouts_fit_the_pixels_as_they_are_stored(labelled, file, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from spade_jax.data.colors import color_table, decode_label, read_palette
-from spade_jax.data.example import DataError
+from spade_jax.data.error import DataError
 
 SEA, SKY, SAND = (0, 0, 200), (100, 180, 255), (250, 240, 100)
 COLORS = (SEA, SKY, SAND)

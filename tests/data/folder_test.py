@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from spade_jax.data.colors import color_table
-from spade_jax.data.example import DataError
-from spade_jax.data.folder import FolderSource, LayoutSource, pair_pictures
+from spade_jax.data.error import DataError
+from spade_jax.data.folder import FolderSource, LayoutSource
+from spade_jax.data.pairing import pair_pictures
 
 COLORS = [(9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9)]
 

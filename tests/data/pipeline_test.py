@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from spade_jax.data.example import DataError, Example
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example
 from spade_jax.data.folder import FolderSource
 from spade_jax.data.pipeline import batches
 from spade_jax.data.transforms import Preprocess, edges, to_float

@@ -1,13 +1,13 @@
-"""The embedded landscapes: pure functions of their seeds, aligned and balanced maps."""
+"""The drawn scenes: pure functions of their seeds, aligned and balanced maps."""
 
 import numpy as np
 import pytest
 
-from spade_jax.data.scenes import CLASSES, PALETTE, THINGS, Landscape, draw
+from spade_jax.data.scenes import CLASSES, PALETTE, THINGS, Scene, draw
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Landscape]:
+def scenes() -> list[Scene]:
     return [draw(seed, height=64, width=64) for seed in range(100)]
 
 

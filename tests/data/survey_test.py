@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from spade_jax.data.colors import color_table
-from spade_jax.data.example import DataError, Example
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example
 from spade_jax.data.folder import FolderSource
 from spade_jax.data.survey import (
     KINDS,

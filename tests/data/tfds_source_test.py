@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.data.example import DataError
+from spade_jax.data.error import DataError
 from spade_jax.data.tfds_source import TfdsSource
 
 Y, X = np.mgrid[:4, :6]

@@ -12,13 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.data.example import (
-    DataError,
-    Example,
-    decode_image,
-    decode_map,
-    make_example,
-)
+from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Example, make_example
 from spade_jax.data.transforms import (
     MODES,
     Geometry,

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spade_jax.data import edges
-from spade_jax.data.example import decode_map
+from spade_jax.data import decode_map, edges
 from spade_jax.kernels.choose import TABLE_ROWS, TableRows
 from spade_jax.layout import Layout
 from spade_jax.layout.neighbourhoods import tabulate

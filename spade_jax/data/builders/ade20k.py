@@ -67,12 +67,4 @@ It is not the full ADE20K, which has other folders and other classes."""
     def _generate_examples(
         self, pictures: list[dict[str, pathlib.Path]]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, pair in enumerate(pictures):
-            yield (
-                number,
-                base.record(
-                    image=pair["image"],
-                    label=pair["label"].read_bytes(),
-                    name=pair["image"].stem,
-                ),
-            )
+        yield from enumerate(map(base.pair_record, pictures))

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import ade20k, base
 from spade_jax.data.classes.ade20k_scenes import is_outdoor
-from spade_jax.data.example import DataError
+from spade_jax.data.error import DataError
 
 _SCENES = "sceneCategories.txt"
 

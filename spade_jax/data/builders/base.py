@@ -25,8 +25,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core.download.extractor import ExtractError
 
-from spade_jax.data.example import DataError
-from spade_jax.data.folder import extensions, list_pictures, unpaired
+from spade_jax.data.error import DataError, listed
+from spade_jax.data.pairing import extensions, list_pictures, unpaired
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +116,19 @@ def record(
         if value is not None
     }
     return {"image": image, "name": name, **encoded}
+
+
+def pair_record(pair: Mapping[str, pathlib.Path]) -> dict[str, Any]:
+    """The record of a photograph and its label picture, both kept as they are.
+
+    Args:
+      pair: of `pairs`.
+    """
+    return record(
+        image=pair["image"],
+        label=pair["label"].read_bytes(),
+        name=pair["image"].stem,
+    )
 
 
 def png(array: np.ndarray) -> bytes:
@@ -226,8 +239,7 @@ def pairs(
     for here, there, alone in unpaired(files):
         raise DataError(
             f"{len(alone)} pictures of {folders[here]} have no {there} of the "
-            f"same name in {folders[there]}: {', '.join(alone[:5])}"
-            f"{', ...' if len(alone) > 5 else ''}."
+            f"same name in {folders[there]}: {listed(alone)}."
         )
     return [
         {field: folders[field] / files[field][stem] for field in folders}

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import base
 from spade_jax.data.classes.camvid import CLASSES
-from spade_jax.data.example import DataError
+from spade_jax.data.error import DataError
 
 _SPLITS = ("train", "val", "test")
 
@@ -63,15 +63,8 @@ val_label/, test_img/ and test_label/. Ids are 0..11, of which 11 is "unlabelled
     def _generate_examples(
         self, images: pathlib.Path, labels: pathlib.Path
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, pair in enumerate(base.pairs(image=images, label=labels)):
-            yield (
-                number,
-                base.record(
-                    image=pair["image"],
-                    label=pair["label"].read_bytes(),
-                    name=pair["image"].stem,
-                ),
-            )
+        pictures = base.pairs(image=images, label=labels)
+        yield from enumerate(map(base.pair_record, pictures))
 
 
 def _folders(root: pathlib.Path, split: str) -> tuple[pathlib.Path, ...] | None:

@@ -10,8 +10,8 @@ import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import base
 from spade_jax.data.classes.cityscapes import CLASSES
-from spade_jax.data.example import DataError
-from spade_jax.data.folder import unpaired
+from spade_jax.data.error import DataError, listed
+from spade_jax.data.pairing import unpaired
 
 _SPLITS = ("train", "val")
 # Folder at the root of an archive, and what the names of a field's files end in.
@@ -105,7 +105,7 @@ def _find_files(
     for here, there, alone in unpaired(files):
         raise DataError(
             f"{len(alone)} pictures {_FILES[here][1]} of {folders[here]} have no "
-            f"{_FILES[there][1]} in {folders[there]}: {', '.join(alone[:5])}"
-            f"{', ...' if len(alone) > 5 else ''}. Unpack both archives again."
+            f"{_FILES[there][1]} in {folders[there]}: {listed(alone)}. Unpack both "
+            "archives again."
         )
     return files

@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import base
 from spade_jax.data.classes.coco_stuff import CLASSES
-from spade_jax.data.example import DataError, decode_map
+from spade_jax.data.decode import decode_map
+from spade_jax.data.error import DataError
 
 # The first object of a picture; lower instances are class ids.
 _FIRST_OBJECT = 256

@@ -11,8 +11,9 @@ import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import base
 from spade_jax.data.classes.facades import CLASSES
-from spade_jax.data.example import DataError, decode_map
-from spade_jax.data.folder import unpaired
+from spade_jax.data.decode import decode_map
+from spade_jax.data.error import DataError, listed
+from spade_jax.data.pairing import unpaired
 
 # Folders of pictures, each the root of the archive CMP_facade_DB_{part}.zip.
 _PARTS = ("base", "extended")
@@ -94,8 +95,7 @@ def _find_stems(
     for here, there, alone in unpaired(files):
         raise DataError(
             f"{len(alone)} pictures .{here} of {folder} have no .{there}: "
-            f"{', '.join(alone[:5])}{', ...' if len(alone) > 5 else ''}. Unpack "
-            f"CMP_facade_DB_{part}.zip again."
+            f"{listed(alone)}. Unpack CMP_facade_DB_{part}.zip again."
         )
     if not files["jpg"]:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Landscapes of one's own: any photographs with layouts and a list of their classes.
+"""Photographs of landscapes, one's own, with layouts and a list of their classes.
 
 In place of the paper's Flickr Landscapes, which were not published. classes.txt in the
 folder of the downloaded files has one class a line, of which the first is id 0:
@@ -26,7 +26,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import base
-from spade_jax.data.example import DataError, check_size, decode_image, decode_map
+from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.error import DataError, listed
+from spade_jax.data.example import check_size
+from spade_jax.data.ids import map_ids
 
 # One photograph in so many is for validation: the paper's 1,000 of 41,000.
 _VAL_ONE_IN = 41
@@ -180,8 +183,8 @@ def _split(
         if strange:
             raise DataError(
                 f"{root / 'val.txt'}: there are no photographs "
-                f"{', '.join(strange[:5])}{', ...' if len(strange) > 5 else ''} in "
-                f"{root / 'photos'}. It takes one name a line, without extension."
+                f"{listed(strange)} in {root / 'photos'}. It takes one name a line, "
+                "without extension."
             )
     if not 0 < len(val) < len(names):
         raise DataError(
@@ -212,13 +215,13 @@ def _make_record(
     for field, array in maps.items():
         check_size(array, image, field=field, where=where)
     found = np.unique(maps["label"])
-    foreign = found[
-        ((found < 0) | (found >= len(classes.names))) & (found != classes.unknown_label)
-    ]
-    if len(foreign):
+    _, is_foreign = map_ids(
+        found, num_classes=len(classes.names), unknown_label=classes.unknown_label
+    )
+    foreign = found[is_foreign].tolist()
+    if foreign:
         raise DataError(
-            f"{where('label')} has ids {', '.join(map(str, foreign[:5]))}"
-            f"{', ...' if len(foreign) > 5 else ''}, but {title} names "
+            f"{where('label')} has ids {listed(foreign)}, but {title} names "
             f"{len(classes.names)} classes, whose ids are 0..{len(classes.names) - 1}, "
             f"and {classes.unknown_label} as unknown. Add lines for the classes, or a "
             "line 'unknown ID'."

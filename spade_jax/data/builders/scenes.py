@@ -1,4 +1,4 @@
-"""The embedded dataset: landscapes that this project draws itself. No download.
+"""The drawn dataset: scenes of open country, made here without a download.
 
 `spade_jax.data.scenes.draw` makes scene number n, always the same, and the splits
 take their numbers from ranges that do not meet.
@@ -49,7 +49,7 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
 
 class Scenes(base.LayoutBuilder):
-    """Landscapes with class ids and instances; see the module's docstring.
+    """Drawn scenes with class ids and instances; see the module's docstring.
 
     Example number n of a split is its scene number n.
     """

@@ -15,10 +15,10 @@ from spade_jax.data.scenes.classes import (
     TREE,
     WATER,
 )
-from spade_jax.data.scenes.layout import Plan
 from spade_jax.data.scenes.light import Light, linear
 from spade_jax.data.scenes.noise import smoothstep
 from spade_jax.data.scenes.planting import Thing
+from spade_jax.data.scenes.sketch import Sketch
 
 # How strongly the fine texture modulates each class.
 TEXTURE = np.zeros(len(CLASSES), np.float32)
@@ -30,7 +30,7 @@ BUMPS = np.zeros(len(CLASSES), np.float32)
 BUMPS[[SNOW, SAND, MOUNTAIN]] = 0.16, 0.2, 0.25
 
 
-def _albedos(plan: Plan, light: Light) -> tuple[np.ndarray, np.ndarray]:
+def _albedos(sketch: Sketch, light: Light) -> tuple[np.ndarray, np.ndarray]:
     """The two colours each class is mottled with, two float32 [3, classes]."""
     season = light.season
     first = np.zeros((3, len(CLASSES)), np.float32)
@@ -46,9 +46,9 @@ def _albedos(plan: Plan, light: Light) -> tuple[np.ndarray, np.ndarray]:
         # Shows only where a reflection strays onto the water beside it.
         WATER: (linear(60, 90, 100), linear(60, 90, 100)),
     }
-    if plan.country.ground == SNOW:
+    if sketch.country.ground == SNOW:
         pairs[TREE] = (linear(74, 92, 84), linear(150, 162, 166))
-    if plan.country.mesa:
+    if sketch.country.mesa:
         pairs[MOUNTAIN] = (linear(186, 116, 78), linear(158, 88, 62))
         pairs[SAND] = (linear(222, 178, 122), linear(204, 152, 100))
     for name, (a, b) in pairs.items():
@@ -57,28 +57,28 @@ def _albedos(plan: Plan, light: Light) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paint_ground(
-    canvas: Canvas, plan: Plan, light: Light, seen: terrain.Survey
+    canvas: Canvas, sketch: Sketch, light: Light, seen: terrain.Visible
 ) -> None:
     """Label and colour the land (water gets its colour later, from what it mirrors)."""
-    o = plan.offsets
+    o = sketch.offsets
     X, Z, land = seen.X, seen.Z, seen.relief
-    label = terrain.classify(plan, seen)
+    label = terrain.classify(sketch, seen)
     fine = _fine_texture(canvas.y[seen.top :, None], X, Z, o[12])
     coarse = noise.lookup(noise.grain(), X / 420 + o[13], Z / 600)
     patches = noise.lookup(noise.smooth(), X / 140 + o[14], Z / 260 + o[15])
 
-    first, second = _albedos(plan, light)
+    first, second = _albedos(sketch, light)
     mottle = smoothstep(-0.8, 0.8, patches + 0.6 * coarse)
     albedo = first[:, label]
     albedo += (second - first)[:, label] * mottle
     albedo *= 1.0 + TEXTURE[label] * (0.75 * fine + 0.4 * coarse)
-    _colour_mountains(albedo, plan, light, seen, label, coarse)
-    if light.season.flower and plan.country.ground == GRASS:
-        _scatter_flowers(albedo, plan, light, seen, label, fine)
-    if plan.road is not None:
-        _finish_road(albedo, plan, seen, label)
+    _colour_mountains(albedo, sketch, light, seen, label, coarse)
+    if light.season.flower and sketch.country.ground == GRASS:
+        _scatter_flowers(albedo, sketch, light, seen, label, fine)
+    if sketch.road is not None:
+        _finish_road(albedo, sketch, seen, label)
 
-    shore = np.clip(land.shore / (0.12 * plan.beach + 0.3), 0.0, 1.0)
+    shore = np.clip(land.shore / (0.12 * sketch.beach + 0.3), 0.0, 1.0)
     wet = (label == SAND) * (1.0 - shore)
     albedo *= 1.0 - 0.45 * wet
 
@@ -88,7 +88,7 @@ def paint_ground(
     np.copyto(canvas.label[seen.top :], label, where=ground)
     np.copyto(canvas.depth[seen.top :], seen.Z, where=ground)
     np.copyto(canvas.instance[seen.top :], 0, where=ground)
-    terrain.wood_instances(plan, canvas, seen, ground & (label == TREE))
+    terrain.wood_instances(sketch, canvas, seen, ground & (label == TREE))
 
 
 def _fine_texture(
@@ -109,7 +109,7 @@ def _fine_texture(
     return (near * (1.0 - t) + far * t) / np.sqrt(1.0 - 2.0 * t * (1.0 - t))
 
 
-def _illumination(light: Light, seen: terrain.Survey, bump: np.ndarray) -> np.ndarray:
+def _illumination(light: Light, seen: terrain.Visible, bump: np.ndarray) -> np.ndarray:
     """Light that reaches the ground, [3, h, w]; `bump` leans the ground sideways."""
     nx, up, nz = seen.normal
     nx = nx + bump
@@ -124,21 +124,21 @@ def _illumination(light: Light, seen: terrain.Survey, bump: np.ndarray) -> np.nd
 
 def _colour_mountains(
     albedo: np.ndarray,
-    plan: Plan,
+    sketch: Sketch,
     light: Light,
-    seen: terrain.Survey,
+    seen: terrain.Visible,
     label: np.ndarray,
     coarse: np.ndarray,
 ) -> None:
     """Meadow climbs the gentle lower slopes; steep faces are bare rock."""
-    if plan.mountains == 0.0 or plan.country.ground == SNOW:
+    if sketch.mountains == 0.0 or sketch.country.ground == SNOW:
         return
     bare = label == MOUNTAIN
-    if plan.country.mesa:
+    if sketch.country.mesa:
         strata = np.sin(seen.relief.height * 0.35 + 2.0 * coarse)
         albedo *= np.where(bare, 1.0 + 0.14 * strata, 1.0)
         return
-    altitude = seen.relief.mountain / plan.mountains
+    altitude = seen.relief.mountain / sketch.mountains
     green = smoothstep(0.55, 0.1, altitude + 0.25 * coarse)
     green *= smoothstep(0.45, 0.8, seen.normal[1]) * bare
     turf = 0.45 * light.season.grass + 0.25 * linear(60, 90, 50)
@@ -147,14 +147,14 @@ def _colour_mountains(
 
 def _scatter_flowers(
     albedo: np.ndarray,
-    plan: Plan,
+    sketch: Sketch,
     light: Light,
-    seen: terrain.Survey,
+    seen: terrain.Visible,
     label: np.ndarray,
     fine: np.ndarray,
 ) -> None:
     """Dots of three colours in beds near the camera, thicker in spring."""
-    o = plan.offsets
+    o = sketch.offsets
     bed = noise.lookup(noise.smooth(), seen.X / 70 + o[3], seen.Z / 120 + o[7])
     speck = noise.nearest(noise.grain(), seen.X / 10 + o[1], seen.Z / 16)
     bloom = (label == GRASS) & (speck > 1.25 - 0.5 * light.season.flower * bed)
@@ -166,11 +166,11 @@ def _scatter_flowers(
 
 
 def _finish_road(
-    albedo: np.ndarray, plan: Plan, seen: terrain.Survey, label: np.ndarray
+    albedo: np.ndarray, sketch: Sketch, seen: terrain.Visible, label: np.ndarray
 ) -> None:
     """Asphalt with a dashed line, or two pale wheel tracks in the dirt."""
-    across = (seen.X - plan.road.centre(seen.Z)) * 2.0 / plan.road.width
-    if plan.paved:
+    across = (seen.X - sketch.road.centre(seen.Z)) * 2.0 / sketch.road.width
+    if sketch.paved:
         asphalt = linear(112, 112, 118)[..., None] * (0.75 + 0.25 * albedo / 0.3)
         dash = (np.abs(across) < 0.05) & (seen.Z % 6.0 < 3.0) & (seen.Z < 80.0)
         paint = np.where(dash, linear(220, 218, 206)[..., None], asphalt)
@@ -180,16 +180,18 @@ def _finish_road(
         albedo *= np.where(label == ROAD, 0.82 + 0.36 * track, 1.0)
 
 
-def cast_shadows(canvas: Canvas, plan: Plan, light: Light, things: list[Thing]) -> None:
+def cast_shadows(
+    canvas: Canvas, sketch: Sketch, light: Light, things: list[Thing]
+) -> None:
     """Darken the ground round the foot of each thing, away from the sun."""
     lit = np.ones(canvas.label.shape, np.float32)
     aside = 0.28 * float(np.clip(light.toward_sun[0] * 1.5, -1.0, 1.0))
     strength = 0.6 - 0.3 * light.overcast
     for thing in things:
-        size = plan.camera.focal * thing.height / thing.Z
+        size = sketch.camera.focal * thing.height / thing.Z
         if size < 0.03:
             continue
-        x, y = plan.camera.project(thing.X, thing.Y, thing.Z)
+        x, y = sketch.camera.project(thing.X, thing.Y, thing.Z)
         x, rx, ry = x - aside * size, 0.42 * size, 0.08 * size
         window = canvas.window(x - rx, y - ry, x + rx, y + ry)
         u, v = (canvas.x[window[1]] - x) / rx, (canvas.y[window[0], None] - y) / ry
@@ -200,10 +202,10 @@ def cast_shadows(canvas: Canvas, plan: Plan, light: Light, things: list[Thing]) 
     canvas.rgb *= lit
 
 
-def add_haze(canvas: Canvas, plan: Plan, light: Light, air: np.ndarray) -> None:
+def add_haze(canvas: Canvas, sketch: Sketch, light: Light, air: np.ndarray) -> None:
     """Blend all that stands before the sky toward the colour of the air, [3, 1, w]."""
     depth = np.where(np.isfinite(canvas.depth), canvas.depth, 0.0)
-    height = (plan.camera.horizon - canvas.y[:, None]) * depth / plan.camera.focal
+    height = (sketch.camera.horizon - canvas.y[:, None]) * depth / sketch.camera.focal
     low = np.exp(-np.maximum(height, 0.0) / 160.0)
     thick = (1.0 + light.mist * (1.4 * low - 0.6)) / light.haze
     canvas.rgb += (air - canvas.rgb) * (1.0 - np.exp(-depth * thick))

@@ -11,8 +11,8 @@ import numpy as np
 from spade_jax.data.scenes import noise
 from spade_jax.data.scenes.canvas import Canvas
 from spade_jax.data.scenes.classes import HOUSE
-from spade_jax.data.scenes.layout import Plan
 from spade_jax.data.scenes.light import Light, linear
+from spade_jax.data.scenes.sketch import Sketch
 
 WALLS = (
     linear(232, 224, 206), linear(226, 202, 160), linear(176, 82, 66),
@@ -47,7 +47,7 @@ class House(NamedTuple):
 
     @property
     def height(self) -> float:
-        """Of the ridge, doubled for the breadth of the shadow."""
+        """Height of the ridge, doubled for the breadth of the shadow."""
         return 2.0 * (self.wall + self.roof)
 
 
@@ -122,19 +122,19 @@ def _parts(house: House, light: Light) -> Iterator[list[_Face]]:
         yield [slope.panel(0.0, b + 0.4, 0.0, 1.2, tiles)]
 
 
-def paint_house(canvas: Canvas, plan: Plan, light: Light, house: House) -> None:
+def paint_house(canvas: Canvas, sketch: Sketch, light: Light, house: House) -> None:
     """Paint the parts of a house that face the camera."""
     cos, sin = np.cos(house.turn), np.sin(house.turn)
     turn = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
     centre = np.array([house.X, house.Y, house.Z])
-    eye = (np.array([0.0, plan.camera.eye, 0.0]) - centre) @ turn
+    eye = (np.array([0.0, sketch.camera.eye, 0.0]) - centre) @ turn
     depth = house.Z - max(house.wide, house.long)
     instance = canvas.new_instance()
     for part in _parts(house, light):
         if part[0].normal @ (eye - part[0].corners[0]) <= 0.0:
             continue
         for face in part:
-            x, y = plan.camera.project(*(centre + face.corners @ turn.T).T)
+            x, y = sketch.camera.project(*(centre + face.corners @ turn.T).T)
             rgb = _shade(face, turn, light) if face.glow is None else face.glow
             _fill(canvas, x, y, rgb, depth, instance)
 

@@ -7,8 +7,8 @@ import numpy as np
 from spade_jax.data.scenes import noise
 from spade_jax.data.scenes.canvas import Canvas
 from spade_jax.data.scenes.classes import ROCK
-from spade_jax.data.scenes.layout import Plan
 from spade_jax.data.scenes.light import Light, linear
+from spade_jax.data.scenes.sketch import Sketch
 
 
 class Boulder(NamedTuple):
@@ -25,7 +25,7 @@ class Boulder(NamedTuple):
 
     @property
     def height(self) -> float:
-        """Of the part above the ground, for the shadow; broader than high."""
+        """Height of the part above the ground, for the shadow; broader than high."""
         return 2.4 * self.size
 
 
@@ -37,10 +37,10 @@ def draw_cuts(rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([normal, rng.uniform(0.62, 0.95, 22)]).astype(np.float32)
 
 
-def paint_boulder(canvas: Canvas, plan: Plan, light: Light, rock: Boulder) -> None:
+def paint_boulder(canvas: Canvas, sketch: Sketch, light: Light, rock: Boulder) -> None:
     """Paint a boulder standing in the ground by a third of its height."""
-    x, y = plan.camera.project(rock.X, rock.Y, rock.Z)
-    rx = plan.camera.focal * rock.size / rock.Z
+    x, y = sketch.camera.project(rock.X, rock.Y, rock.Z)
+    rx = sketch.camera.focal * rock.size / rock.Z
     ry = rx * rock.squat
     y -= 0.35 * ry
     window = canvas.window(x - 1.3 * rx, y - 1.3 * ry, x + 1.3 * rx, y + 0.6 * ry)

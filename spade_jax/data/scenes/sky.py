@@ -7,36 +7,36 @@ import numpy as np
 from spade_jax.data.scenes import noise
 from spade_jax.data.scenes.canvas import Canvas
 from spade_jax.data.scenes.classes import CLOUD, SUN
-from spade_jax.data.scenes.layout import Cloud, Plan
 from spade_jax.data.scenes.light import Light
 from spade_jax.data.scenes.noise import smoothstep
+from spade_jax.data.scenes.sketch import Cloud, Sketch
 
 
-def sun_position(plan: Plan, light: Light) -> tuple[float, float]:
+def sun_position(sketch: Sketch, light: Light) -> tuple[float, float]:
     """Canvas position of the sun: where it shows, or else out of the picture."""
-    if plan.sun is not None:
-        return plan.sun.x, plan.sun.y
+    if sketch.sun is not None:
+        return sketch.sun.x, sketch.sun.y
     X, Y, _ = light.toward_sun
-    return float(np.sign(X)) * 1.1, plan.camera.horizon - 0.6 * float(Y)
+    return float(np.sign(X)) * 1.1, sketch.camera.horizon - 0.6 * float(Y)
 
 
-def paint_sky(canvas: Canvas, plan: Plan, light: Light) -> np.ndarray:
+def paint_sky(canvas: Canvas, sketch: Sketch, light: Light) -> np.ndarray:
     """Fill the canvas with sky; return the colour of the air, [3, 1, w].
 
     Air is the sky at the horizon: what is far enough away takes its colour.
     """
-    height = np.clip(1.0 - canvas.y / plan.camera.horizon, 0.0, 1.0)[:, None]
+    height = np.clip(1.0 - canvas.y / sketch.camera.horizon, 0.0, 1.0)[:, None]
     gradient = light.horizon + (light.zenith - light.horizon) * height[:, 0] ** 0.7
-    sx, sy = sun_position(plan, light)
+    sx, sy = sun_position(sketch, light)
     dx, dy = canvas.x - np.float32(sx), canvas.y[:, None] - np.float32(sy)
     near = np.exp(-np.sqrt(dx * dx + 1.6 * dy * dy) / 0.2)
-    near *= 0.75 if plan.sun else 0.5
+    near *= 0.75 if sketch.sun else 0.5
     rgb = gradient[..., None] * (1.0 - near) + light.glow[..., None] * near
-    horizon = min(int(plan.camera.horizon * len(canvas.y)), len(canvas.y) - 1)
+    horizon = min(int(sketch.camera.horizon * len(canvas.y)), len(canvas.y) - 1)
     air = rgb[:, horizon, None].copy()
     if light.overcast > 0.0:
         v = 0.5 / (height + 0.25)
-        veil = noise.lookup(noise.smooth(), canvas.x * v * 0.7 + plan.offsets[11], v)
+        veil = noise.lookup(noise.smooth(), canvas.x * v * 0.7 + sketch.offsets[11], v)
         rgb *= 1.0 + 0.28 * light.overcast * veil
     if light.hour == "night":
         _add_stars(rgb, light, height)
@@ -54,9 +54,9 @@ def _add_stars(rgb: np.ndarray, light: Light, height: np.ndarray) -> None:
     rgb[:, row, column] += shine.astype(np.float32)
 
 
-def paint_sun(canvas: Canvas, plan: Plan, light: Light) -> None:
+def paint_sun(canvas: Canvas, sketch: Sketch, light: Light) -> None:
     """A disc; by night it is the moon."""
-    sun = plan.sun
+    sun = sketch.sun
     if sun is None:
         return
     r = sun.radius
@@ -71,10 +71,10 @@ def paint_sun(canvas: Canvas, plan: Plan, light: Light) -> None:
     canvas.paint(window, inside, rgb, np.inf, SUN, canvas.new_instance())
 
 
-def paint_clouds(canvas: Canvas, plan: Plan, light: Light) -> None:
+def paint_clouds(canvas: Canvas, sketch: Sketch, light: Light) -> None:
     """Far clouds first; a cloud is soft in colour and crisp in label."""
-    sun = sun_position(plan, light)
-    for cloud in plan.clouds:
+    sun = sun_position(sketch, light)
+    for cloud in sketch.clouds:
         _paint_cloud(canvas, cloud, light, sun)
 
 

@@ -1,7 +1,7 @@
 """The land: a height field seen in true perspective, and what each spot of it is.
 
 `relief` gives the height at any world point as a sum of forms (plain, hills,
-mountains, woods) cut by water.  `survey` finds the ground seen at every sample of
+mountains, woods) cut by water.  `look` finds the ground seen at every sample of
 the canvas: the heights are laid out on a frustum grid [N, w] (N depths by canvas
 columns), the nearest depth that rises above a sample is counted off, and the ground
 between two depths is interpolated.
@@ -24,8 +24,8 @@ from spade_jax.data.scenes.classes import (
     TREE,
     WATER,
 )
-from spade_jax.data.scenes.layout import Coast, Curve, Lake, Plan
 from spade_jax.data.scenes.noise import smoothstep
+from spade_jax.data.scenes.sketch import Coast, Curve, Lake, Sketch
 
 DEPTHS = 256  # N
 FARTHEST = 7000.0  # metres
@@ -43,28 +43,28 @@ class Relief(NamedTuple):
     shore: np.ndarray  # distance to the waterline, negative in the water
 
 
-def relief(plan: Plan, X: np.ndarray, Z: np.ndarray) -> Relief:
+def relief(sketch: Sketch, X: np.ndarray, Z: np.ndarray) -> Relief:
     """The land at world points (X, Z); Z broadcasts against X."""
-    o = plan.offsets
+    o = sketch.offsets
     bearing = X / Z
     swell = noise.lookup(noise.smooth(), X / 260 + o[0], Z / 260 + o[1])
-    plain = 0.09 * plan.camera.eye * swell + 0.1 * plan.camera.eye
+    plain = 0.09 * sketch.camera.eye * swell + 0.1 * sketch.camera.eye
 
-    far = smoothstep(plan.hill_start, 4.0 * plan.hill_start, Z)
-    s = plan.hill_scale
+    far = smoothstep(sketch.hill_start, 4.0 * sketch.hill_start, Z)
+    s = sketch.hill_scale
     rolling = noise.lookup(noise.smooth(), X / s + o[2], Z / s + o[3])
-    hill = plan.hills * far * np.maximum(0.45 + 0.6 * rolling, 0.0)
-    for line in (plan.road, plan.water):
+    hill = sketch.hills * far * np.maximum(0.45 + 0.6 * rolling, 0.0)
+    for line in (sketch.road, sketch.water):
         if isinstance(line, Curve):
             # Roads and rivers run through hollows, or no bend would be seen.
             aside = np.abs(X - line.centre(Z))
             hill = hill * smoothstep(line.width, 8.0 * line.width + 0.12 * Z, aside)
 
-    mountain = _mountains(plan, X, Z, bearing)
-    canopy = _canopy(plan, X, Z, hill, mountain)
+    mountain = _mountains(sketch, X, Z, bearing)
+    canopy = _canopy(sketch, X, Z, hill, mountain)
     land = plain + hill + mountain
 
-    shore = _shore(plan, X, Z, bearing, swell)
+    shore = _shore(sketch, X, Z, bearing, swell)
     bank = WATER_LEVEL + np.clip(shore * 0.06, -4.0, 4.0)
     reach = 4.0 + 0.12 * Z
     inland = smoothstep(0.0, 1.0, shore / reach)
@@ -73,44 +73,44 @@ def relief(plan: Plan, X: np.ndarray, Z: np.ndarray) -> Relief:
 
 
 def _mountains(
-    plan: Plan, X: np.ndarray, Z: np.ndarray, bearing: np.ndarray
+    sketch: Sketch, X: np.ndarray, Z: np.ndarray, bearing: np.ndarray
 ) -> np.ndarray:
     """Ridges, or tables with steps, that rise at `mountain_start`."""
-    if plan.mountains == 0.0:
+    if sketch.mountains == 0.0:
         return np.zeros_like(bearing)
-    o, s = plan.offsets, plan.mountain_scale
-    c, d = math.cos(plan.turn) / s, math.sin(plan.turn) / s
+    o, s = sketch.offsets, sketch.mountain_scale
+    c, d = math.cos(sketch.turn) / s, math.sin(sketch.turn) / s
     u, v = X * c + Z * d + o[4], Z * c - X * d + o[5]
-    rise = smoothstep(plan.mountain_start, 3.0 * plan.mountain_start, Z)
-    gap = np.exp(-(((bearing - plan.valley) / 0.16) ** 2))
-    rise = rise * (1.0 - plan.valley_depth * gap)
+    rise = smoothstep(sketch.mountain_start, 3.0 * sketch.mountain_start, Z)
+    gap = np.exp(-(((bearing - sketch.valley) / 0.16) ** 2))
+    rise = rise * (1.0 - sketch.valley_depth * gap)
     crest = noise.lookup(noise.ridge(), u, v)
-    if plan.country.mesa:
+    if sketch.country.mesa:
         steps = 0.5 * smoothstep(0.36, 0.42, crest) + 0.34 * smoothstep(
             0.56, 0.61, crest
         )
-        return plan.mountains * rise * (steps + 0.25 * crest)
-    return plan.mountains * rise * (0.15 + 0.95 * crest)
+        return sketch.mountains * rise * (steps + 0.25 * crest)
+    return sketch.mountains * rise * (0.15 + 0.95 * crest)
 
 
 def _canopy(
-    plan: Plan, X: np.ndarray, Z: np.ndarray, hill: np.ndarray, mountain: np.ndarray
+    sketch: Sketch, X: np.ndarray, Z: np.ndarray, hill: np.ndarray, mountain: np.ndarray
 ) -> np.ndarray:
     """Tree tops of the woods on the slopes, bumpy and closed."""
-    o = plan.offsets
+    o = sketch.offsets
     patches = noise.lookup(noise.smooth(), X / 900 + o[6], Z / 1800 + o[7])
     slope = smoothstep(2.0, 5.0, hill + 0.2 * mountain)
-    timberline = smoothstep(0.3, 0.18, mountain / (plan.mountains + 1.0))
-    cover = smoothstep(plan.woods, plan.woods + 0.06, patches) * slope * timberline
+    timberline = smoothstep(0.3, 0.18, mountain / (sketch.mountains + 1.0))
+    cover = smoothstep(sketch.woods, sketch.woods + 0.06, patches) * slope * timberline
     crowns = noise.nearest(noise.grain(), X / 500 + o[8], Z / 500)
     return CANOPY * cover * (0.8 + 0.35 * crowns)
 
 
 def _shore(
-    plan: Plan, X: np.ndarray, Z: np.ndarray, bearing: np.ndarray, swell: np.ndarray
+    sketch: Sketch, X: np.ndarray, Z: np.ndarray, bearing: np.ndarray, swell: np.ndarray
 ) -> np.ndarray:
     """Distance to the waterline in metres, roughly; negative in the water."""
-    water = plan.water
+    water = sketch.water
     if isinstance(water, Lake):
         r = np.sqrt(((X - water.x) / water.rx) ** 2 + ((Z - water.z) / water.rz) ** 2)
         return (r - 1.0 + 0.16 * swell) * min(water.rx, water.rz)
@@ -128,7 +128,7 @@ def _shore(
     return np.full_like(bearing, 1e4)
 
 
-class Survey(NamedTuple):
+class Visible(NamedTuple):
     """The visible ground, arrays [h, w] over the rows from `top` down."""
 
     top: int
@@ -140,15 +140,15 @@ class Survey(NamedTuple):
     ground: np.ndarray  # False where the sky shows
 
 
-def survey(plan: Plan, canvas: Canvas, toward_sun: np.ndarray) -> Survey:
+def look(sketch: Sketch, canvas: Canvas, toward_sun: np.ndarray) -> Visible:
     """Cast the height field onto the canvas; the light only decides `shadow`."""
-    camera, x, y = plan.camera, canvas.x, canvas.y
+    camera, x, y = sketch.camera, canvas.x, canvas.y
     nearest = 0.6 * camera.depth_at(1.0)
     # Denser with distance than even steps in log depth: mountains have the relief.
     steps = np.linspace(0.0, 1.0, DEPTHS)[:, None] ** 0.8
     Z = (nearest * (FARTHEST / nearest) ** steps).astype(np.float32)
     X = x * Z / np.float32(camera.focal)
-    land = relief(plan, X, Z)
+    land = relief(sketch, X, Z)
     level = np.maximum(land.height, np.float32(WATER_LEVEL))
     rise = camera.horizon + camera.focal * (camera.eye - level) / Z
 
@@ -176,7 +176,7 @@ def survey(plan: Plan, canvas: Canvas, toward_sun: np.ndarray) -> Survey:
     depth = at_samples(np.broadcast_to(Z, X.shape))
     across, along = map(at_samples, _slopes(x, Z, level, camera))
     length = np.sqrt(1.0 + across * across + along * along)
-    return Survey(
+    return Visible(
         top=top,
         X=x * depth / camera.focal,
         Z=depth,
@@ -219,41 +219,43 @@ def _shadows(
     return np.clip(above / (0.02 * Z + 2.0), 0.0, 1.0)
 
 
-def classify(plan: Plan, seen: Survey) -> np.ndarray:
+def classify(sketch: Sketch, seen: Visible) -> np.ndarray:
     """Class of each ground sample, uint8 [h, w]; meaningless where the sky shows."""
-    o, land = plan.offsets, seen.relief
+    o, land = sketch.offsets, seen.relief
     X, Z = seen.X, seen.Z
     rough = noise.lookup(noise.smooth(), X / 120 + o[9], Z / 240 + o[10])
-    label = np.full(Z.shape, plan.country.ground, np.uint8)
-    if plan.country.ground == GRASS:
+    label = np.full(Z.shape, sketch.country.ground, np.uint8)
+    if sketch.country.ground == GRASS:
         label[land.hill + 2.0 * rough > 4.0] = HILL
     bare = land.mountain + 4.0 * rough > 14.0
     label[bare] = MOUNTAIN
-    if plan.mountains > 0.0:
-        altitude = land.mountain / plan.mountains + 0.12 * rough
+    if sketch.mountains > 0.0:
+        altitude = land.mountain / sketch.mountains + 0.12 * rough
         steep = seen.normal[1] < 0.42 - 0.1 * rough
-        label[bare & (altitude > plan.snowline) & ~steep] = SNOW
+        label[bare & (altitude > sketch.snowline) & ~steep] = SNOW
     label[land.canopy > 3.0] = TREE
     flat = land.mountain < 3.0
-    if isinstance(plan.water, Coast):
+    if isinstance(sketch.water, Coast):
         cliff = (seen.normal[1] < 0.6 - 0.1 * rough) & (land.hill > 3.0)
         cliff &= land.canopy < 0.5
         label[cliff] = MOUNTAIN
         flat &= ~cliff
-    label[(land.shore < plan.beach * (0.7 + 1.2 * rough)) & flat] = SAND
-    if plan.road is not None:
-        aside = np.abs(X - plan.road.centre(Z)) * 2.0 / plan.road.width
+    label[(land.shore < sketch.beach * (0.7 + 1.2 * rough)) & flat] = SAND
+    if sketch.road is not None:
+        aside = np.abs(X - sketch.road.centre(Z)) * 2.0 / sketch.road.width
         label[(aside < 1.0 + 0.06 * rough) & flat & (Z < 900.0)] = ROAD
     label[land.shore < 0.0] = WATER
     return label
 
 
-def wood_instances(plan: Plan, canvas: Canvas, seen: Survey, woods: np.ndarray) -> None:
-    """Number the woods by their nearest site; `woods` is a mask of the survey."""
+def wood_instances(
+    sketch: Sketch, canvas: Canvas, seen: Visible, woods: np.ndarray
+) -> None:
+    """Number the woods by their nearest site; `woods` is a mask of the rows seen."""
     if not woods.any():
         return
     at = np.stack([seen.X[woods] / seen.Z[woods], 0.5 * np.log(seen.Z[woods])], -1)
-    sites = plan.wood_sites * np.array([1.0, 0.5], np.float32)
+    sites = sketch.wood_sites * np.array([1.0, 0.5], np.float32)
     site = np.argmin(np.sum((at[:, None] - sites) ** 2, axis=-1), axis=1)
     ids = np.zeros(len(sites), np.int32)
     for used in np.unique(site):

@@ -6,9 +6,9 @@ import numpy as np
 
 from spade_jax.data.scenes.canvas import Canvas
 from spade_jax.data.scenes.classes import TREE
-from spade_jax.data.scenes.layout import Plan
 from spade_jax.data.scenes.light import Light, linear
 from spade_jax.data.scenes.nursery import HUE, NX, NY, NZ, OPEN, TALL, WOOD, sprites
+from spade_jax.data.scenes.sketch import Sketch
 
 # Two colours between which the foliage lies; other species follow the season.
 EVERGREEN = {
@@ -40,11 +40,11 @@ class Tree(NamedTuple):
     snowy: bool
 
 
-def paint_tree(canvas: Canvas, plan: Plan, light: Light, tree: Tree) -> None:
+def paint_tree(canvas: Canvas, sketch: Sketch, light: Light, tree: Tree) -> None:
     """Paint a tree, its foot on the ground."""
     h, w = canvas.label.shape
-    x, y = plan.camera.project(tree.X, tree.Y, tree.Z)
-    size = round(plan.camera.focal * tree.height / tree.Z * h)
+    x, y = sketch.camera.project(tree.X, tree.Y, tree.Z)
+    size = round(sketch.camera.focal * tree.height / tree.Z * h)
     bottom, left = round(y * h) + 1, round(x * h + w / 2 - size / 2)
     rows = np.arange(max(bottom - size, 0), min(bottom, h))
     columns = np.arange(max(left, 0), min(left + size, w))

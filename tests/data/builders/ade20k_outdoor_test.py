@@ -9,7 +9,6 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, open_source
-from spade_jax.data.builders import ade20k_outdoor, base
 from spade_jax.data.classes.ade20k import CLASSES
 from spade_jax.data.classes.ade20k_scenes import is_outdoor
 
@@ -90,8 +89,3 @@ def test_a_split_without_outdoor_scenes_is_refused(manual):
     write_scenes(manual, dict.fromkeys(SCENES, "kitchen"))
     with pytest.raises(DataError, match=r"None of the 4 pictures .*training is of an"):
         open_outdoor(manual)
-
-
-def test_is_found_by_its_name(tmp_path):
-    builder = base.find_builder("ade20k_outdoor", data_dir=tmp_path)()
-    assert type(builder) is ade20k_outdoor.Ade20kOutdoor

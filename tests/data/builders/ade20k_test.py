@@ -11,7 +11,6 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, decode_image, open_source
-from spade_jax.data.builders import ade20k, base
 from spade_jax.data.classes.ade20k import CLASSES
 
 NAMES = {
@@ -99,8 +98,3 @@ def test_missing_folders_are_named(manual, kind):
     with pytest.raises(DataError, match=f"{kind}/validation nor ADEC.*zip") as caught:
         open_ade20k(manual)
     assert "http://data.csail.mit.edu/places/ADEchallenge" in str(caught.value)
-
-
-def test_is_found_by_its_name(tmp_path):
-    builder = base.find_builder("ade20k", data_dir=tmp_path)()
-    assert type(builder) is ade20k.Ade20k

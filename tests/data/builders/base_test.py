@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import operator
 import os
 import re
@@ -227,11 +228,14 @@ class TestLoad:
             base.load(make_builder, "test", manual_dir=camvid)
 
 
-def test_find_builder_goes_by_the_module(tmp_path):
-    builder = base.find_builder("camvid", data_dir=tmp_path)()
-    assert builder.name == "camvid"
+@pytest.mark.parametrize("name", BUILT)
+def test_find_builder_goes_by_the_module(name, tmp_path):
+    builder = base.find_builder(name, data_dir=tmp_path)()
+    module = importlib.import_module(f"spade_jax.data.builders.{name}")
+    named = "".join(part.capitalize() for part in name.split("_"))
+    assert type(builder) is getattr(module, named)
+    assert builder.name == name
     assert builder.data_dir.startswith(str(tmp_path))
-    assert "camvid" in BUILT
 
 
 # What the command `tfds build` runs. The command itself imports apache_beam, which this

@@ -10,7 +10,6 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, decode_image, open_source
-from spade_jax.data.builders import base, camvid
 from spade_jax.data.classes.camvid import CLASSES
 
 SEGNET = {"image": "{}", "label": "{}annot"}
@@ -84,12 +83,9 @@ def test_reads_back_real_pictures(shared, tmp_path):
             assert source[i].label.shape == (360, 480)
 
 
-def test_metadata_names_the_classes(manual):
+def test_metadata_names_the_classes(manual, check_metadata):
     open_camvid(manual)
-    info = base.find_builder("camvid", data_dir=manual.parent / "tfds")().info
-    assert info.metadata["classes"] == list(CLASSES)
-    assert info.metadata["palette"] == [list(color) for color in CLASSES.values()]
-    assert info.metadata["unknown_label"] is None
+    check_metadata("camvid", manual, CLASSES)
 
 
 def test_the_test_split_may_be_missing(manual):
@@ -133,8 +129,3 @@ def test_broken_pictures_are_named_when_they_are_read(manual):
     assert source[0].name == "0001TP_006690"
     with pytest.raises(DataError, match=r"label of 0006R0_f00930 .*cannot read"):
         source[1]
-
-
-def test_is_found_by_its_name(tmp_path):
-    builder = base.find_builder("camvid", data_dir=tmp_path)()
-    assert type(builder) is camvid.Camvid

@@ -11,7 +11,6 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, open_source
-from spade_jax.data.builders import base, cityscapes
 from spade_jax.data.classes.cityscapes import CLASSES
 
 # In the order of the split.
@@ -86,12 +85,9 @@ def test_reads_back_what_the_files_hold(manual, packed):
                 np.testing.assert_array_equal(getattr(source[i], field), array)
 
 
-def test_metadata_and_splits(manual):
+def test_metadata_and_splits(manual, check_metadata):
     open_cityscapes(manual)
-    info = base.find_builder("cityscapes", data_dir=manual.parent / "tfds")().info
-    assert info.metadata["classes"] == list(CLASSES)
-    assert info.metadata["palette"] == [list(color) for color in CLASSES.values()]
-    assert info.metadata["unknown_label"] is None
+    info = check_metadata("cityscapes", manual, CLASSES)
     assert list(info.splits) == ["train", "val"]
     assert info.features["instance"].np_dtype == np.uint16
 
@@ -162,8 +158,3 @@ def test_damaged_archives_are_named(manual):
     archive.write_bytes(archive.read_bytes()[:1000])
     with pytest.raises(DataError, match=rf"{archive}.*download it again"):
         open_cityscapes(manual)
-
-
-def test_is_found_by_its_name(tmp_path):
-    builder = base.find_builder("cityscapes", data_dir=tmp_path)()
-    assert type(builder) is cityscapes.Cityscapes

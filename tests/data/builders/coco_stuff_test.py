@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow_datasets")
 from spade_jax.data import DataError, decode_image, edges, open_source
 from spade_jax.data.builders.coco_stuff import draw_objects
 from spade_jax.data.classes.coco_stuff import CLASSES
-from spade_jax.data.example import decode_map
+from spade_jax.data.decode import decode_map
 
 HEIGHT, WIDTH = 12, 16
 ARCHIVES = {

@@ -1,15 +1,17 @@
-"""Real pictures, laid out as their datasets publish them."""
+"""Real pictures as their datasets publish them, and what all builders promise."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from spade_jax.data.example import decode_map
+from spade_jax.data.decode import decode_map
 
 
 def _outlines(region: np.ndarray) -> list[list[float]]:
@@ -54,3 +56,20 @@ def coco_manual(shared: Path, tmp_path_factory) -> Path:
             json.dumps(content)
         )
     return manual
+
+
+@pytest.fixture
+def check_metadata() -> Callable[..., Any]:
+    """Returns a function that checks what a built dataset says of its classes."""
+
+    def check(name: str, manual: Path, classes: Mapping[str, tuple[int, ...]]):
+        from spade_jax.data.builders import base
+
+        # As another process reads it.
+        info = base.find_builder(name, data_dir=manual.parent / "tfds")().info
+        assert info.metadata["classes"] == list(classes)
+        assert info.metadata["palette"] == [list(color) for color in classes.values()]
+        assert info.metadata["unknown_label"] is None
+        return info
+
+    return check

@@ -11,7 +11,7 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, decode_image, open_source
-from spade_jax.data.builders import base, facades
+from spade_jax.data.builders import base
 from spade_jax.data.classes.facades import CLASSES
 
 NAMES = {
@@ -87,12 +87,9 @@ def test_readers_that_know_no_palettes_find_ids(manual):
     np.testing.assert_array_equal(record["label"][..., 0], label_map("cmp_b0001"))
 
 
-def test_metadata_names_the_classes(manual):
+def test_metadata_names_the_classes(manual, check_metadata):
     open_facades(manual)
-    info = base.find_builder("facades", data_dir=manual.parent / "tfds")().info
-    assert info.metadata["classes"] == list(CLASSES)
-    assert info.metadata["palette"] == [list(color) for color in CLASSES.values()]
-    assert info.metadata["unknown_label"] is None
+    check_metadata("facades", manual, CLASSES)
 
 
 def test_there_are_13_classes_and_no_instances(manual):
@@ -156,8 +153,3 @@ def test_broken_label_pictures_are_named(manual):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DataError, match=rf"{path}: cannot read this picture"):
         open_facades(manual)
-
-
-def test_is_found_by_its_name(tmp_path):
-    builder = base.find_builder("facades", data_dir=tmp_path)()
-    assert type(builder) is facades.Facades

@@ -273,8 +273,3 @@ def test_processes_make_what_one_makes(manual, instances, monkeypatch):
     np.testing.assert_array_equal(
         open_landscapes(manual, instances=True)[1].instance, instance(NAMES[2])
     )
-
-
-def test_is_found_by_its_name(tmp_path):
-    builder = base.find_builder("landscapes", data_dir=tmp_path)()
-    assert type(builder) is landscapes.Landscapes

@@ -1,7 +1,7 @@
-"""What a scene consists of: kinds of country and the plan drawn from one of them.
+"""What a scene consists of: kinds of country and the sketch drawn from one of them.
 
-A `Plan` holds everything that decides the label map and nothing about the light.
-All its numbers are world metres or canvas units, so a plan fits every resolution.
+A `Sketch` holds everything that decides the label map and nothing about the light.
+All its numbers are world metres or canvas units, so a sketch fits every resolution.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Country:
-    """The ranges a plan is drawn from; chances are probabilities."""
+    """The ranges a sketch is drawn from; chances are probabilities."""
 
     weight: float
     ground: int = GRASS
@@ -154,8 +154,8 @@ class Cloud:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The layout of one scene; see `Country` for the meaning of shared names."""
+class Sketch:
+    """What one scene shows, and where; `Country` says what shared names mean."""
 
     country: Country
     camera: Camera
@@ -180,7 +180,7 @@ class Plan:
     clouds: tuple[Cloud, ...]
 
 
-def draw_plan(rng: np.random.Generator, half_width: float) -> Plan:
+def draw_sketch(rng: np.random.Generator, half_width: float) -> Sketch:
     """Choose a country and lay out a scene for x in [-half_width, half_width]."""
     countries = list(COUNTRIES.values())
     weights = np.array([country.weight for country in countries])
@@ -188,7 +188,7 @@ def draw_plan(rng: np.random.Generator, half_width: float) -> Plan:
     camera = Camera(rng.uniform(*country.eye), rng.uniform(*country.horizon), 1.15)
     has_mountains = rng.random() < country.mountain_chance
     mountain_start = rng.uniform(500.0, 1100.0)
-    return Plan(
+    return Sketch(
         country=country,
         camera=camera,
         offsets=rng.random(16).astype(np.float32),

@@ -1,0 +1,152 @@
+"""Splits to examine: the examples of a source, or of folders, whatever is in these."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from spade_jax.data.colors import ColorTable
+from spade_jax.data.error import DataError
+from spade_jax.data.example import Source
+from spade_jax.data.pairing import (
+    IMAGE_EXTENSIONS,
+    MAP_EXTENSIONS,
+    check_folder,
+    extensions,
+    find_pictures,
+    list_pictures,
+    same_stem,
+    split_folders,
+    unpaired,
+)
+from spade_jax.data.survey.examine import Examined, examine_example, examine_files
+from spade_jax.data.survey.finding import Finding
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split that is to be examined.
+
+    Attributes:
+      name: "train", "val" or another.
+      examine: reads one example each; picklable.
+      findings: what is already known to be wrong.
+      instances: whether there are instance maps, asked for or not; None: not known.
+    """
+
+    name: str
+    examine: Sequence[Callable[[], Examined]]
+    findings: Sequence[Finding] = ()
+    instances: bool | None = None
+
+
+def folder_split(
+    root: str | os.PathLike[str],
+    name: str,
+    *,
+    num_classes: int,
+    unknown_label: int | None = None,
+    instances: bool = False,
+    colors: ColorTable | None = None,
+) -> Split:
+    """A split that `FolderSource` reads, or would if it were not for some files.
+
+    Args: see `FolderSource`.
+    """
+    root = os.path.expanduser(root)
+    folders = split_folders(root, name, instances=instances)
+    findings: list[Finding] = []
+    files: dict[str, dict[str, list[str]]] = {}
+    for field in folders:
+        of_folder, files[field] = _look_into(root, name, field)
+        findings += of_folder
+    findings += _without_partner(folders, files, name)
+    stems = sorted({stem for of_stem in files.values() for stem in of_stem})
+    examine = [
+        functools.partial(
+            examine_files,
+            {
+                field: os.path.join(folders[field], of_stem[stem][0])
+                for field, of_stem in files.items()
+                if stem in of_stem
+            },
+            split=name,
+            name=stem,
+            num_classes=num_classes,
+            unknown_label=unknown_label,
+            colors=colors,
+        )
+        for stem in stems
+    ]
+    instance_folder = split_folders(root, name, instances=True)["instance"]
+    return Split(name, examine, findings, os.path.isdir(instance_folder))
+
+
+def _look_into(
+    root: str, split: str, field: str
+) -> tuple[list[Finding], dict[str, list[str]]]:
+    """What is wrong with a field's folder, and what `find_pictures` finds there."""
+    folder = split_folders(root, split, instances=True)[field]
+    findings: list[Finding] = []
+    files: dict[str, list[str]] = {}
+    try:
+        check_folder(root, split, field)
+        findings += _lossy_files(split, field, folder)
+        files = find_pictures(folder, extensions(field))
+        list_pictures(folder, extensions(field))
+    except DataError as error:
+        # Of the same stem there may be more than the one pair that was raised.
+        if error.kind != "same_stem":
+            findings.append(Finding(error.kind, split, folder, str(error)))
+    for first, *others in files.values():
+        for other in others:
+            path = os.path.join(folder, other)
+            message = str(same_stem(folder, first, other))
+            findings.append(Finding("same_stem", split, path, message))
+    return findings, files
+
+
+def _without_partner(
+    folders: Mapping[str, str],
+    files: Mapping[str, Mapping[str, Sequence[str]]],
+    split: str,
+) -> Iterator[Finding]:
+    # What has no partner because a whole folder is empty or missing need not be told.
+    if not files["image"]:
+        return
+    for here, there, stems in unpaired({f: s for f, s in files.items() if s}):
+        for stem in stems:
+            file = os.path.join(folders[here], files[here][stem][0])
+            message = (
+                f"{file} has no {there} of the same name in {folders[there]}. "
+                "Add it, or remove this file."
+            )
+            yield Finding("unpaired", split, file, message)
+
+
+def _lossy_files(split: str, field: str, folder: str) -> Iterator[Finding]:
+    """Map pictures that are left out because of their format."""
+    if field == "image":
+        return
+    for files in find_pictures(folder, IMAGE_EXTENSIONS - MAP_EXTENSIONS).values():
+        for file in files:
+            path = os.path.join(folder, file)
+            yield Finding(
+                "lossy_label",
+                split,
+                path,
+                f"{path} is not read: ids do not survive the compression of its "
+                f"format. The {field} must come from the lossless original, in one of "
+                f"{' '.join(sorted(MAP_EXTENSIONS))}.",
+            )
+
+
+def source_split(source: Source, name: str) -> Split:
+    """A split of any source. Of an example with several faults only one is found."""
+    examine = [
+        functools.partial(examine_example, source, index, split=name)
+        for index in range(len(source))
+    ]
+    return Split(name, examine)
