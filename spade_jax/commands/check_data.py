@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ml_collections
-
 from spade_jax import build, data
 from spade_jax.data import survey
+from spade_jax.recipe import Recipe
 
 # Findings of a kind that are printed; the report has all.
 _PRINTED = 5
@@ -25,14 +24,14 @@ _PALETTE_LINES = 40
 
 
 def check_data(
-    config: ml_collections.ConfigDict,
+    recipe: Recipe,
     *,
     write_report: str | os.PathLike[str] | None = None,
 ) -> bool:
     """Reads the training and the validation split, and prints what it finds.
 
     Args:
-      config: see `configs/default.py`.
+      recipe: of which the data and the batch size count.
       write_report: a JSON file to write everything to, or None; `survey.report` says
         what is in it.
 
@@ -42,33 +41,33 @@ def check_data(
     Raises:
       DataError, ValueError: the config itself is wrong.
     """
-    d = config.data
+    d = recipe.data
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
-    open_split = functools.partial(build.source, config)
+    open_split = functools.partial(build.source, d)
     if d.source == "folder":
         look = functools.partial(
             _folder_split,
             root=d.root,
             instances=d.instances,
-            colors=build.label_colors(config),
+            colors=build.label_colors(d),
             **ids,
         )
     else:
         look = _source_split
     splits = [look(name, open_split=open_split) for name in names]
     transforms = {
-        name: build.preprocess(config, training=name == d.train_split) for name in names
+        name: build.preprocess(d, training=name == d.train_split) for name in names
     }
     # The unknown class comes after the named ones.
-    classes = dict(enumerate(build.with_palette(config).data.classes))
+    classes = dict(enumerate(build.with_palette(recipe).data.classes))
     if d.unknown_label is not None:
         classes[d.num_classes] = "unknown"
 
     found = survey.survey(
         splits,
         transforms=transforms,
-        batch_size=config.batch_size,
+        batch_size=recipe.schedule.batch_size,
         threads=d.workers or None,
         progress=_progress,
         **ids,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from spade_jax.commands.check_data import check_data
 from spade_jax.data import DataError
+from spade_jax.recipe import describe
 
 COCO = {
     "data.num_classes": 182,
@@ -183,7 +184,9 @@ def test_finds_every_planted_fault_and_no_other(
     expected = plant(sample)
     assert len(expected) == 23
     out = tmp_path / "reports" / "report.json"
-    assert not check_data(configure(default_config, sample, **COCO), write_report=out)
+    assert not check_data(
+        describe(configure(default_config, sample, **COCO)), write_report=out
+    )
     report = json.loads(out.read_text())
     found = [(f["kind"], f["file"]) for f in report["findings"] if f["file"]]
     assert len(found) == len(set(found))
@@ -241,7 +244,9 @@ def test_the_command_fails_where_training_would(sample, repository, tmp_path):
 def test_the_clean_coco_sample(shared, default_config, tmp_path, capsys):
     root = shared / "coco_stuff_sample"
     out = tmp_path / "report.json"
-    assert check_data(configure(default_config, root, **COCO), write_report=out)
+    assert check_data(
+        describe(configure(default_config, root, **COCO)), write_report=out
+    )
     report = json.loads(out.read_text())
     assert [finding["kind"] for finding in report["findings"]] == ["unseen"]
     assert report["suggestions"] == {}
@@ -266,7 +271,7 @@ def test_clean_camvid(shared, default_config, tmp_path, capsys):
             (tmp_path / folder / file.name).symlink_to(file)
     names = ("sky", *"abcdefghij")
     fields = {"data.num_classes": 12, "data.classes": names}
-    assert check_data(configure(default_config, tmp_path, **fields))
+    assert check_data(describe(configure(default_config, tmp_path, **fields)))
     printed = capsys.readouterr().out
     assert "train: 4 examples, 480x360 pixels" in printed
     assert "0  sky" in printed
@@ -292,12 +297,12 @@ def test_a_long_list_is_cut_in_print_only(small, default_config, tmp_path, capsy
     for i in range(7):
         (small / "val_label" / f"{i}.png").write_bytes(b"")
     config = configure(default_config, small)
-    assert not check_data(config)
+    assert not check_data(describe(config))
     printed = capsys.readouterr().out
     assert "error: pictures that cannot be read [unreadable]: 7" in printed
     assert printed.count("cannot read this picture") == 5
     assert "... and 2 more; --write_report=FILE lists all" in printed
-    check_data(config, write_report=tmp_path / "report.json")
+    check_data(describe(config), write_report=tmp_path / "report.json")
     assert "--write_report" not in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["findings"]) == 7
@@ -310,14 +315,14 @@ def test_colored_labels_and_the_palette_that_reads_them(
     for path in small.glob("*_label/*.png"):
         save(colors[read(path)], path)
     config = configure(default_config, small)
-    assert not check_data(config)
+    assert not check_data(describe(config))
     printed = capsys.readouterr().out
     assert "--config.data.label_colors=FILE" in printed
     assert "  0 0 90\n  90 0 0\n" in printed
     palette = tmp_path / "palette.txt"
     palette.write_text("0 0 90 water\n90 0 0 roof\n")
     config.data.label_colors = str(palette)
-    assert check_data(config)
+    assert check_data(describe(config))
     printed = capsys.readouterr().out
     assert "0  water" in printed
     assert "50.000%" in printed
@@ -328,7 +333,7 @@ def test_missing_folders_and_the_rest_are_told_together(
 ):
     shutil.rmtree(small / "train_label")
     (small / "val_img" / "0.png").write_bytes(b"")
-    assert not check_data(configure(default_config, small))
+    assert not check_data(describe(configure(default_config, small)))
     printed = capsys.readouterr().out
     assert "looked for the label folder" in printed
     assert "val_img/0.png: cannot read this picture" in printed
@@ -337,13 +342,13 @@ def test_missing_folders_and_the_rest_are_told_together(
 
 def test_a_split_that_serves_twice_is_read_once(small, default_config, capsys):
     config = configure(default_config, small, **{"data.val_split": "train"})
-    assert check_data(config)
+    assert check_data(describe(config))
     assert "val" not in capsys.readouterr().out
 
 
 def test_a_root_that_is_not_set_is_an_error_of_the_config(default_config):
     with pytest.raises(DataError, match=r"Set --config\.data\.root=DIR"):
-        check_data(default_config)
+        check_data(describe(default_config))
 
 
 def test_datasets_that_tfds_builds(default_config, tmp_path, capsys):
@@ -360,11 +365,11 @@ def test_datasets_that_tfds_builds(default_config, tmp_path, capsys):
             "data.scenes.num_val": 1,
         }
     )
-    assert check_data(config)
+    assert check_data(describe(config))
     printed = capsys.readouterr().out
     assert "train: 3 examples, 24x24 pixels" in printed
     config.data.num_classes = 12
-    assert not check_data(config)
+    assert not check_data(describe(config))
     printed = capsys.readouterr().out
     assert "error: the dataset cannot be opened [source]: 2" in printed
     assert "Set --config.data.num_classes=13" in printed

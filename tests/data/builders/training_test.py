@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow_datasets")
 
+from spade_jax.recipe import describe
 from spade_jax.training.train import train
 
 TINY = {
@@ -49,7 +50,7 @@ def test_a_training_step(name, source, tmp_path, request):
     config.update_from_flattened_dict(TINY)
     config.data.manual_dir = str(request.getfixturevalue(f"{name}_manual"))
     config.data.root = str(tmp_path / "tfds")
-    state = train(config, tmp_path / "run")
+    state = train(describe(config), tmp_path / "run")
     assert int(state.step) == 1
     assert (tmp_path / "tfds" / source).is_dir()
     assert (tmp_path / "run" / "samples.png").stat().st_size > 0
