@@ -142,8 +142,10 @@ def color_table(
         raise ValueError(
             f"config.data.color_tolerance is {tolerance}; it must not be negative."
         )
-    more = len(colors) == num_classes + 1 and unknown_label is not None
-    if len(colors) != num_classes + more:
+    ids = list(range(num_classes))
+    if unknown_label is not None and len(colors) == num_classes + 1:
+        ids.append(unknown_label)
+    if len(colors) != len(ids):
         raise DataError(
             f"{title} has {len(colors)} colours, but config.data.num_classes is "
             f"{num_classes}. Each class needs its colour (and with "
@@ -169,7 +171,7 @@ def color_table(
         table[color] = i
     return ColorTable(
         colors=tuple(table),
-        ids=(*range(num_classes), *([unknown_label] if more else [])),
+        ids=tuple(ids),
         names=names,
         tolerance=float(tolerance),
         title=title,
@@ -199,7 +201,7 @@ def read_palette(
             continue
         match = _LINE.fullmatch(line)
         color = tuple(map(int, match.groups()[:3])) if match else ()
-        if not color or max(color) > 255:
+        if match is None or max(color) > 255:
             raise DataError(
                 f"{path}, line {number}: {line!r} is not of the form "
                 "'red green blue name' with numbers in 0..255, for example "

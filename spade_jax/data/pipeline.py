@@ -201,6 +201,6 @@ def _float_images(batch: dict[str, Any]) -> dict[str, Any]:
     images = np.empty(batch["image"].shape, np.float32)
     # One by one: a whole batch would leave the processor's cache between the steps of
     # the conversion.
-    for image, stored in zip(images, batch["image"], strict=True):
-        image[...] = to_float(stored)
+    for i, stored in enumerate(batch["image"]):
+        images[i] = to_float(stored)
     return batch | {"image": images}

@@ -44,10 +44,12 @@ class TfdsSource:
         instance_key: str = "instance",
         name_key: str | None = "name",
     ):
-        self._data_source = data_source
+        # What TFDS returns tells of itself, too; a plain sequence does not.
+        self._data_source: Any = data_source
         self._title = type(data_source).__name__
         if hasattr(data_source, "dataset_info"):
-            self._title = f"{data_source.dataset_info.full_name}:{data_source.split}"
+            full_name = self._data_source.dataset_info.full_name
+            self._title = f"{full_name}:{self._data_source.split}"
         if not len(data_source):
             raise DataError(f"Empty split: {self._title} holds no examples.")
         self._num_classes = num_classes

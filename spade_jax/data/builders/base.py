@@ -57,7 +57,7 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     CLASSES: ClassVar[Mapping[str, tuple[int, int, int]]]
     UNKNOWN_LABEL: ClassVar[int | None] = None
     INSTANCES: ClassVar[bool] = False
-    DESCRIPTION: ClassVar[str]
+    DESCRIPTION: ClassVar[str | None]
     HOMEPAGE: ClassVar[str | None] = None
     CITATION: ClassVar[str | None] = None
 
@@ -302,7 +302,11 @@ def load(
             f"{builder.name} has no split {split!r}, only "
             f"{' and '.join(builder.info.splits)}."
         )
-    return builder.as_data_source(split, decoders=_undecoded(builder.info.features))
+    features = builder.info.features
+    assert isinstance(features, tfds.features.FeaturesDict)
+    # TFDS's decorator hides the parameters.
+    open_split: Any = builder.as_data_source
+    return open_split(split, decoders=_undecoded(features))
 
 
 def _undecoded(features: tfds.features.FeaturesDict) -> dict[str, Any]:
@@ -337,6 +341,7 @@ def _build(
                 f"{builder.name} is not built yet in {builder.data_dir}, and {lack}. "
                 f"Set --config.data.manual_dir=DIR.\n{instructions}"
             )
+        assert manual_dir is not None  # else it would lack
         config.manual_dir = os.path.abspath(os.path.expanduser(manual_dir))
     _log.info("Building %s (this happens once) ...", builder.data_dir)
     start = time.monotonic()

@@ -48,7 +48,7 @@ class Classes(NamedTuple):
     """
 
     names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    palette: tuple[tuple[int, ...], ...]
     unknown_label: int | None
 
 
@@ -85,7 +85,9 @@ folder, set another --config.data.root, where built datasets are kept."""
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         root = pathlib.Path(dl_manager.manual_dir)
         classes = read_classes(root / "classes.txt")
-        self.info.metadata.update(
+        metadata = self.info.metadata
+        assert metadata is not None
+        metadata.update(
             classes=list(classes.names),
             palette=[list(color) for color in classes.palette],
             unknown_label=classes.unknown_label,
@@ -120,7 +122,7 @@ def read_classes(path: pathlib.Path) -> Classes:
       DataError: there is no such file, or it is not of that form.
     """
     names: list[str] = []
-    palette: list[tuple[int, int, int]] = []
+    palette: list[tuple[int, ...]] = []
     unknown: list[int] = []
     for number, line in enumerate(_lines(path), 1):
         if not line or line.startswith("#"):

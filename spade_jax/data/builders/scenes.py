@@ -66,16 +66,17 @@ class Scenes(base.LayoutBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         config = self.builder_config
+        assert isinstance(config, ScenesConfig)
         val_seeds = range(_FIRST_VAL_SEED, _FIRST_VAL_SEED + config.num_val)
         return {
-            "train": self._generate_examples(range(config.num_train)),
-            "val": self._generate_examples(val_seeds),
+            "train": self._generate_examples(range(config.num_train), config.size),
+            "val": self._generate_examples(val_seeds, config.size),
         }
 
     def _generate_examples(
-        self, seeds: Sequence[int]
+        self, seeds: Sequence[int], size: int
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        make = functools.partial(_draw_record, size=self.builder_config.size)
+        make = functools.partial(_draw_record, size=size)
         yield from enumerate(base.parallel_map(make, seeds))
 
 

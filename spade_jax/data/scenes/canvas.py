@@ -99,7 +99,7 @@ class Canvas:
         so the pixel takes label and instance of the sample that most of the four
         agree with; a tie goes to the upper left.
         """
-        rgb = 0.25 * sum(self.rgb[:, *sample] for sample in _SAMPLES)
+        rgb = 0.25 * np.sum([self.rgb[:, *sample] for sample in _SAMPLES], axis=0)
         labels = np.stack([self.label[sample] for sample in _SAMPLES])
         instances = np.stack([self.instance[sample] for sample in _SAMPLES])
         agree = (labels[:, None] == labels) & (instances[:, None] == instances)

@@ -18,7 +18,7 @@ from spade_jax.data.scenes.classes import (
 from spade_jax.data.scenes.light import Light, linear
 from spade_jax.data.scenes.noise import smoothstep
 from spade_jax.data.scenes.planting import Thing
-from spade_jax.data.scenes.sketch import Sketch
+from spade_jax.data.scenes.sketch import Curve, Sketch
 
 # How strongly the fine texture modulates each class.
 TEXTURE = np.zeros(len(CLASSES), np.float32)
@@ -76,7 +76,7 @@ def paint_ground(
     if light.season.flower and sketch.country.ground == GRASS:
         _scatter_flowers(albedo, sketch, light, seen, label, fine)
     if sketch.road is not None:
-        _finish_road(albedo, sketch, seen, label)
+        _finish_road(albedo, sketch.road, sketch.paved, seen, label)
 
     shore = np.clip(land.shore / (0.12 * sketch.beach + 0.3), 0.0, 1.0)
     wet = (label == SAND) * (1.0 - shore)
@@ -166,11 +166,15 @@ def _scatter_flowers(
 
 
 def _finish_road(
-    albedo: np.ndarray, sketch: Sketch, seen: terrain.Visible, label: np.ndarray
+    albedo: np.ndarray,
+    road: Curve,
+    paved: bool,
+    seen: terrain.Visible,
+    label: np.ndarray,
 ) -> None:
     """Asphalt with a dashed line, or two pale wheel tracks in the dirt."""
-    across = (seen.X - sketch.road.centre(seen.Z)) * 2.0 / sketch.road.width
-    if sketch.paved:
+    across = (seen.X - road.centre(seen.Z)) * 2.0 / road.width
+    if paved:
         asphalt = linear(112, 112, 118)[..., None] * (0.75 + 0.25 * albedo / 0.3)
         dash = (np.abs(across) < 0.05) & (seen.Z % 6.0 < 3.0) & (seen.Z < 80.0)
         paint = np.where(dash, linear(220, 218, 206)[..., None], asphalt)

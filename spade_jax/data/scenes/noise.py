@@ -12,7 +12,7 @@ import numpy as np
 TILE = 512  # samples per period of a tile; a power of two, so wrapping is a mask
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+def smoothstep(low: float, high: float | np.ndarray, x: np.ndarray) -> np.ndarray:
     """Rise from 0 to 1 between `low` and `high` (falls where low > high)."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
@@ -56,7 +56,7 @@ def smooth() -> np.ndarray:
     """Rolling fBm from 4 cycles a period up: hills, meadows, shores."""
     rng = np.random.default_rng(1)
     octaves = [_gradient_noise(rng, 4 << k) * 0.5**k for k in range(6)]
-    return _padded(_standardise(sum(octaves)))
+    return _padded(_standardise(np.sum(octaves, axis=0)))
 
 
 @cache
@@ -64,7 +64,7 @@ def grain() -> np.ndarray:
     """Fine, nearly white texture from 16 cycles a period up: grass, sand, bark."""
     rng = np.random.default_rng(2)
     octaves = [_gradient_noise(rng, 16 << k) * 0.85**k for k in range(5)]
-    return _padded(_standardise(sum(octaves)))
+    return _padded(_standardise(np.sum(octaves, axis=0)))
 
 
 @cache
@@ -72,7 +72,7 @@ def billow() -> np.ndarray:
     """Cauliflower bumps (folded noise, round side out): clouds and tree crowns."""
     rng = np.random.default_rng(3)
     octaves = [np.abs(_gradient_noise(rng, 8 << k)) * 0.55**k for k in range(5)]
-    return _padded(_standardise(sum(octaves)))
+    return _padded(_standardise(np.sum(octaves, axis=0)))
 
 
 @cache

@@ -31,8 +31,8 @@ def _unit(v: np.ndarray) -> np.ndarray:
 
 
 def _limb(
-    start: Sequence[float],
-    end: Sequence[float],
+    start: Sequence[float] | np.ndarray,
+    end: Sequence[float] | np.ndarray,
     thick: float,
     thin: float,
     wood: bool = True,
@@ -219,7 +219,8 @@ def sprites(species: str, variant: int) -> tuple[Sprite, ...]:
     copies = [image.reshape(TALL, TALL, -1)]
     while copies[-1].shape[0] > 10:
         last = copies[-1]
-        copies.append(sum(last[i::2, j::2] for i in (0, 1) for j in (0, 1)) * 0.25)
+        quarters = [last[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        copies.append(np.sum(quarters, axis=0) * 0.25)
     # Averages over covered samples only, or crowns would darken along their edges.
     return tuple(
         Sprite(copy[..., 0] > 0.4, copy[..., 1:] / (copy[..., :1] + 1e-6))

@@ -55,7 +55,9 @@ def paint_boulder(canvas: Canvas, sketch: Sketch, light: Light, rock: Boulder) -
     mask = (np.min(surface, axis=0) > -0.1) & (v > foot)
     texture = noise.lookup(noise.grain(), u * 0.05 + rock.X, v * 0.05 + rock.Z)
     normal = rock.cuts[facet, :3]
-    facing = normal @ (light.toward_sun * np.float32([1, 1, -1])) + 0.2 * texture
+    facing = (
+        normal @ (light.toward_sun * np.array([1, 1, -1], np.float32)) + 0.2 * texture
+    )
     first = linear(186, 126, 90) if rock.red else linear(152, 145, 136)
     albedo = first[..., None] * (1.0 + 0.3 * texture)
     if rock.snowy:

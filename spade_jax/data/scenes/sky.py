@@ -67,7 +67,9 @@ def paint_sun(canvas: Canvas, sketch: Sketch, light: Light) -> None:
     rgb = np.maximum(light.sun * 2.2, light.horizon * 1.25) + 0.15
     if light.hour == "night":
         seas = noise.lookup(noise.smooth(), dx / r * 0.12, dy / r * 0.12)
-        rgb = (0.75 + 0.25 * seas[inside]) * np.float32([[1.0], [0.97], [0.88]])
+        rgb = (0.75 + 0.25 * seas[inside]) * np.array(
+            [[1.0], [0.97], [0.88]], np.float32
+        )
     canvas.paint(window, inside, rgb, np.inf, SUN, canvas.new_instance())
 
 

@@ -69,9 +69,10 @@ def paint_tree(canvas: Canvas, sketch: Sketch, light: Light, tree: Tree) -> None
 
 def _shade(leaf: np.ndarray, tree: Tree, light: Light) -> np.ndarray:
     """Linear rgb [3, n] of the samples with features [n, 6]."""
-    toward = light.toward_sun * np.float32([1, 1, -1])  # sprites count z to the viewer
+    # Sprites count z to the viewer.
+    toward = light.toward_sun * np.array([1, 1, -1], np.float32)
     if tree.flip:
-        toward = toward * np.float32([-1, 1, 1])
+        toward = toward * np.array([-1, 1, 1], np.float32)
     first, second = EVERGREEN.get(tree.species, light.season.leaf)
     hue = np.clip(tree.hue - 0.25 + 0.5 * leaf[:, HUE], 0.0, 1.0)
     albedo = first + (second - first) * hue

@@ -55,7 +55,9 @@ def differing(
     for result in results:
         if result.size is not None and result.size in shapes:
             by_shape.setdefault(shapes[result.size], []).append(result)
-    usual = max(by_shape, key=lambda shape: len(by_shape[shape]), default=())
+    if len(by_shape) < 2:
+        return
+    usual = max(by_shape, key=lambda shape: len(by_shape[shape]))
     for shape, others in by_shape.items():
         if shape == usual:
             continue

@@ -264,7 +264,7 @@ def _of_header(path: str, split: str) -> Iterator[Finding]:
 
 
 def _digest(image: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16)
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
     digest.update(str(image.shape).encode())
     return digest.digest()
 
