@@ -11,13 +11,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
-import optax
 
 from spade_jax import data, nets
 from spade_jax.layout import Layout
 from spade_jax.layout.neighbourhoods import plan_batch
 from spade_jax.learning import perceptual as perceptual_weights
-from spade_jax.learning.state import Networks, Optimizers, linear_decay
+from spade_jax.learning.optimizers import Optimizers, adam_pair
+from spade_jax.learning.state import Networks
 
 # Where computing distinct neighbourhoods only was measured to be quicker: see the
 # performance section of the README.
@@ -174,27 +174,17 @@ def is_factored(config: ml_collections.ConfigDict, *, platform: str) -> bool:
 def optimizers(
     config: ml_collections.ConfigDict, *, steps_per_epoch: int
 ) -> Optimizers:
-    """Adam for each network, with the official learning rates.
-
-    With TTUR (Heusel et al., 2017) the generator learns at half the rate of the
-    config and the discriminator at twice it.
-    """
+    """Adam for each network, with the official learning rates."""
     o = config.optimizer
-    adam = optax.scale_by_adam(b1=o.beta1, b2=o.beta2, eps=o.epsilon)
-
-    def rate(factor):
-        return linear_decay(
-            o.learning_rate * factor,
-            epochs=config.num_epochs,
-            decay_epochs=config.decay_epochs,
-            steps_per_epoch=steps_per_epoch,
-        )
-
-    return Optimizers(
-        generator=adam,
-        discriminator=adam,
-        generator_learning_rate=rate(0.5 if o.ttur else 1.0),
-        discriminator_learning_rate=rate(2.0 if o.ttur else 1.0),
+    return adam_pair(
+        learning_rate=o.learning_rate,
+        ttur=o.ttur,
+        beta1=o.beta1,
+        beta2=o.beta2,
+        epsilon=o.epsilon,
+        epochs=config.num_epochs,
+        decay_epochs=config.decay_epochs,
+        steps_per_epoch=steps_per_epoch,
     )
 
 
@@ -290,7 +280,7 @@ def preprocess(config: ml_collections.ConfigDict, *, training: bool) -> data.Pre
 
 def perceptual(
     config: ml_collections.ConfigDict,
-) -> perceptual_weights.Perceptual | None:
+) -> perceptual_weights.PerceptualNetwork | None:
     """The feature network of the perceptual loss, or None where it is off."""
     if not config.loss.perceptual:
         return None

@@ -177,7 +177,7 @@ def prefetch(
 
 
 def parallel_train_step(train_step: Callable, mesh: Mesh) -> Callable:
-    """Compiles `step.make_train_step`'s function for a mesh; the state is donated.
+    """Compiles a `train_step.TrainStep` for a mesh; the state is donated.
 
     The result is called the same way, with global arrays.
     """
@@ -192,15 +192,15 @@ def parallel_train_step(train_step: Callable, mesh: Mesh) -> Callable:
         static_argnames="update_generator",
         out_shardings=replicated(mesh),
     )
-    def parallel(state, batch, perceptual_params=None, *, update_generator=True):
+    def parallel(state, batch, constants=None, *, update_generator=True):
         return jax.shard_map(
             functools.partial(train_step, update_generator=update_generator),
             mesh=mesh,
             in_specs=(_REPLICATED, _BATCH, _REPLICATED),
             out_specs=_REPLICATED,
             axis_names=manual,
-            # See spade_jax.learning.step: gradients are averaged explicitly.
+            # See spade_jax.learning.train_step: gradients are averaged explicitly.
             check_vma=False,
-        )(state, batch, perceptual_params)
+        )(state, batch, constants)
 
     return parallel

@@ -20,13 +20,12 @@ from spade_jax.devices import distributed, mesh
 from spade_jax.evaluation.evaluate import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.learning import perceptual
-from spade_jax.learning.state import Networks, Optimizers, TrainState, create_state
-from spade_jax.learning.step import (
-    LossWeights,
-    example_noise,
-    make_sample,
-    make_train_step,
-)
+from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives.spade import LossWeights, spade_objective
+from spade_jax.learning.optimizers import Optimizers
+from spade_jax.learning.sample import make_sample
+from spade_jax.learning.state import Networks, TrainState, create_state
+from spade_jax.learning.train_step import make_train_step
 from spade_jax.workdir import checkpoint
 from spade_jax.workdir.report import Report, progress_line
 
@@ -325,7 +324,7 @@ def make_step(
     config: ml_collections.ConfigDict,
     networks: Networks,
     optimizers: Optimizers,
-    features: perceptual.Perceptual | None,
+    features: perceptual.PerceptualNetwork | None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The train step of a config, before it is compiled for a mesh.
 
@@ -344,19 +343,18 @@ def make_step(
         )
     return make_train_step(
         generator=networks.generator,
-        discriminator=networks.discriminator,
         encoder=networks.encoder,
-        perceptual=perceptual.module(features, dtype=jnp.dtype(config.dtype)),
-        generator_optimizer=optimizers.generator,
-        discriminator_optimizer=optimizers.discriminator,
-        generator_learning_rate=optimizers.generator_learning_rate,
-        discriminator_learning_rate=optimizers.discriminator_learning_rate,
-        gan_loss=config.loss.gan,
-        weights=LossWeights(
-            feature_matching=config.loss.feature_matching,
-            perceptual=config.loss.perceptual,
-            kld=config.loss.kld,
+        objective=spade_objective(
+            discriminator=networks.discriminator,
+            gan_loss=config.loss.gan,
+            weights=LossWeights(
+                feature_matching=config.loss.feature_matching,
+                perceptual=config.loss.perceptual,
+                kld=config.loss.kld,
+            ),
+            perceptual=perceptual.module(features, dtype=jnp.dtype(config.dtype)),
         ),
+        optimizers=optimizers,
         noise=noise,
         reuse_fake=config.reuse_fake,
         accumulate=config.accumulate,

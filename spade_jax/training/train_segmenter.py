@@ -213,7 +213,7 @@ def make_train_step(
 
     The loss is the cross-entropy's mean over the labelled pixels of the whole batch, so
     that it does not matter how many devices share it. How gradients are averaged is
-    told in `spade_jax.learning.step`.
+    told in `spade_jax.learning.train_step`.
 
     Args:
       module: of `spade_jax.metrics.nets.segmenter`.
@@ -275,7 +275,7 @@ def _parallel(train_step: Callable, devices: Mesh) -> Callable:
             mesh=devices,
             in_specs=(replicated, batch),
             out_specs=replicated,
-            check_vma=False,  # see spade_jax.learning.step
+            check_vma=False,  # see spade_jax.learning.train_step
         ),
         donate_argnums=0,
         out_shardings=mesh.replicated(devices),
