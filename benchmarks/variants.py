@@ -23,8 +23,10 @@ from spade_jax.convert import abstract_variables, to_official
 from spade_jax.kernels import choose
 from spade_jax.layout import Layout, num_planes
 from spade_jax.layout.neighbourhoods import tabulate
+from spade_jax.learning.objectives.spade import spade_objective
+from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import NetState, TrainState
-from spade_jax.learning.step import make_train_step
+from spade_jax.learning.train_step import make_train_step
 
 Run = Callable[[], Any]
 """Computes once and waits: pictures `[1, H, W, 3]`, or terms of the objective."""
@@ -265,11 +267,17 @@ def our_training(problem: Problem, name: str, *, factored: bool = False) -> Vari
     rate = pytorch_spade.LEARNING_RATE
     train_step = jax.jit(
         make_train_step(
-            **problem.networks,
-            generator_optimizer=optimizer,
-            discriminator_optimizer=optimizer,
-            generator_learning_rate=lambda _: rate / 2,
-            discriminator_learning_rate=lambda _: rate * 2,
+            generator=problem.networks["generator"],
+            objective=spade_objective(
+                discriminator=problem.networks["discriminator"],
+                perceptual=problem.networks["perceptual"],
+            ),
+            optimizers=Optimizers(
+                generator=optimizer,
+                discriminator=optimizer,
+                generator_learning_rate=lambda _: rate / 2,
+                discriminator_learning_rate=lambda _: rate * 2,
+            ),
         ),
         donate_argnums=0,
     )

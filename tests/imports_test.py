@@ -187,7 +187,10 @@ SCRIPT = """
     from spade_jax.devices import mesh
     from spade_jax.devices.batches import shard_batch
     from spade_jax.devices.parallel import parallel_train_step
-    from spade_jax.learning import state, step
+    from spade_jax.learning import state
+    from spade_jax.learning.objectives.spade import spade_objective
+    from spade_jax.learning.optimizers import Optimizers
+    from spade_jax.learning.train_step import make_train_step
 
     networks = state.Networks(
         generator=nets.Pix2PixHDGenerator(
@@ -199,7 +202,7 @@ SCRIPT = """
         encoder=None,
         latent_size=None,
     )
-    optimizers = state.Optimizers(
+    optimizers = Optimizers(
         generator=optax.scale_by_adam(b1=0.0, b2=0.9),
         discriminator=optax.scale_by_adam(b1=0.0, b2=0.9),
         generator_learning_rate=optax.constant_schedule(1e-4),
@@ -212,13 +215,10 @@ SCRIPT = """
     }
     devices = mesh.make_mesh(jax.devices()[:2])
     train_step = parallel_train_step(
-        step.make_train_step(
+        make_train_step(
             generator=networks.generator,
-            discriminator=networks.discriminator,
-            generator_optimizer=optimizers.generator,
-            discriminator_optimizer=optimizers.discriminator,
-            generator_learning_rate=optimizers.generator_learning_rate,
-            discriminator_learning_rate=optimizers.discriminator_learning_rate,
+            objective=spade_objective(discriminator=networks.discriminator),
+            optimizers=optimizers,
             axis_name="data",
         ),
         devices,

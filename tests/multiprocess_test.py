@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 
 from spade_jax.layout import Layout
-from spade_jax.learning.state import NetState, Optimizers, TrainState, create_state
+from spade_jax.learning.optimizers import Optimizers
+from spade_jax.learning.state import NetState, TrainState, create_state
 
 UPDATES = 5
 BATCH, HEIGHT, WIDTH = 8, 16, 32

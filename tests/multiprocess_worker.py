@@ -20,8 +20,11 @@ from spade_jax.devices import distributed, mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.layout.neighbourhoods import tabulate_batch
+from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives.spade import spade_objective
+from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import Networks, TrainState
-from spade_jax.learning.step import LossWeights, example_noise, make_train_step
+from spade_jax.learning.train_step import make_train_step
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator
 from spade_jax.nets.conv import LayoutConv, upsample_nearest
 from spade_jax.nets.norm import parse_spade_norm
@@ -96,13 +99,14 @@ def make_step(networks):
     """The update of a problem; its optimiser states are raw gradients."""
     return make_train_step(
         generator=networks.generator,
-        discriminator=networks.discriminator,
         encoder=networks.encoder,
-        generator_optimizer=descent(),
-        discriminator_optimizer=descent(),
-        generator_learning_rate=optax.constant_schedule(1e-2),
-        discriminator_learning_rate=optax.constant_schedule(2e-2),
-        weights=LossWeights(),
+        objective=spade_objective(discriminator=networks.discriminator),
+        optimizers=Optimizers(
+            generator=descent(),
+            discriminator=descent(),
+            generator_learning_rate=optax.constant_schedule(1e-2),
+            discriminator_learning_rate=optax.constant_schedule(2e-2),
+        ),
         noise=example_noise(
             seed=0, latent_size=networks.latent_size, axis_name=mesh.DATA_AXIS
         ),

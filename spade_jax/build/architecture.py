@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from spade_jax import nets
 from spade_jax.build.optimizer import optimizers
 from spade_jax.layout import Layout
-from spade_jax.learning.state import Networks, Optimizers, TrainState, create_state
+from spade_jax.learning.optimizers import Optimizers
+from spade_jax.learning.state import Networks, TrainState, create_state
 from spade_jax.recipe import Architecture, Compute, Recipe
 
 

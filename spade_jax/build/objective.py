@@ -1,20 +1,21 @@
-"""A recipe's train step, and the network of its perceptual loss."""
+"""A recipe's train step, its objective, and the network of its perceptual loss."""
 
 import os
-from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
 from spade_jax.learning import perceptual as perceptual_weights
-from spade_jax.learning.perceptual import Perceptual
-from spade_jax.learning.state import Networks, Optimizers, TrainState
-from spade_jax.learning.step import LossWeights, example_noise, make_train_step
+from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives.spade import LossWeights, spade_objective
+from spade_jax.learning.optimizers import Optimizers
+from spade_jax.learning.perceptual import PerceptualNetwork
+from spade_jax.learning.state import Networks
+from spade_jax.learning.train_step import TrainStep, make_train_step
 from spade_jax.recipe import Loss, Recipe
 
 
-def perceptual(of: Loss) -> Perceptual | None:
-    """The feature network of the perceptual loss, or None where it is off.
+def perceptual(of: Loss) -> PerceptualNetwork | None:
+    """The network of the perceptual loss, or None where it is off.
 
     Raises:
       ValueError: the network asked for is not at hand.
@@ -30,11 +31,13 @@ def train_step(
     whole: Recipe,
     networks: Networks,
     optimizers: Optimizers,
-    features: Perceptual | None,
+    features: PerceptualNetwork | None,
     *,
     axis_name: str | None = None,
-) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+) -> TrainStep:
     """The train step, before it is compiled for a mesh.
+
+    Its constants are the parameters of `features`.
 
     Args:
       whole: of which the seed, the loss, the schedule and the computation count.
@@ -50,21 +53,20 @@ def train_step(
         )
     return make_train_step(
         generator=networks.generator,
-        discriminator=networks.discriminator,
         encoder=networks.encoder,
-        perceptual=perceptual_weights.module(
-            features, dtype=jnp.dtype(whole.compute.dtype)
+        objective=spade_objective(
+            discriminator=networks.discriminator,
+            gan_loss=whole.loss.gan,
+            weights=LossWeights(
+                feature_matching=whole.loss.feature_matching,
+                perceptual=whole.loss.perceptual,
+                kld=whole.loss.kld,
+            ),
+            perceptual=perceptual_weights.module(
+                features, dtype=jnp.dtype(whole.compute.dtype)
+            ),
         ),
-        generator_optimizer=optimizers.generator,
-        discriminator_optimizer=optimizers.discriminator,
-        generator_learning_rate=optimizers.generator_learning_rate,
-        discriminator_learning_rate=optimizers.discriminator_learning_rate,
-        gan_loss=whole.loss.gan,
-        weights=LossWeights(
-            feature_matching=whole.loss.feature_matching,
-            perceptual=whole.loss.perceptual,
-            kld=whole.loss.kld,
-        ),
+        optimizers=optimizers,
         noise=noise,
         reuse_fake=whole.schedule.reuse_fake,
         accumulate=whole.compute.accumulate,

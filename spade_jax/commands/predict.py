@@ -14,7 +14,7 @@ import numpy as np
 
 from spade_jax import build, data
 from spade_jax.files import pictures, video
-from spade_jax.learning.step import layout_of
+from spade_jax.learning.batch import layout_of
 from spade_jax.models.predictor import Predictor, load
 from spade_jax.models.restore import Model
 from spade_jax.nets.encoder import sample_latent

@@ -25,7 +25,7 @@ _Part = TypeVar("_Part", bound=Mergeable)
 def local_rows(array: jax.Array) -> np.ndarray:
     """This process' rows of an array that is split over devices by its first axis.
 
-    They are in the order of the process' batch, as `spade_jax.devices.mesh.shard_batch`
+    They are in the order of the process' batch, as `batches.shard_batch`
     put it there. An array that every device holds whole comes once.
     """
     shards = {

@@ -57,7 +57,7 @@ def parallel(
             in_specs=tuple(inputs[: len(arguments)]),
             out_specs=output,
             axis_names=manual,
-            # See spade_jax.learning: gradients are averaged explicitly.
+            # See spade_jax.learning.train_step: gradients are averaged explicitly.
             check_vma=False,
         )(*arguments)
 

@@ -570,7 +570,7 @@ def _about_sizes(
 
 def _perceptual(
     config: ml_collections.ConfigDict,
-) -> tuple[perceptual.Perceptual | None, tuple[str, ...]]:
+) -> tuple[perceptual.PerceptualNetwork | None, tuple[str, ...]]:
     """The network of the perceptual distance, or a warning where it is not at hand."""
     try:
         return build.perceptual(config), ()
@@ -578,7 +578,7 @@ def _perceptual(
         return None, (f"{error} The perceptual distance is left out.",)
 
 
-def _nearness(features: perceptual.Perceptual | None) -> dict[str, Nearness]:
+def _nearness(features: perceptual.PerceptualNetwork | None) -> dict[str, Nearness]:
     """The L1 distance and, where its network is at hand, the perceptual one."""
     found = {"l1": evaluators.mean_difference}
     if features is None:

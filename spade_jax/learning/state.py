@@ -15,9 +15,14 @@ import jax.numpy as jnp
 import optax
 
 from spade_jax.layout import Layout
+from spade_jax.learning.optimizers import Optimizers
 
 Params = Any
 """Nested dict of float32 arrays."""
+
+Stats = dict[str, Any]
+"""What a training forward changes, by collection: `spectral` (power iteration vectors)
+and, with batch norm, `batch_stats` (running averages)."""
 
 
 class NetState(flax.struct.PyTreeNode):
@@ -25,13 +30,12 @@ class NetState(flax.struct.PyTreeNode):
 
     Attributes:
       params: what the optimiser changes.
-      stats: what a training forward changes: collection `spectral` (power
-        iteration vectors) and, with batch norm, `batch_stats` (running averages).
+      stats: what a training forward changes.
       opt_state: optax state.
     """
 
     params: Params
-    stats: dict[str, Any]
+    stats: Stats
     opt_state: optax.OptState
 
     @property
@@ -78,36 +82,6 @@ class Networks:
     discriminator: nn.Module
     encoder: nn.Module | None
     latent_size: int | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizers:
-    """Optimisers without learning rate, and the rates by iteration."""
-
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
-    generator_learning_rate: optax.Schedule
-    discriminator_learning_rate: optax.Schedule
-
-
-def linear_decay(
-    learning_rate: float, *, epochs: int, decay_epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
-    """Constant, then linear to zero, changing once an epoch.
-
-    Epochs 1 to `epochs + 1` have the full rate, and epoch `epochs + 1 + n` has
-    `1 - n / decay_epochs` of it: the official trainer lowers the rate at the end of
-    an epoch (`Pix2PixTrainer.update_learning_rate`).
-
-    Returns:
-      An optax schedule from iteration (from 0) to learning rate.
-    """
-
-    def schedule(step):
-        passed = jnp.maximum(step // steps_per_epoch - epochs, 0)
-        return learning_rate * jnp.maximum(1 - passed / max(decay_epochs, 1), 0.0)
-
-    return schedule
 
 
 def create_state(

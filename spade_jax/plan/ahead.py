@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from spade_jax import build, nets
 from spade_jax.devices import mesh, tpu_flags
-from spade_jax.learning.perceptual import Perceptual
+from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.learning.state import create_state
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
@@ -272,14 +272,14 @@ def perceptual_variant(config: ml_collections.ConfigDict) -> str | None:
     return "vgg19" if network == "auto" else network
 
 
-def _perceptual(config: ml_collections.ConfigDict) -> Perceptual | None:
+def _perceptual(config: ml_collections.ConfigDict) -> PerceptualNetwork | None:
     variant = perceptual_variant(config)
     if variant is None:
         return None
     # Convolutions: their weights do not depend on the picture's size.
     image = jnp.zeros((1, 32, 32, 3))
     variables = jax.eval_shape(nets.VGG(variant).init, jax.random.key(0), image)
-    return Perceptual(variant, variables["params"])
+    return PerceptualNetwork(variant, variables["params"])
 
 
 def _placed(tree, sharding: NamedSharding):

@@ -284,7 +284,7 @@ def train_step(
       vgg: one forward of the perceptual loss's network; 0 without it.
       feature_matching: whether the generator's update looks at the real picture.
       judges_apart: see `spade_jax.nets.MultiscaleDiscriminator`.
-      reuse_fake: see `spade_jax.learning.step.make_train_step`.
+      reuse_fake: see `spade_jax.learning.train_step.make_train_step`.
       remat: see `spade_jax.nets.SPADEGenerator`.
     """
     g, d = generator, discriminator

@@ -14,8 +14,8 @@ from spade_jax.devices import distributed, mesh
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
+from spade_jax.learning.sample import make_sample
 from spade_jax.learning.state import TrainState
-from spade_jax.learning.step import make_sample
 from spade_jax.recipe import Recipe
 from spade_jax.training import sheet
 from spade_jax.workdir import checkpoint
@@ -33,7 +33,7 @@ class Run:
       abstract_state: its shapes, dtypes and shardings.
       learning_rate: the generator's by iteration.
       train_step: `learning`'s, compiled for the mesh.
-      feature_params: of the perceptual loss, on the devices, or None.
+      constants: of the objective, on the devices, or None.
       draw_sheet: from a state to the sheet of progress.
       evaluate: evaluation in training, or None.
     """
@@ -46,7 +46,7 @@ class Run:
     abstract_state: TrainState
     learning_rate: Callable[[int], jax.Array]
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
-    feature_params: Any
+    constants: Any
     draw_sheet: Callable[[TrainState], Any]
     evaluate: TrainingEvaluation | None
 
@@ -105,9 +105,9 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         "loss.perceptual_network", features.variant if features else "none"
     )
     replicated = mesh.replicated(devices)
-    feature_params = None
+    constants = None
     if features is not None:
-        feature_params = jax.device_put(features.params, replicated)
+        constants = jax.device_put(features.params, replicated)
     init = build.initial_state(recipe, networks, optimizers)
     abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
 
@@ -151,7 +151,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
             ),
             devices,
         ),
-        feature_params=feature_params,
+        constants=constants,
         draw_sheet=lambda state: sheet.contact_sheet(
             synthesise_examples(state), examples, palette=palette
         ),

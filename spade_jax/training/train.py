@@ -110,7 +110,7 @@ def train(
             state, losses = run.train_step(
                 state,
                 next(on_devices),
-                run.feature_params,
+                run.constants,
                 update_generator=_updates_generator(recipe, step),
             )
             progress.add(step, losses)

@@ -217,7 +217,7 @@ def make_train_step(
 
     The loss is the cross-entropy's mean over the labelled pixels of the whole batch, so
     that it does not matter how many devices share it. How gradients are averaged is
-    told in `spade_jax.learning.step`.
+    told in `spade_jax.learning.train_step`.
 
     Args:
       module: of `spade_jax.metrics.nets.segmenter`.

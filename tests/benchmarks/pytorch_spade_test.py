@@ -11,8 +11,10 @@ from spade_jax import nets
 from spade_jax.convert import abstract_variables, official_shapes, to_official
 from spade_jax.layout import Layout, num_planes
 from spade_jax.layout.neighbourhoods import tabulate
-from spade_jax.learning import step
+from spade_jax.learning.objectives.spade import spade_objective
+from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import NetState, TrainState
+from spade_jax.learning.train_step import make_train_step
 
 CLASSES, WIDTH, HIDDEN = 5, 2, 4
 SIZE = (32, 32)
@@ -194,12 +196,18 @@ def test_an_iteration_is_the_same(batch, variables, their_iterations):
         adam = optax.scale_by_adam(b1=0.0, b2=0.9, eps=1e-8)
         networks = ours(np.float64)
         train_step = jax.jit(
-            step.make_train_step(
-                **networks,
-                generator_optimizer=adam,
-                discriminator_optimizer=adam,
-                generator_learning_rate=lambda _: rate / 2,
-                discriminator_learning_rate=lambda _: rate * 2,
+            make_train_step(
+                generator=networks["generator"],
+                objective=spade_objective(
+                    discriminator=networks["discriminator"],
+                    perceptual=networks["perceptual"],
+                ),
+                optimizers=Optimizers(
+                    generator=adam,
+                    discriminator=adam,
+                    generator_learning_rate=lambda _: rate / 2,
+                    discriminator_learning_rate=lambda _: rate * 2,
+                ),
             )
         )
 

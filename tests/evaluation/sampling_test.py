@@ -6,8 +6,8 @@ import pytest
 
 from spade_jax.devices import mesh
 from spade_jax.evaluation import sampling
+from spade_jax.learning.batch import layout_of
 from spade_jax.learning.state import Networks
-from spade_jax.learning.step import layout_of
 from spade_jax.nets.norm import BatchNorm
 
 CLASSES, LATENT = 3, 2

@@ -10,7 +10,7 @@ from spade_jax.learning import losses
 SCALES = 2
 
 
-def random_features(seed, *, layers=3, batch=2):
+def random_judgements(seed, *, layers=3, batch=2):
     """Discriminator outputs: `SCALES` scales of `layers` layers and a prediction."""
     random = np.random.default_rng(seed)
     return [
@@ -22,14 +22,14 @@ def random_features(seed, *, layers=3, batch=2):
     ]
 
 
-def all_layers(features):
-    return [layer for scale in features for layer in scale]
+def all_layers(judgements):
+    return [layer for scale in judgements for layer in scale]
 
 
-def mean_over_scales(side, features):
+def mean_over_scales(side, judgements):
     """`side` of every prediction pixel, averaged in a scale, then over scales."""
     of_scales = []
-    for scale in features:
+    for scale in judgements:
         values = [side(float(p)) for p in scale[-1].ravel()]
         of_scales.append(sum(values) / len(values))
     return sum(of_scales) / len(of_scales)
@@ -62,11 +62,11 @@ def test_every_gan_loss_has_a_reference():
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_gan_losses(name):
-    features = random_features(0)
+    judgements = random_judgements(0)
     for side, reference in zip(losses.GAN_LOSSES[name], REFERENCES[name], strict=True):
-        found = losses.gan_loss(side, features)
+        found = losses.gan_loss(side, judgements)
         assert found.dtype == jnp.float32
-        assert found == pytest.approx(mean_over_scales(reference, features), rel=1e-5)
+        assert found == pytest.approx(mean_over_scales(reference, judgements), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -99,7 +99,7 @@ def test_original_loss_survives_large_logits():
 
 def test_feature_matching():
     """L1 over all layers but the prediction, summed; averaged over the scales."""
-    fake, real = random_features(1), random_features(2)
+    fake, real = random_judgements(1), random_judgements(2)
     expected = 0.0
     for fakes, reals in zip(fake, real, strict=True):
         for f, r in zip(fakes[:-1], reals[:-1], strict=True):
@@ -129,7 +129,7 @@ def test_perceptual():
 
 
 def test_the_real_side_is_a_constant():
-    fake, real = random_features(4), random_features(5)
+    fake, real = random_judgements(4), random_judgements(5)
     for loss, arguments in (
         (losses.feature_matching_loss, (fake, real)),
         (losses.perceptual_loss, (all_layers(fake)[:5], all_layers(fake)[:5])),
@@ -170,10 +170,10 @@ def test_kld_does_not_depend_on_how_devices_share_the_batch():
     assert 0.2 * losses.kld_loss(m, v) == pytest.approx(0.05 * official, rel=1e-5)
 
 
-def test_terms_are_float32_for_bfloat16_features():
+def test_terms_are_float32_of_bfloat16():
     """Not only in dtype: the sums are float32 too."""
     fake, real = (
-        jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), random_features(seed))
+        jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), random_judgements(seed))
         for seed in (8, 9)
     )
     exact_fake, exact_real = jax.tree.map(

@@ -166,7 +166,9 @@ def test_a_pickle_of_more_than_arrays_is_refused(lpips, tmp_path):
 
 def test_module():
     assert perceptual.module(None, dtype=jnp.float32) is None
-    found = perceptual.module(perceptual.Perceptual("vgg16", {}), dtype=jnp.bfloat16)
+    found = perceptual.module(
+        perceptual.PerceptualNetwork("vgg16", {}), dtype=jnp.bfloat16
+    )
     assert found == VGG("vgg16", dtype=jnp.bfloat16)
 
 

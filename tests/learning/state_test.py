@@ -8,22 +8,8 @@ import pytest
 
 from spade_jax.layout import Layout
 from spade_jax.learning import state as states
+from spade_jax.learning.optimizers import Optimizers
 from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator, Pix2PixHDGenerator
-
-
-def test_rate_is_constant_then_falls_once_an_epoch():
-    """The official trainer lowers it at the *end* of an epoch: see lr_schedule.json."""
-    schedule = states.linear_decay(1.0, epochs=3, decay_epochs=4, steps_per_epoch=10)
-    rates = [float(schedule(step)) for step in range(100)]
-    of_epochs = [rates[i : i + 10] for i in range(0, 100, 10)]
-    assert all(len(set(epoch)) == 1 for epoch in of_epochs)
-    expected = [1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0]
-    assert [epoch[0] for epoch in of_epochs] == pytest.approx(expected)
-
-
-def test_rate_without_decay():
-    schedule = states.linear_decay(0.5, epochs=2, decay_epochs=0, steps_per_epoch=1)
-    assert [float(schedule(jnp.asarray(i))) for i in range(4)] == [0.5, 0.5, 0.5, 0]
 
 
 def networks(*, encoder):
@@ -43,7 +29,7 @@ def create(key, *, encoder=True, ema=True):
     return states.create_state(
         key,
         networks=networks(encoder=encoder),
-        optimizers=states.Optimizers(
+        optimizers=Optimizers(
             generator=adam,
             discriminator=adam,
             generator_learning_rate=rate,

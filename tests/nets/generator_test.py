@@ -215,3 +215,34 @@ def test_layout_start_is_a_convolution_of_the_small_layout(fill, make_batch):
     swapped = apply(jax.tree.map(lambda x: x[::-1], layout))
     np.testing.assert_allclose(swapped, pictures[::-1], atol=1e-5)
     assert np.abs(pictures[0] - pictures[1]).max() > 0.01
+
+
+def test_rematerialisation_changes_no_gradient(fill, make_batch, relative_error):
+    batch = make_batch(4, 64, 32, 5)
+
+    def gradients(remat):
+        module = SPADEGenerator(num_classes=5, width=2, hidden=4, remat=remat)
+        layout = Layout(batch["label"], batch["edge"])
+        abstract = jax.eval_shape(
+            functools.partial(module.init, train=False), jax.random.key(0), layout
+        )
+        variables = fill(abstract)
+        params = variables.pop("params")
+
+        def loss(params):
+            picture, stats = module.apply(
+                {"params": params, **variables},
+                layout,
+                train=True,
+                mutable=list(variables),
+            )
+            return jnp.abs(picture - batch["image"]).mean(), stats
+
+        traced = jax.jit(jax.grad(loss, has_aux=True)).trace(params)
+        assert ("remat" in str(traced.jaxpr)) == remat
+        return traced.lower().compile()(params)
+
+    plain, plain_stats = gradients(remat=False)
+    found, found_stats = gradients(remat=True)
+    assert relative_error(found, plain) < 1e-5
+    assert relative_error(found_stats, plain_stats) < 1e-6

@@ -23,7 +23,7 @@ def nchw(x):
     return np.moveaxis(np.asarray(x), -1, 1)
 
 
-def features(file, prefix):
+def judgements(file, prefix):
     by_key = file.part(prefix)
     return [
         [nhwc(by_key[f"{scale}/{layer}"]) for layer in range(5)] for scale in range(2)
@@ -38,7 +38,7 @@ def test_gan_loss(mode, side, golden, compare):
     function = getattr(losses.GAN_LOSSES[mode], field)
     value, gradient = jax.jit(
         jax.value_and_grad(lambda x: losses.gan_loss(function, x))
-    )(features(file, predictions))
+    )(judgements(file, predictions))
     key = f"{mode}/{side}"
     compare("loss", file.name, key, value, file.arrays[f"gan_loss/{key}"][0])
     for scale in range(2):
@@ -52,7 +52,7 @@ def test_gan_loss(mode, side, golden, compare):
 def test_gan_loss_of_one_scale(mode, golden, compare):
     file = golden("losses")
     ours = losses.gan_loss(
-        losses.GAN_LOSSES[mode].fake, features(file, "pred_fake")[:1]
+        losses.GAN_LOSSES[mode].fake, judgements(file, "pred_fake")[:1]
     )
     theirs = file.arrays[f"gan_loss_single/{mode}/D_fake"]
     compare("loss", file.name, f"{mode} of one scale", ours, theirs)
@@ -60,7 +60,7 @@ def test_gan_loss_of_one_scale(mode, golden, compare):
 
 def test_feature_matching(golden, compare):
     file = golden("losses")
-    fake, real = features(file, "pred_fake"), features(file, "pred_real")
+    fake, real = judgements(file, "pred_fake"), judgements(file, "pred_real")
     weight = file.meta["lambda_feat"]
     value, gradients = jax.jit(
         jax.value_and_grad(

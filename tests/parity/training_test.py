@@ -1,4 +1,4 @@
-"""Whole training runs of the official trainer, through the real `step`.
+"""Whole training runs of the official trainer, through the real train step.
 
 In float32 a run is chaotic: Adam with beta1 = 0 takes its first steps by the signs of
 the gradients, rounding noise included. So iterations are compared in float64, and in
@@ -13,8 +13,11 @@ import pytest
 from spade_jax import build, nets
 from spade_jax.convert import to_official
 from spade_jax.layout.neighbourhoods import tabulate_batch
-from spade_jax.learning import step
+from spade_jax.learning.batch import layout_of
+from spade_jax.learning.objectives.spade import LossWeights, spade_objective
+from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import NetState, TrainState
+from spade_jax.learning.train_step import make_train_step
 from spade_jax.nets.encoder import sample_latent
 
 LETTERS = {"G": "generator", "D": "discriminator", "E": "encoder"}
@@ -100,19 +103,23 @@ class Run:
         self.noise = noise
         loss = config.loss
         self.train_step = jax.jit(
-            step.make_train_step(
+            make_train_step(
                 generator=networks.generator,
-                discriminator=networks.discriminator,
                 encoder=networks.encoder,
-                perceptual=perceptual and nets.VGG("vgg19", dtype=self.dtype),
-                generator_optimizer=adam,
-                discriminator_optimizer=adam,
-                # The schedules themselves give float32.
-                generator_learning_rate=lambda _: file.meta["lr_G"],
-                discriminator_learning_rate=lambda _: file.meta["lr_D"],
-                gan_loss=loss.gan,
-                weights=step.LossWeights(
-                    loss.feature_matching, loss.perceptual, loss.kld
+                objective=spade_objective(
+                    discriminator=networks.discriminator,
+                    gan_loss=loss.gan,
+                    weights=LossWeights(
+                        loss.feature_matching, loss.perceptual, loss.kld
+                    ),
+                    perceptual=perceptual and nets.VGG("vgg19", dtype=self.dtype),
+                ),
+                optimizers=Optimizers(
+                    generator=adam,
+                    discriminator=adam,
+                    # The schedules themselves give float32.
+                    generator_learning_rate=lambda _: file.meta["lr_G"],
+                    discriminator_learning_rate=lambda _: file.meta["lr_D"],
                 ),
                 noise=noise,
             ),
@@ -151,7 +158,7 @@ class Run:
             latent = forward(state.encoder, self.networks.encoder, batch["image"])
             noise = self.noise(state.step, "generator", len(batch["label"]))
             inputs = (sample_latent(*latent, noise),)
-        layout = step.layout_of(batch)
+        layout = layout_of(batch)
         return forward(state.generator, self.networks.generator, layout, *inputs)
 
     def advance(self, i):

@@ -16,7 +16,15 @@ from spade_jax import nets
 from spade_jax.kernels import winograd
 from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Layout
-from spade_jax.learning import state, step
+from spade_jax.learning import state
+from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives.spade import (
+    DEFAULT_WEIGHTS,
+    LossWeights,
+    spade_objective,
+)
+from spade_jax.learning.optimizers import Optimizers
+from spade_jax.learning.train_step import make_train_step
 from spade_jax.plan import work
 
 SIZE = (512, 1024)
@@ -185,7 +193,7 @@ def lower_step(
     encoder=None,
     norm="spectralinstance",
     vgg=None,
-    weights=step.DEFAULT_WEIGHTS,
+    weights=DEFAULT_WEIGHTS,
     reuse_fake=False,
     size=SIZE,
 ):
@@ -195,17 +203,20 @@ def lower_step(
     latent_size = None if encoder is None else encoder.latent_size
     noise = None
     if encoder is not None:
-        noise = step.example_noise(seed=0, latent_size=latent_size)
-    train_step = step.make_train_step(
-        generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
-        perceptual=vgg,
-        generator_optimizer=adam,
-        discriminator_optimizer=adam,
+        noise = example_noise(seed=0, latent_size=latent_size)
+    optimizers = Optimizers(
+        generator=adam,
+        discriminator=adam,
         generator_learning_rate=rate,
         discriminator_learning_rate=rate,
-        weights=weights,
+    )
+    train_step = make_train_step(
+        generator=generator,
+        encoder=encoder,
+        objective=spade_objective(
+            discriminator=discriminator, weights=weights, perceptual=vgg
+        ),
+        optimizers=optimizers,
         noise=noise,
         reuse_fake=reuse_fake,
     )
@@ -217,12 +228,7 @@ def lower_step(
             encoder=encoder,
             latent_size=latent_size,
         ),
-        optimizers=state.Optimizers(
-            generator=adam,
-            discriminator=adam,
-            generator_learning_rate=rate,
-            discriminator_learning_rate=rate,
-        ),
+        optimizers=optimizers,
     )
     semantic = layout(size=size)
     before = jax.eval_shape(create, jax.random.key(0), layout=semantic)
@@ -275,7 +281,7 @@ def test_the_options_of_a_train_step():
         ({"vgg": nets.VGG("vgg19")}, {"vgg": work.vgg(SIZE)}),
         ({"norm": "spectralsyncbatch"}, {"judges_apart": False}),
         (
-            {"weights": step.LossWeights(feature_matching=0.0)},
+            {"weights": LossWeights(feature_matching=0.0)},
             {"feature_matching": False},
         ),
         ({"reuse_fake": True}, {"reuse_fake": True}),

@@ -1,0 +1,44 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spade_jax.learning.batch import layout_of
+from spade_jax.learning.sample import make_sample
+
+
+def test_sample_is_the_generator_in_evaluation(
+    small_networks, small_batch, make_state, relative_error
+):
+    """Averaged weights if there are any; the style is the encoder's mean, or drawn."""
+    # Random spectral vectors, which no forward has advanced, would magnify rounding.
+    networks, batch = small_networks(kind="batch", spectral=""), small_batch(2)
+    state = make_state(networks, batch)
+    key = jax.random.key(7)
+
+    @jax.jit
+    def expected(variables, z):
+        layout = layout_of(batch)
+        return networks.generator.apply(variables, layout, z, train=False)
+
+    sample = make_sample(generator=networks.generator, encoder=networks.encoder)
+    sample = jax.jit(sample)
+    mean, _ = networks.encoder.apply(
+        state.encoder_variables, batch["image"], train=False
+    )
+    for state_, params in (
+        (state, state.ema),
+        (state.replace(ema=None), state.generator.params),
+    ):
+        variables = {"params": params, **state.generator.stats}
+        found = sample(state_.generator_variables, state_.encoder_variables, batch, key)
+        assert found.shape == (2, 8, 8, 3)
+        assert found.dtype == jnp.float32
+        assert relative_error(found, expected(variables, mean)) < 1e-5
+
+    of_noise = jax.jit(
+        make_sample(generator=networks.generator, latent_size=networks.latent_size)
+    )
+    found = of_noise(state.generator_variables, None, batch, key)
+    z = jax.random.normal(key, (2, networks.latent_size))
+    assert relative_error(found, expected(state.generator_variables, z)) < 1e-5
+    assert not np.array_equal(z[0], z[1])
