@@ -23,7 +23,7 @@ from spade_jax import data
 from spade_jax.data import folder
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.files import pictures
-from spade_jax.metrics import networks, own, protocols, views
+from spade_jax.metrics import observers, own_segmenter, protocols, views
 from spade_jax.metrics.nets import upernet
 
 _log = logging.getLogger(__name__)
@@ -52,33 +52,35 @@ class _Published(NamedTuple):
 
     dataset: str
     classes: Mapping[str, tuple[int, int, int]]
-    segmenter: protocols.Segmenter
+    segmenter: protocols.SegmenterSpec
     longest: int
 
 
 _PUBLISHED = {
     "deeplabv2": _Published(
-        "coco_stuff", coco_stuff.CLASSES, protocols.Segmenter("deeplabv2"), 640
+        "coco_stuff", coco_stuff.CLASSES, protocols.SegmenterSpec("deeplabv2"), 640
     ),
     "upernet101": _Published(
         "ade20k",
         ade20k.CLASSES,
-        protocols.Segmenter("upernet101", scales=upernet.SHORT_SIDES),
+        protocols.SegmenterSpec("upernet101", scales=upernet.SHORT_SIDES),
         upernet.LONGEST_SIDE,
     ),
     "upernet101_baseline": _Published(
         "ade20k",
         ade20k.CLASSES,
-        protocols.Segmenter("upernet101_baseline", scales=upernet.BASELINE_SHORT_SIDES),
+        protocols.SegmenterSpec(
+            "upernet101_baseline", scales=upernet.BASELINE_SHORT_SIDES
+        ),
         upernet.LONGEST_SIDE,
     ),
     "drn105": _Published(
-        "cityscapes", cityscapes.CLASSES, protocols.Segmenter("drn105"), 2048
+        "cityscapes", cityscapes.CLASSES, protocols.SegmenterSpec("drn105"), 2048
     ),
 }
 
 
-class _Seer(NamedTuple):
+class _Labeller(NamedTuple):
     """A segmenter, and how its answers become layouts.
 
     Attributes:
@@ -155,24 +157,26 @@ def label_photos(
     if not photos.is_dir():
         raise data.DataError(f"--photos={photos}: there is no such directory.")
     files = folder.list_pictures(photos, folder.IMAGE_EXTENSIONS)
-    seer = _load(segmenter, weights_dir)
+    labeller = _load(segmenter, weights_dir)
     layouts = out / _layouts_name(photos.name)
     paths = {name: layouts / f"{name}.png" for name in files}
-    missing = _prepare(photos, layouts, seer, paths)
+    missing = _prepare(photos, layouts, labeller, paths)
     if len(missing) < len(paths):
         _log.info("%d layouts are there already.", len(paths) - len(missing))
 
     unreadable = []
-    ids = seer.ids.astype(np.min_scalar_type(seer.ids.max()))
-    pixels = np.zeros(len(seer.names), np.int64)
+    ids = labeller.ids.astype(np.min_scalar_type(labeller.ids.max()))
+    pixels = np.zeros(len(labeller.names), np.int64)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         for chunk in _chunks(missing):
             read = list(
-                threads.map(lambda name: _read(photos / files[name], seer.shown), chunk)
+                threads.map(
+                    lambda name: _read(photos / files[name], labeller.shown), chunk
+                )
             )
             unreadable += [photo for photo in read if isinstance(photo, data.DataError)]
             writes = []
-            for name, photo, classes in _see(chunk, read, seer.classes):
+            for name, photo, classes in _see(chunk, read, labeller.classes):
                 label = ids[classes]
                 pixels += np.bincount(label.ravel(), minlength=len(pixels))
                 writes.append(threads.submit(_write, paths[name], label, photo))
@@ -180,9 +184,9 @@ def label_photos(
                 write.result()
     written = {name: path for name, path in paths.items() if path.is_file()}
     if written:
-        sheet = _contact_sheet(photos, files, written, seer.palette)
+        sheet = _contact_sheet(photos, files, written, labeller.palette)
         pictures.save_png(layouts.with_name(f"{layouts.name}.png"), sheet)
-    _tell(photos, layouts, seer, len(written), pixels)
+    _tell(photos, layouts, labeller, len(written), pixels)
     if unreadable:
         listed = "\n".join(f"  {error}" for error in unreadable[:_LISTED])
         raise data.DataError(
@@ -194,12 +198,12 @@ def label_photos(
     return list(written.values())
 
 
-def _load(segmenter: str, weights_dir: str | os.PathLike[str]) -> _Seer:
+def _load(segmenter: str, weights_dir: str | os.PathLike[str]) -> _Labeller:
     if published := _PUBLISHED.get(segmenter):
         dataset, classes, how, longest = published
-        found = networks.load_published_segmenter(how, weights_dir=weights_dir)
+        found = observers.published_observer(how, weights_dir=weights_dir)
         truth = protocols.true_classes(dataset, len(classes)).tolist()
-        return _Seer(
+        return _Labeller(
             classes=found.classes,
             shown=lambda size: _within(size, longest),
             ids=np.array([truth.index(c) for c in range(max(truth) + 1)]),
@@ -212,13 +216,13 @@ def _load(segmenter: str, weights_dir: str | os.PathLike[str]) -> _Seer:
     if not segmenter or not (file.suffix or file.exists()):
         raise ValueError(
             f"--segmenter={segmenter} is neither one of {', '.join(_PUBLISHED)} nor a"
-            f" file. {own.how_to_get()}"
+            f" file. {own_segmenter.how_to_get()}"
         )
-    ours = own.load(file)
+    ours = own_segmenter.load(file)
     about = ours.description
     count = len(about.truth) - (about.unknown_label is not None)
-    found = networks.own_labeller(ours)
-    return _Seer(
+    found = observers.own_observer(ours)
+    return _Labeller(
         classes=found.classes,
         # As its dataset's pictures are in training and in evaluation.
         shown=lambda size: about.size,
@@ -248,7 +252,7 @@ def _layouts_name(photos: str) -> str:
 def _prepare(
     photos: pathlib.Path,
     layouts: pathlib.Path,
-    seer: _Seer,
+    labeller: _Labeller,
     paths: Mapping[str, pathlib.Path],
 ) -> list[str]:
     """Writes what describes the layouts; returns the names of those that are missing.
@@ -260,14 +264,19 @@ def _prepare(
     record = layouts.with_name(f"{layouts.name}.json")
     lines = [
         f"{red} {green} {blue} {name}"
-        for name, (red, green, blue) in zip(seer.names, seer.palette, strict=True)
+        for name, (red, green, blue) in zip(
+            labeller.names, labeller.palette, strict=True
+        )
     ]
-    if seer.unknown_label is not None:
-        lines.insert(0, f"unknown {seer.unknown_label}")
+    if labeller.unknown_label is not None:
+        lines.insert(0, f"unknown {labeller.unknown_label}")
     text = "\n".join([*lines, ""])
     # As seen from the record, so that all of it may be moved.
     of_photos = os.path.relpath(photos.resolve(), record.parent.resolve())
-    told = {"photos": of_photos, "segmenter": json.loads(json.dumps(seer.description))}
+    told = {
+        "photos": of_photos,
+        "segmenter": json.loads(json.dumps(labeller.description)),
+    }
     before = _read_record(record)
     if before.get("photos", of_photos) != of_photos:
         raise data.DataError(
@@ -285,8 +294,8 @@ def _prepare(
         )
     if classes.exists() and classes.read_text(encoding="utf-8") != text:
         raise data.DataError(
-            f"{classes} lists other classes than this segmenter's {len(seer.names)}."
-            " Give another --out, or remove it."
+            f"{classes} lists other classes than this segmenter's"
+            f" {len(labeller.names)}. Give another --out, or remove it."
         )
     layouts.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -408,7 +417,7 @@ def _cell(image: np.ndarray, resample: Image.Resampling) -> np.ndarray:
 def _tell(
     photos: pathlib.Path,
     layouts: pathlib.Path,
-    seer: _Seer,
+    labeller: _Labeller,
     count: int,
     pixels: np.ndarray,
 ) -> None:
@@ -416,7 +425,7 @@ def _tell(
     if pixels.any():
         most = np.argsort(-pixels, kind="stable")[:_LISTED]
         shares = 100 * pixels / pixels.sum()
-        told = ", ".join(f"{seer.names[i]} {shares[i]:.0f}%" for i in most)
+        told = ", ".join(f"{labeller.names[i]} {shares[i]:.0f}%" for i in most)
         _log.info("Seen most: %s.", told)
     out, of_folder = layouts.parent, layouts.name != "layouts"
     _log.info("%d layouts are in %s; look at %s.png.", count, layouts, layouts)
@@ -425,8 +434,8 @@ def _tell(
     link = "" if needed.exists() else f" once the photographs are in {needed}"
     unknown = (
         ""
-        if seer.unknown_label is None
-        else f" --config.data.unknown_label={seer.unknown_label}"
+        if labeller.unknown_label is None
+        else f" --config.data.unknown_label={labeller.unknown_label}"
     )
     _log.info(
         "To train on them%s: python -m spade_jax.main --config=configs/%s.py"
@@ -435,6 +444,6 @@ def _tell(
         recipe,
         field,
         out,
-        len(seer.names),
+        len(labeller.names),
         unknown,
     )
