@@ -153,7 +153,7 @@ def from_metric_network(
         case True:
             print("  the published weights, by the hash in their names")
         case False:
-            begins = " and ".join(weights.NETWORKS[network].sha256)
+            begins = " and ".join(weights.PUBLISHED[network].sha256)
             print(f"  NOT the published weights, whose SHA-256 begins with {begins}")
         case None:
             print("  the published names have no hash to tell whether it is those")
@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
     command.set_defaults(run=lambda o: from_vgg19(o.source, o.out))
 
-    for network, (_, files, where, _) in weights.NETWORKS.items():
+    for network, (_, files, where, _) in weights.PUBLISHED.items():
         name = " ".join(files)
         command = commands.add_parser(network, help=f"{name} of {where}")
         command.add_argument("sources", type=pathlib.Path, nargs="+", metavar="FILE")

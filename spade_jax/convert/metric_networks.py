@@ -91,7 +91,7 @@ def entries(network: str, variables: Variables) -> list[Entry]:
     """Every tensor of a network that counts.
 
     Args:
-      network: a key of `weights.NETWORKS`.
+      network: a key of `weights.PUBLISHED`.
       variables: of its module, narrow ones too, or their shapes.
 
     Raises:
@@ -121,7 +121,7 @@ def from_published(
     """Converts a published state dict to variables, in float32.
 
     Args:
-      network: a key of `weights.NETWORKS`.
+      network: a key of `weights.PUBLISHED`.
       variables: of its module, or their shapes.
       state_dict: official keys to arrays; what is known not to be needed is ignored.
       name: of the state dict, for errors.
@@ -166,7 +166,7 @@ def read_files(
     """Reads and checks a published network, which may be in several files.
 
     Args:
-      network: a key of `weights.NETWORKS`.
+      network: a key of `weights.PUBLISHED`.
       files: `.pth` files, in any order.
 
     Raises:
@@ -185,7 +185,7 @@ def read_files(
         tensors |= content.tensors
     variables = from_published(
         network,
-        abstract_variables(weights.NETWORKS[network].module()),
+        abstract_variables(weights.PUBLISHED[network].module()),
         tensors,
         name=" and ".join(map(str, files)),
     )
@@ -233,7 +233,7 @@ def _layers(network: str, shapes: Mapping[Path, Any]) -> Iterator[Layer]:
             return _upernet()
         case "drn105":
             return _drn()
-    raise ValueError(f"{network!r} is not one of {', '.join(weights.NETWORKS)}.")
+    raise ValueError(f"{network!r} is not one of {', '.join(weights.PUBLISHED)}.")
 
 
 def _inception(shapes: Mapping[Path, Any]) -> Iterator[Layer]:

@@ -30,8 +30,8 @@ from spade_jax.evaluation import examples, reference, result, sampling, sources
 from spade_jax.evaluation.evaluator import Evaluator, Nearness, Scores
 from spade_jax.learning import losses, perceptual
 from spade_jax.learning.state import Networks, TrainState
-from spade_jax.metrics import lpips, networks, own, protocols, segmentation
-from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics import lpips, observers, own_segmenter, protocols, segmentation
+from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
 from spade_jax.models.restore import Model, load_model, newest_step, untrained_model
 from spade_jax.workdir import checkpoint
@@ -245,11 +245,11 @@ def make_evaluator(
         _check_size(protocol, config)
         _check_num_samples(measure.num_samples, config)
         own_file = ""
-        if own.NETWORK in (protocol.features, protocol.segmenter.network):
-            own_file = own.find(
+        if own_segmenter.NETWORK in (protocol.features, protocol.segmenter.network):
+            own_file = own_segmenter.find(
                 config.data.source, workdir=workdir, file=measure.segmenter
             )
-        looking = networks.load(
+        looking = observers.load(
             protocol,
             num_ids=build.num_class_ids(config),
             names=config.data.classes,
@@ -317,7 +317,7 @@ def describe(
     """What the file of a result holds."""
     protocol = evaluator.protocol
     dataset, split = config.data.source, config.data.val_split
-    is_own = protocol.segmenter.network == own.NETWORK
+    is_own = protocol.segmenter.network == own_segmenter.NETWORK
     return {
         "step": step,
         "scores": scores.values,
@@ -553,10 +553,10 @@ def _check_num_samples(num_samples: int, config: ml_collections.ConfigDict) -> N
 
 
 def _about_sizes(
-    config: ml_collections.ConfigDict, looking: MetricNetworks
+    config: ml_collections.ConfigDict, looking: Observers
 ) -> tuple[str, ...]:
     """A warning if the project's own segmenter is used to pictures of another size."""
-    known = looking.description.get(own.NETWORK)
+    known = looking.description.get(own_segmenter.NETWORK)
     height, width = build.example_layout(config).size
     if known is None or tuple(known["size"]) == (height, width):
         return ()

@@ -13,7 +13,7 @@ import numpy as np
 from spade_jax.devices import gather
 from spade_jax.files import pictures
 from spade_jax.metrics import frechet, kernel, segmentation, views
-from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
 
 Batch = Mapping[str, np.ndarray]
@@ -77,7 +77,7 @@ class Evaluator:
     """
 
     protocol: Protocol
-    networks: MetricNetworks
+    networks: Observers
     reference: Reference
     batches: Callable[[], Iterable[Batch]]
     others: Callable[[], Iterable[Batch]] | None
@@ -209,7 +209,7 @@ def reference_of(
 
     Args:
       batches: with `image` and `mask`; see `Evaluator`.
-      features: of `MetricNetworks`.
+      features: of `Observers`.
       keep: whether to keep the features themselves.
       name: of the set, for messages.
 

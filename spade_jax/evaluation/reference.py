@@ -22,14 +22,14 @@ from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, result
 from spade_jax.evaluation.evaluator import Reference
 from spade_jax.metrics import frechet
-from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
 
 _log = logging.getLogger(__name__)
 
 
 def read(
-    file: str | os.PathLike[str], looking: MetricNetworks, size: tuple[int, int]
+    file: str | os.PathLike[str], looking: Observers, size: tuple[int, int]
 ) -> Reference:
     """Reads statistics that were made elsewhere.
 
@@ -57,7 +57,7 @@ def read(
 def of_split(
     config: ml_collections.ConfigDict,
     protocol: Protocol,
-    looking: MetricNetworks,
+    looking: Observers,
     *,
     workdir: str | os.PathLike[str],
     devices: Mesh,
@@ -119,7 +119,7 @@ def _fingerprint(
     split: str,
     transform: data.Preprocess,
     protocol: Protocol,
-    looking: MetricNetworks,
+    looking: Observers,
 ) -> str:
     """Of all that reference statistics depend on; of the pictures only three."""
     digest = hashlib.sha256()

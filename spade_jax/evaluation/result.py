@@ -13,7 +13,7 @@ from typing import Any
 
 import spade_jax
 from spade_jax import files
-from spade_jax.metrics import published
+from spade_jax.metrics import published_results
 
 # Beside the project's own: what the numbers depend on.
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "pillow")
@@ -61,7 +61,7 @@ def write(file: pathlib.Path, result: Mapping[str, Any]) -> None:
 
 def target(dataset: str, protocol: str) -> dict[str, Any] | None:
     """SPADE's published result by a protocol, for the file; None without one."""
-    found = published.target(dataset, protocol)
+    found = published_results.target(dataset, protocol)
     return None if found is None else found._asdict()
 
 

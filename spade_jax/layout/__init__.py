@@ -1,5 +1,8 @@
 """Layouts: class ids in, `Layout`s and tables of their neighbourhoods out.
 
+`layout` says what a layout is, at every size; `neighbourhoods` finds, on the host,
+which parts of it are alike.
+
 May import: jax.
 """
 

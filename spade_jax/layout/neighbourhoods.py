@@ -4,7 +4,7 @@ gamma and beta of a SPADE with KxK kernels depend, at a pixel, on the ids, the e
 the picture's border within K - 1 pixels of it. Layouts repeat themselves, so that far
 fewer of these neighbourhoods are distinct than there are pixels (on COCO-Stuff a tenth
 at 256x256), and it is enough to compute one pixel of each: exact algebra, in
-`spade_jax.nets.modulation`. This module finds them.
+`spade_jax.nets.factored`. This module finds them.
 
 Plain NumPy, for the threads and processes that read data. Letters: B batch, S shards,
 h, w height and width at a scale, P = B * h * w / S pixels of a shard, K kernel size.

@@ -1,9 +1,9 @@
-"""The Frechet distance of two sets of features: FID where they are Inception's.
+"""The Frechet distance of two sets of features, and its matrix square root.
 
-Each set is taken for a Gaussian, and the distance between the two is
-|m1 - m2|^2 + trace(S1 + S2 - 2 (S1 S2)^(1/2)): Heusel et al., *GANs Trained by a Two
-Time-Scale Update Rule Converge to a Local Nash Equilibrium*, 2017. Means and
-covariances are streamed, in float64.
+It is FID where the features are Inception's. Each set is taken for a Gaussian, and the
+distance between the two is |m1 - m2|^2 + trace(S1 + S2 - 2 (S1 S2)^(1/2)): Heusel et
+al., *GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+Equilibrium*, 2017. Means and covariances are streamed, in float64.
 
 SciPy, which JAX depends on, gives the square root that published numbers were made
 with.

@@ -16,11 +16,11 @@ from spade_jax.metrics.nets import drn, upernet
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmenter:
-    """Who looks for the layout in the pictures, and how.
+class SegmenterSpec:
+    """Which segmenter looks for the layout in the pictures, and how.
 
     Attributes:
-      network: a key of `spade_jax.metrics.weights.NETWORKS`, or "own": the project's
+      network: a key of `spade_jax.metrics.weights.PUBLISHED`, or "own": the project's
         own segmenter, trained on the dataset's real pictures.
       scales: for "drn105" of the picture's sides, whose log-probabilities are summed;
         for UperNets the short sides in pixels, whose probabilities are averaged. Empty:
@@ -64,7 +64,7 @@ class Protocol:
     reference_split: str
     size: tuple[int, int] | None
     quantise: str
-    segmenter: Segmenter
+    segmenter: SegmenterSpec
     mean_iou: str
     accuracy: str
     features: str
@@ -88,7 +88,7 @@ class Protocol:
                     f"Protocol {self.name}: {field}={value!r} is not one of"
                     f" {', '.join(allowed)}."
                 )
-        networks = ("own", *weights.NETWORKS)
+        networks = ("own", *weights.PUBLISHED)
         if self.segmenter.network not in networks:
             raise ValueError(
                 f"Protocol {self.name}: segmenter.network={self.segmenter.network!r} is"
@@ -198,7 +198,7 @@ _NO_SEGMENTATION = (
 
 def _paper(
     dataset: str,
-    segmenter: Segmenter,
+    segmenter: SegmenterSpec,
     *,
     mean_iou: str,
     sources: tuple[str, ...],
@@ -224,7 +224,7 @@ def _paper(
 
 _PAPER_COCO = _paper(
     "coco_stuff",
-    Segmenter("deeplabv2"),
+    SegmenterSpec("deeplabv2"),
     mean_iou="present",
     sources=(
         "256x256 into DeepLab, labels to 256x256 by nearest neighbour: xh-liu/CC-FPSE,"
@@ -237,7 +237,7 @@ _PAPER_COCO = _paper(
 )
 _PAPER_ADE20K = _paper(
     "ade20k",
-    Segmenter("upernet101_baseline", scales=upernet.BASELINE_SHORT_SIDES),
+    SegmenterSpec("upernet101_baseline", scales=upernet.BASELINE_SHORT_SIDES),
     mean_iou="all",
     sources=(
         "one short side of 450: CSAILVision/semantic-segmentation-pytorch until commit"
@@ -251,7 +251,7 @@ _PAPER_ADE20K = _paper(
 )
 _PAPER_CITYSCAPES = _paper(
     "cityscapes",
-    Segmenter("drn105", size=(1024, 2048)),
+    SegmenterSpec("drn105", size=(1024, 2048)),
     size=_WIDE,
     mean_iou="union",
     accuracy="all_pixels",
@@ -269,7 +269,7 @@ _PAPER_CITYSCAPES = _paper(
 )
 
 
-def _oasis(base: Protocol, segmenter: Segmenter, *, sources, notes) -> Protocol:
+def _oasis(base: Protocol, segmenter: SegmenterSpec, *, sources, notes) -> Protocol:
     return dataclasses.replace(
         base,
         name="oasis",
@@ -297,7 +297,7 @@ def _for_outdoor(protocol: Protocol) -> Protocol:
 
 _OASIS_ADE20K = _oasis(
     _PAPER_ADE20K,
-    Segmenter("upernet101", scales=upernet.SHORT_SIDES),
+    SegmenterSpec("upernet101", scales=upernet.SHORT_SIDES),
     sources=(
         "pictures 256x256, bicubic, validation split: boschresearch/OASIS,"
         " dataloaders/Ade20kDataset.py, commit 307c852",
@@ -316,7 +316,7 @@ PROTOCOLS = (
     _PAPER_CITYSCAPES,
     _oasis(
         _PAPER_COCO,
-        Segmenter("deeplabv2"),
+        SegmenterSpec("deeplabv2"),
         sources=(
             "pictures 256x256, bicubic, labels nearest, validation split:"
             " boschresearch/OASIS, dataloaders/CocoStuffDataset.py, commit 307c852",
@@ -327,7 +327,7 @@ PROTOCOLS = (
     _for_outdoor(_OASIS_ADE20K),
     _oasis(
         _PAPER_CITYSCAPES,
-        Segmenter("drn105", scales=(1, *drn.SCALES)),
+        SegmenterSpec("drn105", scales=(1, *drn.SCALES)),
         sources=(
             "pictures 256x512, bicubic, validation split: boschresearch/OASIS,"
             " dataloaders/CityscapesDataset.py, commit 25695d7",
@@ -348,7 +348,7 @@ PROTOCOLS = (
         reference_split="val",
         size=None,
         quantise="none",
-        segmenter=Segmenter("own"),
+        segmenter=SegmenterSpec("own"),
         mean_iou="union",
         accuracy="labelled",
         features="own",

@@ -35,11 +35,11 @@ _META = "meta"
 _CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch"
 
 
-class Network(NamedTuple):
+class PublishedNetwork(NamedTuple):
     """A network as its authors publish it.
 
     Attributes:
-      module: makes the module of `spade_jax.nets`.
+      module: makes the module of `spade_jax.metrics.nets`.
       files: their names.
       where: to get them.
       sha256: how the files' SHA-256 begin, as far as their names say so (torch.hub's
@@ -52,30 +52,30 @@ class Network(NamedTuple):
     sha256: tuple[str, ...] = ()
 
 
-NETWORKS = {
-    "inception": Network(
+PUBLISHED = {
+    "inception": PublishedNetwork(
         nets.InceptionV3,
         ("pt_inception-2015-12-05-6726825d.pth",),
         "https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights",
         ("6726825d",),
     ),
-    "deeplabv2": Network(
+    "deeplabv2": PublishedNetwork(
         nets.DeepLabV2,
         ("deeplabv2_resnet101_msc-cocostuff164k-100000.pth",),
         "https://github.com/kazuto1011/deeplab-pytorch/releases/tag/v1.0",
     ),
-    "upernet101": Network(
+    "upernet101": PublishedNetwork(
         nets.UperNet,
         ("encoder_epoch_50.pth", "decoder_epoch_50.pth"),
         f"{_CSAIL}/ade20k-resnet101-upernet",
     ),
     # The same network trained on other input, which nothing in its files shows.
-    "upernet101_baseline": Network(
+    "upernet101_baseline": PublishedNetwork(
         nets.UperNet,
         ("encoder_epoch_50.pth", "decoder_epoch_50.pth"),
         f"{_CSAIL}/baseline-resnet101-upernet",
     ),
-    "drn105": Network(
+    "drn105": PublishedNetwork(
         nets.DRN,
         ("drn-d-105_ms_cityscapes.pth",),
         "http://go.yf.io/drn-cityscapes-models",
@@ -98,8 +98,8 @@ class Weights(NamedTuple):
     """Weights of a published network.
 
     Attributes:
-      network: a key of `NETWORKS`.
-      variables: of `NETWORKS[network].module()`; float32.
+      network: a key of `PUBLISHED`.
+      variables: of `PUBLISHED[network].module()`; float32.
       sources: the files they were converted from.
       published: whether those are the published files, by the hash in their names; None
         where the names have none.
@@ -115,7 +115,7 @@ def make(
     network: str, variables: Mapping[str, Any], sources: Sequence[Source]
 ) -> Weights:
     """Weights of these variables; sees whether the sources are the published files."""
-    begins = NETWORKS[network].sha256
+    begins = PUBLISHED[network].sha256
     published = not _missing_hashes(sources, begins) if begins else None
     return Weights(network, dict(variables), tuple(sources), published)
 
@@ -140,7 +140,7 @@ def load(
 
     Args:
       path: of the `.npz`.
-      network: a key of `NETWORKS`, the one that it has to be.
+      network: a key of `PUBLISHED`, the one that it has to be.
       sha256: of the files that it has to be converted from; beginnings are enough.
 
     Raises:
@@ -184,7 +184,7 @@ def load(
 
 def how_to_get(network: str) -> str:
     """One sentence: where the files are published and how to convert them."""
-    _, files, where, _ = NETWORKS[network]
+    _, files, where, _ = PUBLISHED[network]
     return (
         f"Get {' and '.join(files)} from {where} and convert: python -m"
         f" spade_jax.convert {network} {' '.join(files)} --out={network}.npz"

@@ -25,7 +25,7 @@ from spade_jax.devices import mesh
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.files import pictures
 from spade_jax.learning.state import NetState
-from spade_jax.metrics import own, protocols, segmentation
+from spade_jax.metrics import own_segmenter, protocols, segmentation
 from spade_jax.recipe import Data, Recipe
 from spade_jax.workdir.report import Report, progress_line
 
@@ -39,7 +39,7 @@ _NOT_OF_RECIPE = ("classes", "palette", "root", "manual_dir", "workers")
 
 def train_segmenter(
     recipe: Recipe, workdir: str | os.PathLike[str]
-) -> own.OwnSegmenter:
+) -> own_segmenter.OwnSegmenter:
     """Trains a segmenter on a recipe's dataset, and scores it on the real pictures.
 
     Leaves in `workdir`: `segmenter.npz`, `segmenter.png` (real | layout | seen) and,
@@ -68,7 +68,7 @@ def train_segmenter(
     size = _picture_size(recipe.data, real)
 
     # ---- Network, optimiser, functions ----------------------------------------------
-    description = own.Description(
+    description = own_segmenter.Description(
         dataset=recipe.data.source,
         names=tuple(recipe.data.classes),
         palette=tuple(map(tuple, recipe.data.palette)),
@@ -162,15 +162,15 @@ def train_segmenter(
         sheet = _contact_sheet(recipe.data, description, examples)
         report.picture(options.num_steps, "real | layout | seen", sheet)
 
-    segmenter = own.make(
+    segmenter = own_segmenter.make(
         description._replace(scores=scores | {"pictures": len(real)}),
         jax.device_get(state.variables),
     )
-    own.save(workdir / own.FILE, segmenter)
+    own_segmenter.save(workdir / own_segmenter.FILE, segmenter)
     pictures.save_png(workdir / "segmenter.png", sheet)
     rows = segmentation.class_rows(confusion, description.class_names)
     print(segmentation.class_table(rows))
-    _log.info("The segmenter is in %s.", workdir / own.FILE)
+    _log.info("The segmenter is in %s.", workdir / own_segmenter.FILE)
     return segmenter
 
 
@@ -220,7 +220,7 @@ def make_train_step(
     told in `spade_jax.learning.train_step`.
 
     Args:
-      module: of `spade_jax.metrics.nets.segmenter`.
+      module: of `spade_jax.metrics.nets.unet`.
       optimizer: with its learning rate.
       truth: for each id its class, `IGNORED` where it has none.
       axis_name: over which devices share the batch; None for one device.
@@ -310,12 +310,12 @@ def _picture_size(of: Data, source: data.Source) -> tuple[int, int]:
     return height, width
 
 
-def _classifier(description: own.Description) -> Callable[..., jax.Array]:
+def _classifier(description: own_segmenter.Description) -> Callable[..., jax.Array]:
     """From variables and pictures in [-1, 1] to classes, as the file's user sees it."""
 
     @jax.jit
     def classify(variables, image):
-        segmenter = own.OwnSegmenter(description, variables, sha256="")
+        segmenter = own_segmenter.OwnSegmenter(description, variables, sha256="")
         return segmenter.see((image + 1) / 2).logits.argmax(-1)
 
     return classify
@@ -362,7 +362,7 @@ def _means(pending: list[Mapping[str, jax.Array]], step: int) -> dict[str, float
 
 def _contact_sheet(
     of: Data,
-    description: own.Description,
+    description: own_segmenter.Description,
     examples: Mapping[str, np.ndarray],
 ) -> np.ndarray:
     palette = pictures.full_palette(of.palette, of.num_ids)

@@ -11,7 +11,7 @@ from PIL import Image
 from spade_jax import data
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.data import DataError
-from spade_jax.metrics import networks, own, weights
+from spade_jax.metrics import observers, own_segmenter, weights
 
 SEEN = (32, 48)
 NAMES = ("sky", "sea", "sand")
@@ -32,7 +32,7 @@ def describe(**fields):
         "scores": {},
         "recipe": {},
     }
-    return own.Description(**{**description, **fields})
+    return own_segmenter.Description(**{**description, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def segmenter(fill):
     shapes = jax.eval_shape(
         lambda: description.module().init(jax.random.key(0), blank, train=False)
     )
-    return own.make(description, fill(shapes))
+    return own_segmenter.make(description, fill(shapes))
 
 
 @pytest.fixture(scope="module")
 def file(segmenter, tmp_path_factory):
     path = tmp_path_factory.mktemp("segmenter") / "segmenter.npz"
-    own.save(path, segmenter)
+    own_segmenter.save(path, segmenter)
     return str(path)
 
 
@@ -146,7 +146,7 @@ def test_an_interrupted_run_is_continued_and_others_layouts_are_left_alone(
 
     other = tmp_path / "other.npz"
     doubled = jax.tree.map(lambda x: 2 * x, segmenter.variables)
-    own.save(other, own.make(describe(), doubled))
+    own_segmenter.save(other, own_segmenter.make(describe(), doubled))
     with pytest.raises(
         DataError, match=r"holds 3 layouts already.*does not say that this segmenter"
     ):
@@ -158,7 +158,7 @@ def test_an_interrupted_run_is_continued_and_others_layouts_are_left_alone(
         r" for those of --photos=.*: .* share a layout",
     ):
         label_photos(tmp_path / "train_img", segmenter=file, out=labelled)
-    own.save(other, own.make(describe(names=("one",)), doubled))
+    own_segmenter.save(other, own_segmenter.make(describe(names=("one",)), doubled))
     (tmp_path / "classes.txt").write_text("sky\n")
     with pytest.raises(DataError, match=r"classes\.txt lists other classes than"):
         label_photos(photos, segmenter=str(other), out=tmp_path)
@@ -256,9 +256,9 @@ def test_published_segmenters_write_ids_as_their_datasets_files_hold_them(
 
     def load(segmenter, *, weights_dir):
         assert (segmenter.network, weights_dir) == (network, "weights")
-        return networks.Labeller(classes, {network: {}})
+        return observers.SegmenterObserver(classes, {network: {}})
 
-    monkeypatch.setattr(networks, "load_published_segmenter", load)
+    monkeypatch.setattr(observers, "published_observer", load)
     photos = tmp_path / "val_img"
     photos.mkdir()
     # Of no multiple of 32, and larger than it may be shown to some.

@@ -239,9 +239,9 @@ def test_vgg19_of_another_network(tmp_path):
 @pytest.fixture
 def upernet(tmp_path, monkeypatch):
     """A narrow UperNet as the command's, and its state dict in two files."""
-    network = weights.NETWORKS["upernet101"]
+    network = weights.PUBLISHED["upernet101"]
     narrow = network._replace(module=lambda: metric_nets.UperNet(3, width=2))
-    monkeypatch.setitem(weights.NETWORKS, "upernet101", narrow)
+    monkeypatch.setitem(weights.PUBLISHED, "upernet101", narrow)
     abstract = metric_networks.abstract_variables(narrow.module())
     monkeypatch.setattr(metric_networks, "abstract_variables", lambda _: abstract)
     random = np.random.default_rng(0)

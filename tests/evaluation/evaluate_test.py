@@ -25,7 +25,7 @@ from spade_jax.evaluation import (
 from spade_jax.evaluation.evaluate import Measure
 from spade_jax.layout import Layout
 from spade_jax.learning.state import Networks
-from spade_jax.metrics import frechet, own
+from spade_jax.metrics import frechet, own_segmenter
 from spade_jax.metrics.weights import WeightsError
 from spade_jax.models import restore
 from spade_jax.workdir import checkpoint
@@ -89,7 +89,7 @@ def config(make_default_config, root):
 
 @pytest.fixture(scope="module")
 def segmenter(fill):
-    description = own.Description(
+    description = own_segmenter.Description(
         dataset="folder",
         names=NAMES,
         palette=(),
@@ -106,7 +106,7 @@ def segmenter(fill):
     shapes = jax.eval_shape(
         lambda: description.module().init(jax.random.key(0), blank, train=False)
     )
-    return own.make(description, fill(shapes))
+    return own_segmenter.make(description, fill(shapes))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def run(tmp_path_factory, config, segmenter, fill):
     with Checkpoints(workdir) as checkpoints:
         checkpoints.save(jax.tree.map(jnp.asarray, state), config=config)
         checkpoints.wait()
-    own.save(workdir / own.FILE, segmenter)
+    own_segmenter.save(workdir / own_segmenter.FILE, segmenter)
     return workdir
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.metrics import frechet, kernel, protocols, segmentation
-from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics.observers import Observers
 
 COUNT, SIZE = 11, 8
 TRUTH = np.array([0, 1, 2, -1], np.int32)
@@ -25,7 +25,7 @@ def brightest(images):
     return images.argmax(-1)
 
 
-NETWORKS = MetricNetworks(colours, brightest, TRUTH, ("red", "green", "blue"), {})
+NETWORKS = Observers(colours, brightest, TRUTH, ("red", "green", "blue"), {})
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_pictures_are_quantised_and_enlarged_as_the_protocol_says(dataset):
             truth = batch["truth"].repeat(2, 1).repeat(2, 2)
             yield {**batch, "truth": truth}
 
-    small = protocols.Segmenter("own", size=(2 * SIZE, 2 * SIZE))
+    small = protocols.SegmenterSpec("own", size=(2 * SIZE, 2 * SIZE))
     evaluator = dataclasses.replace(
         make(dataset),
         protocol=dataclasses.replace(CITYSCAPES, segmenter=small, square_root="eigh"),

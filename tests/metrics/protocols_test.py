@@ -4,8 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from spade_jax.metrics import protocols
-from spade_jax.metrics.weights import NETWORKS
+from spade_jax.metrics import protocols, weights
 
 PUBLISHED = ("coco_stuff", "ade20k", "ade20k_outdoor", "cityscapes")
 
@@ -33,7 +32,7 @@ def test_no_two_protocols_are_the_same_evaluation():
 
 def test_every_protocol_can_be_acted_upon_and_says_where_it_is_from():
     for protocol in protocols.PROTOCOLS:
-        assert protocol.segmenter.network in ("own", *NETWORKS)
+        assert protocol.segmenter.network in ("own", *weights.PUBLISHED)
         assert protocol.sources
         assert protocol.notes
         description = json.loads(json.dumps(protocol.description()))
@@ -78,7 +77,7 @@ def test_what_does_not_exist_is_refused_with_what_does():
         protocols.find("paper", "camvid")
     with pytest.raises(ValueError, match="square_root='exact' is not one of eigh, sq"):
         dataclasses.replace(protocols.PROTOCOLS[0], square_root="exact")
-    other = protocols.Segmenter("fcn8")
+    other = protocols.SegmenterSpec("fcn8")
     with pytest.raises(
         ValueError, match=r"segmenter\.network='fcn8' is not one of own"
     ):

@@ -113,4 +113,4 @@ def test_files_that_are_something_else(file, tmp_path):
     ],
 )
 def test_modules(network, module):
-    assert weights.NETWORKS[network].module() == module()
+    assert weights.PUBLISHED[network].module() == module()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from spade_jax.models.restore import saved_config
 
 from spade_jax import build
 from spade_jax.commands.predict import predict
@@ -15,8 +16,7 @@ from spade_jax.convert.__main__ import from_nvlabs
 from spade_jax.data import DataError, to_float
 from spade_jax.devices import mesh
 from spade_jax.evaluation.evaluate import Measure, evaluate
-from spade_jax.metrics import own
-from spade_jax.models.restore import saved_config
+from spade_jax.metrics import own_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_evaluation_of_the_official_directory(
         (tmp_path / folder.name).mkdir()
         for file in sorted(folder.iterdir())[:2]:
             (tmp_path / folder.name / file.name).symlink_to(file)
-    description = own.Description(
+    description = own_segmenter.Description(
         dataset="folder",
         names=(),
         palette=(),
@@ -74,7 +74,9 @@ def test_evaluation_of_the_official_directory(
     shapes = jax.eval_shape(
         lambda: description.module().init(jax.random.key(0), blank, train=False)
     )
-    own.save(tmp_path / "segmenter.npz", own.make(description, fill(shapes)))
+    own_segmenter.save(
+        tmp_path / "segmenter.npz", own_segmenter.make(description, fill(shapes))
+    )
     measure = Measure(protocol="own", segmenter=str(tmp_path / "segmenter.npz"))
     with pytest.raises(
         DataError, match=r"(?s)SPADE/datasets/coco_stuff.*--data_root=DIR"

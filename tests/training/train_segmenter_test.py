@@ -11,7 +11,7 @@ from spade_jax.data import DataError
 from spade_jax.devices import batches, mesh
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.state import NetState
-from spade_jax.metrics import own
+from spade_jax.metrics import own_segmenter
 from spade_jax.recipe import describe
 from spade_jax.training.train_segmenter import (
     IGNORED,
@@ -77,7 +77,9 @@ def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {
         *("segmenter.npz", "segmenter.png", "segmenter")
     }
-    of_file = own.load(tmp_path / own.FILE, num_ids=4, names=("red", "blue", "green"))
+    of_file = own_segmenter.load(
+        tmp_path / own_segmenter.FILE, num_ids=4, names=("red", "blue", "green")
+    )
     assert of_file.sha256 == segmenter.sha256
     assert of_file.description == segmenter.description
     told = segmenter.description
@@ -111,7 +113,9 @@ def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
 
 
 def test_one_device_equals_eight(fill, relative_error):
-    description = own.Description._make([None] * len(own.Description._fields))
+    description = own_segmenter.Description._make(
+        [None] * len(own_segmenter.Description._fields)
+    )
     description = description._replace(
         truth=(0, IGNORED, 1), widths=(2, 3), norm="syncbatch"
     )
@@ -180,7 +184,7 @@ def test_what_cannot_be_trained_is_told_before(
     config.update_from_flattened_dict(fields)
     with pytest.raises(error, match=message):
         train_segmenter(describe(config), tmp_path)
-    assert not (tmp_path / own.FILE).exists()
+    assert not (tmp_path / own_segmenter.FILE).exists()
 
 
 def test_divergence_is_told():

@@ -36,8 +36,8 @@ from PIL import Image
 
 from spade_jax import build
 from spade_jax.data import DataError
-from spade_jax.metrics import networks, own
-from spade_jax.metrics.networks import MetricNetworks
+from spade_jax.metrics import observers, own_segmenter
+from spade_jax.metrics.observers import Observers
 from spade_jax.recipe import describe, with_fields
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.stop import StopRequest
@@ -389,15 +389,15 @@ def test_divergence_before_the_first_checkpoint(tmp_path, pictures):
 
 
 def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch):
-    looking = MetricNetworks(
+    looking = Observers(
         features=lambda images: images.mean((1, 2)),
         classes=lambda images: images.argmax(-1),
         truth=np.array([0, 1, 2, -1, -1], np.int32),
         class_names=("red", "green", "blue"),
         description={},
     )
-    monkeypatch.setattr(own, "find", lambda *args, **kwargs: "")
-    monkeypatch.setattr(networks, "load", lambda *args, **kwargs: looking)
+    monkeypatch.setattr(own_segmenter, "find", lambda *args, **kwargs: "")
+    monkeypatch.setattr(observers, "load", lambda *args, **kwargs: looking)
     changes = {
         "num_steps": 5,
         "checkpoint_every": 1,

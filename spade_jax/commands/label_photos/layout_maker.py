@@ -9,7 +9,7 @@ import numpy as np
 
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.files import pictures
-from spade_jax.metrics import networks, own, protocols
+from spade_jax.metrics import observers, own_segmenter, protocols
 from spade_jax.metrics.nets import upernet
 
 # Sides of what a published segmenter sees are multiples of it, so that photographs of
@@ -30,28 +30,30 @@ class _Published(NamedTuple):
 
     dataset: str
     classes: Mapping[str, tuple[int, int, int]]
-    segmenter: protocols.Segmenter
+    segmenter: protocols.SegmenterSpec
     longest: int
 
 
 _PUBLISHED = {
     "deeplabv2": _Published(
-        "coco_stuff", coco_stuff.CLASSES, protocols.Segmenter("deeplabv2"), 640
+        "coco_stuff", coco_stuff.CLASSES, protocols.SegmenterSpec("deeplabv2"), 640
     ),
     "upernet101": _Published(
         "ade20k",
         ade20k.CLASSES,
-        protocols.Segmenter("upernet101", scales=upernet.SHORT_SIDES),
+        protocols.SegmenterSpec("upernet101", scales=upernet.SHORT_SIDES),
         upernet.LONGEST_SIDE,
     ),
     "upernet101_baseline": _Published(
         "ade20k",
         ade20k.CLASSES,
-        protocols.Segmenter("upernet101_baseline", scales=upernet.BASELINE_SHORT_SIDES),
+        protocols.SegmenterSpec(
+            "upernet101_baseline", scales=upernet.BASELINE_SHORT_SIDES
+        ),
         upernet.LONGEST_SIDE,
     ),
     "drn105": _Published(
-        "cityscapes", cityscapes.CLASSES, protocols.Segmenter("drn105"), 2048
+        "cityscapes", cityscapes.CLASSES, protocols.SegmenterSpec("drn105"), 2048
     ),
 }
 
@@ -94,7 +96,7 @@ def load_layout_maker(
     """
     if published := _PUBLISHED.get(segmenter):
         dataset, classes, how, longest = published
-        found = networks.load_published_segmenter(how, weights_dir=weights_dir)
+        found = observers.published_observer(how, weights_dir=weights_dir)
         truth = protocols.true_classes(dataset, len(classes)).tolist()
         return LayoutMaker(
             classes=found.classes,
@@ -109,12 +111,12 @@ def load_layout_maker(
     if not segmenter or not (file.suffix or file.exists()):
         raise ValueError(
             f"--segmenter={segmenter} is neither one of {', '.join(_PUBLISHED)} nor a"
-            f" file. {own.how_to_get()}"
+            f" file. {own_segmenter.how_to_get()}"
         )
-    ours = own.load(file)
+    ours = own_segmenter.load(file)
     about = ours.description
     count = len(about.truth) - (about.unknown_label is not None)
-    found = networks.own_labeller(ours)
+    found = observers.own_observer(ours)
     return LayoutMaker(
         classes=found.classes,
         # As its dataset's pictures are in training and in evaluation.

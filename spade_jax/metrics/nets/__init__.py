@@ -1,5 +1,8 @@
 """The networks that score: pictures in, features or class scores out.
 
+Published ones, made of `conv_bn`, `resnet` and `resample` and fed by `inputs`, and the
+U-Net of the project's own segmenter (`unet`).
+
 May import: jax, flax, `nets`.
 """
 

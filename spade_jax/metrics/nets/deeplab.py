@@ -14,8 +14,8 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from spade_jax.metrics.nets import inputs
 from spade_jax.metrics.nets.conv_bn import PRECISION, ConvBN, given
 from spade_jax.metrics.nets.resample import max_pool, resize_bilinear
 from spade_jax.metrics.nets.resnet import ResNetBody, Stage
@@ -37,7 +37,7 @@ def prepare(image: jax.Array) -> jax.Array:
     Returns:
       `[B, H, W, 3]` float32: blue, green, red, minus their means.
     """
-    return image[..., ::-1].astype(jnp.float32) - np.array(MEAN_BGR, np.float32)
+    return inputs.centred_bgr(image, mean_bgr=MEAN_BGR)
 
 
 class DeepLabV2(nn.Module):

@@ -9,8 +9,8 @@ Letters: B batch, H height, W width, C classes.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from spade_jax.metrics.nets import inputs
 from spade_jax.metrics.nets.conv_bn import Classifier, ConvBN, given
 from spade_jax.metrics.nets.resnet import ResNetBody, Stage
 
@@ -35,8 +35,7 @@ def prepare(image: jax.Array) -> jax.Array:
     Returns:
       `[B, H, W, 3]` float32 of mean about 0 and deviation about 1.
     """
-    image = image.astype(jnp.float32) / 255
-    return (image - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return inputs.standardised(image, mean=MEAN, std=STD)
 
 
 class DRN(nn.Module):

@@ -14,8 +14,8 @@ Letters: B batch, H height, W width, C classes.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from spade_jax.metrics.nets import inputs
 from spade_jax.metrics.nets.conv_bn import Classifier, ConvBN
 from spade_jax.metrics.nets.resample import (
     adaptive_average_pool,
@@ -67,8 +67,7 @@ def prepare(image: jax.Array) -> jax.Array:
     Returns:
       `[B, H, W, 3]` float32 of mean about 0 and deviation about 1.
     """
-    image = image.astype(jnp.float32) / 255
-    return (image - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return inputs.standardised(image, mean=MEAN, std=STD)
 
 
 def prepare_baseline(image: jax.Array) -> jax.Array:
@@ -80,8 +79,7 @@ def prepare_baseline(image: jax.Array) -> jax.Array:
     Returns:
       `[B, H, W, 3]` float32: blue, green, red, minus their means.
     """
-    mean = np.array(BASELINE_MEAN_BGR, np.float32)
-    return image[..., ::-1].astype(jnp.float32) - mean
+    return inputs.centred_bgr(image, mean_bgr=BASELINE_MEAN_BGR)
 
 
 def probabilities(logits: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -83,7 +83,7 @@ def golden_weights(metric_goldens, seeded):
             with np.load(metric_goldens / "goldens" / f"bnstats_{name}.npz") as file:
                 statistics |= dict(file)
         abstract = metric_networks.abstract_variables(
-            weights.NETWORKS[network].module()
+            weights.PUBLISHED[network].module()
         )
         raw = jax.device_put(
             metric_networks.from_published(network, abstract, state, name=network)

@@ -1,7 +1,7 @@
-"""From pictures to the classes that a published segmenter sees in them.
+"""Published segmenters: from pictures to classes, as their authors go about it.
 
 The networks come as functions, with their weights inside and compiled, so that this is
-only what their authors do around them.
+only what is done around them.
 
 Letters: B batch, H height, W width, C classes. Sizes are (height, width).
 """

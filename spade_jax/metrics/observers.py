@@ -1,4 +1,7 @@
-"""The networks that a protocol measures with, as two functions of pictures.
+"""What looks at pictures in place of people: networks with weights, on devices.
+
+A protocol's observers are two functions of pictures, one that gives features and one
+that gives classes; a segmenter alone is one.
 
 Letters: B batch, H height, W width, F features.
 """
@@ -12,9 +15,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from spade_jax.metrics import own, protocols, segmenters, weights
+from spade_jax.metrics import own_segmenter, protocols, published_segmenters, weights
 from spade_jax.metrics.nets import inception, upernet
-from spade_jax.metrics.protocols import Protocol, Segmenter
+from spade_jax.metrics.protocols import Protocol, SegmenterSpec
 
 # Pictures at a time on one device: of Inception, and of a segmenter's pixels, whose
 # scores take 600 bytes each at 150 classes.
@@ -22,8 +25,8 @@ _PICTURES = 32
 _PIXELS = 4 * 256 * 256
 
 
-class MetricNetworks(NamedTuple):
-    """What looks at pictures in place of people.
+class Observers(NamedTuple):
+    """Those of a protocol.
 
     Attributes:
       features: from float32 `[B, H, W, 3]` in [0, 1] to `[B, F]`.
@@ -49,8 +52,8 @@ def load(
     weights_dir: str | os.PathLike[str] = "",
     own_file: str | os.PathLike[str] = "",
     devices: Sequence[jax.Device] | None = None,
-) -> MetricNetworks:
-    """The networks of a protocol, with their weights.
+) -> Observers:
+    """The observers of a protocol, by its networks and their weights.
 
     Args:
       protocol: whose.
@@ -67,30 +70,28 @@ def load(
     """
     wanted = {protocol.features, protocol.segmenter.network}
     loaded = _load_weights(
-        sorted(wanted - {own.NETWORK}),
+        sorted(wanted - {own_segmenter.NETWORK}),
         weights_dir,
         asked_by=f"--protocol={protocol.name}",
     )
     spread = _Spread(jax.local_devices() if devices is None else devices)
     description = {name: _describe(found) for name, found in loaded.items()}
-    if own.NETWORK in wanted:
-        ours = own.load(own_file, num_ids=num_ids, names=names)
+    if own_segmenter.NETWORK in wanted:
+        ours = own_segmenter.load(own_file, num_ids=num_ids, names=names)
         features, classes = _own(ours, spread)
         truth = np.array(ours.description.truth, np.int32)
-        description[own.NETWORK] = _describe_own(ours)
-    if protocol.features != own.NETWORK:
+        description[own_segmenter.NETWORK] = _describe_own(ours)
+    if protocol.features != own_segmenter.NETWORK:
         features = _inception(loaded[protocol.features], spread)
-    if protocol.segmenter.network != own.NETWORK:
+    if protocol.segmenter.network != own_segmenter.NETWORK:
         found = loaded[protocol.segmenter.network]
         classes = _segmenter(protocol.segmenter, found, spread)
         truth = protocols.true_classes(protocol.dataset, num_ids)
-    return MetricNetworks(
-        features, classes, truth, _class_names(truth, names), description
-    )
+    return Observers(features, classes, truth, _class_names(truth, names), description)
 
 
-class Labeller(NamedTuple):
-    """A segmenter for pictures that are nobody's syntheses.
+class SegmenterObserver(NamedTuple):
+    """A segmenter alone, for pictures that are nobody's syntheses.
 
     Attributes:
       classes: from uint8 `[B, H, W, 3]` to integer classes `[B, H, W]`.
@@ -101,13 +102,13 @@ class Labeller(NamedTuple):
     description: Mapping[str, Any]
 
 
-def load_published_segmenter(
-    segmenter: Segmenter,
+def published_observer(
+    segmenter: SegmenterSpec,
     *,
     weights_dir: str | os.PathLike[str] = "",
     devices: Sequence[jax.Device] | None = None,
-) -> Labeller:
-    """A published segmenter, with its weights.
+) -> SegmenterObserver:
+    """A published segmenter with its weights as an observer.
 
     Args:
       segmenter: which, and at which scales; its `size` counts for nothing.
@@ -122,16 +123,20 @@ def load_published_segmenter(
         [name], weights_dir, asked_by=f"--segmenter={name}"
     ).values()
     spread = _Spread(jax.local_devices() if devices is None else devices)
-    return Labeller(_segmenter(segmenter, found, spread), {name: _describe(found)})
+    return SegmenterObserver(
+        _segmenter(segmenter, found, spread), {name: _describe(found)}
+    )
 
 
-def own_labeller(
-    segmenter: own.OwnSegmenter, *, devices: Sequence[jax.Device] | None = None
-) -> Labeller:
-    """A segmenter of the project's own; `devices` are as in `load`."""
+def own_observer(
+    segmenter: own_segmenter.OwnSegmenter,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+) -> SegmenterObserver:
+    """A segmenter of the project's own as an observer; `devices` are as in `load`."""
     spread = _Spread(jax.local_devices() if devices is None else devices)
     _, classes = _own(segmenter, spread)
-    return Labeller(classes, {own.NETWORK: _describe_own(segmenter)})
+    return SegmenterObserver(classes, {own_segmenter.NETWORK: _describe_own(segmenter)})
 
 
 def _describe(found: weights.Weights) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def _describe(found: weights.Weights) -> dict[str, Any]:
     }
 
 
-def _describe_own(segmenter: own.OwnSegmenter) -> dict[str, Any]:
+def _describe_own(segmenter: own_segmenter.OwnSegmenter) -> dict[str, Any]:
     return {
         "sha256": segmenter.sha256,
         "dataset": segmenter.description.dataset,
@@ -163,7 +168,7 @@ def _load_weights(
         name: weights.load(
             pathlib.Path(weights_dir).expanduser() / f"{name}.npz",
             name,
-            sha256=weights.NETWORKS[name].sha256,
+            sha256=weights.PUBLISHED[name].sha256,
         )
         for name in names
     }
@@ -201,7 +206,7 @@ class _Spread:
 def _inception(
     found: weights.Weights, spread: _Spread
 ) -> Callable[[np.ndarray], np.ndarray]:
-    module = weights.NETWORKS["inception"].module()
+    module = weights.PUBLISHED["inception"].module()
     network = spread.network(
         lambda variables, x: module.apply(variables, inception.prepare(x)).last,
         found.variables,
@@ -210,20 +215,22 @@ def _inception(
 
 
 def _segmenter(
-    segmenter: Segmenter, found: weights.Weights, spread: _Spread
+    segmenter: SegmenterSpec, found: weights.Weights, spread: _Spread
 ) -> Callable[[np.ndarray], np.ndarray]:
-    module = weights.NETWORKS[segmenter.network].module()
+    module = weights.PUBLISHED[segmenter.network].module()
     network = spread.network(module.apply, found.variables)
 
     def compute(images: np.ndarray) -> np.ndarray:
         size = images.shape[1:3]
         match segmenter.network:
             case "deeplabv2":
-                return segmenters.deeplab_classes(network, images, size)
+                return published_segmenters.deeplab_classes(network, images, size)
             case "drn105":
-                return segmenters.drn_classes(network, images, scales=segmenter.scales)
+                return published_segmenters.drn_classes(
+                    network, images, scales=segmenter.scales
+                )
         baseline = segmenter.network == "upernet101_baseline"
-        return segmenters.upernet_classes(
+        return published_segmenters.upernet_classes(
             network,
             images,
             size,
@@ -240,9 +247,9 @@ def _segmenter(
 
 
 def _own(
-    segmenter: own.OwnSegmenter, spread: _Spread
+    segmenter: own_segmenter.OwnSegmenter, spread: _Spread
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-    def with_variables(variables) -> own.OwnSegmenter:
+    def with_variables(variables) -> own_segmenter.OwnSegmenter:
         return segmenter._replace(variables=variables)
 
     features = spread.network(

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax.metrics.nets.segmenter import Segmenter
+from spade_jax.metrics.nets.unet import UNet
 
-MODULE = Segmenter(3, widths=(4, 5))
+MODULE = UNet(3, widths=(4, 5))
 
 
 @pytest.fixture(scope="module")

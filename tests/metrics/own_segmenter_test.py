@@ -9,10 +9,10 @@ import pytest
 
 from spade_jax import build, data
 from spade_jax.data import scenes
-from spade_jax.metrics import own, segmentation, weights
+from spade_jax.metrics import own_segmenter, segmentation, weights
 from spade_jax.metrics.weights import WeightsError
 
-DESCRIPTION = own.Description(
+DESCRIPTION = own_segmenter.Description(
     dataset="folder",
     names=("sky", "sea", "sand"),
     palette=((0, 0, 255), (0, 255, 255), (255, 255, 0)),
@@ -38,13 +38,13 @@ def segmenter(fill):
     # Some pixels are of each class.
     classify = variables["params"]["classify"]
     classify["kernel"] = np.eye(2, dtype=np.float32)[None, None]
-    return own.make(DESCRIPTION, variables)
+    return own_segmenter.make(DESCRIPTION, variables)
 
 
 @pytest.fixture
 def file(tmp_path, segmenter):
-    path = tmp_path / own.FILE
-    own.save(path, segmenter)
+    path = tmp_path / own_segmenter.FILE
+    own_segmenter.save(path, segmenter)
     return path
 
 
@@ -57,11 +57,11 @@ def rewrite(file, change):
 
 
 def test_a_file_is_read_as_it_was_written(file, segmenter, assert_same_tree):
-    found = own.load(file, num_ids=4, names=("sky", "sea", "sand"))
+    found = own_segmenter.load(file, num_ids=4, names=("sky", "sea", "sand"))
     assert found.description == DESCRIPTION
     assert found.sha256 == segmenter.sha256
     assert_same_tree(found.variables, segmenter.variables)
-    assert [path.name for path in file.parent.iterdir()] == [own.FILE]
+    assert [path.name for path in file.parent.iterdir()] == [own_segmenter.FILE]
 
 
 def test_classes_are_the_ids_that_are_scored():
@@ -95,7 +95,7 @@ def test_a_change_of_any_number_is_noticed(file):
     with pytest.raises(
         WeightsError, match=r"segmenter\.npz: .* it was changed\. Train"
     ):
-        own.load(file)
+        own_segmenter.load(file)
 
 
 @pytest.mark.parametrize("damage", ["short", "empty", "text", "other", "incomplete"])
@@ -121,7 +121,7 @@ def test_what_is_no_segmenter_is_refused(file, damage):
         WeightsError,
         match=r"segmenter\.npz is no segmenter as --mode=train_segmenter writes it",
     ):
-        own.load(file)
+        own_segmenter.load(file)
 
 
 def test_weights_of_another_network_are_told(tmp_path):
@@ -129,7 +129,7 @@ def test_weights_of_another_network_are_told(tmp_path):
     found = weights.make("inception", {"params": {"kernel": np.ones(2)}}, ())
     weights.save(path, found)
     with pytest.raises(WeightsError, match="holds the weights of inception, not a"):
-        own.load(path)
+        own_segmenter.load(path)
 
 
 @pytest.mark.parametrize(
@@ -141,28 +141,28 @@ def test_weights_of_another_network_are_told(tmp_path):
 )
 def test_other_classes_are_refused(file, expected, message):
     with pytest.raises(WeightsError, match=message):
-        own.load(file, **expected)
+        own_segmenter.load(file, **expected)
 
 
 def test_a_named_file_comes_before_the_work_dirs_and_that_before_the_packages(
     tmp_path, file, monkeypatch
 ):
     packaged, work = tmp_path / "packaged", tmp_path / "work"
-    monkeypatch.setattr(own, "_PACKAGED", packaged)
+    monkeypatch.setattr(own_segmenter, "_PACKAGED", packaged)
     with pytest.raises(
         WeightsError,
         match=r"source='lake': .*work.segmenter\.npz and .*packaged.lake\.npz do not"
         r" exist\. Train one: .*--mode=train_segmenter",
     ):
-        own.find("lake", workdir=work)
-    for path in (packaged / "lake.npz", work / own.FILE):
+        own_segmenter.find("lake", workdir=work)
+    for path in (packaged / "lake.npz", work / own_segmenter.FILE):
         path.parent.mkdir()
         path.touch()
-    assert own.find("lake") == packaged / "lake.npz"
-    assert own.find("lake", workdir=work) == work / own.FILE
-    assert own.find("lake", workdir=work, file=str(file)) == file
+    assert own_segmenter.find("lake") == packaged / "lake.npz"
+    assert own_segmenter.find("lake", workdir=work) == work / own_segmenter.FILE
+    assert own_segmenter.find("lake", workdir=work, file=str(file)) == file
     with pytest.raises(WeightsError, match="nowhere does not exist"):
-        own.find("lake", workdir=work, file="nowhere")
+        own_segmenter.find("lake", workdir=work, file="nowhere")
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +172,13 @@ def scenes_config():
 
 
 def test_the_scenes_segmenter_comes_with_the_project(scenes_config):
-    path = own.find("scenes")
+    path = own_segmenter.find("scenes")
     assert (
-        path.parent == pathlib.Path(own.__file__).parents[1] / "shipped" / "segmenters"
+        path.parent
+        == pathlib.Path(own_segmenter.__file__).parents[1] / "shipped" / "segmenters"
     )
     assert path.stat().st_size < 1e6
-    found = own.load(
+    found = own_segmenter.load(
         path,
         num_ids=build.num_class_ids(scenes_config),
         names=scenes_config.data.classes,
@@ -194,7 +195,7 @@ def test_the_scenes_segmenter_comes_with_the_project(scenes_config):
 
 
 def test_the_scenes_segmenter_finds_layouts_in_their_pictures(scenes_config):
-    segmenter = own.load(own.find("scenes"))
+    segmenter = own_segmenter.load(own_segmenter.find("scenes"))
     transform = build.preprocess(scenes_config, training=False)
     random = np.random.default_rng(0)
     pictures = []

@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     features: jax.Array
 
 
-class Segmenter(nn.Module):
+class UNet(nn.Module):
     """A U-Net.
 
     Attributes:

@@ -1,11 +1,11 @@
-from spade_jax.metrics import protocols, published
+from spade_jax.metrics import protocols, published_results
 
 
 def test_the_papers_table_is_complete():
     methods = {
         dataset: [
             result.method
-            for result in published.of_dataset(dataset)
+            for result in published_results.of_dataset(dataset)
             if result.protocol == "paper" and "table 1" in result.source
         ]
         for dataset in ("coco_stuff", "ade20k", "ade20k_outdoor", "cityscapes")
@@ -26,18 +26,18 @@ def test_targets_are_those_that_the_recipes_quote(repository):
         ("ade20k", "ade20k"),
         ("cityscapes", "cityscapes"),
     ):
-        target = published.target(dataset, "paper")
+        target = published_results.target(dataset, "paper")
         text = " ".join((repository / "configs" / f"{recipe}.py").read_text().split())
         assert (
             f"mIoU {target.mean_iou}, pixel accuracy {target.accuracy}, FID"
             f" {target.fid} " in text
         )
-    assert published.target("cityscapes", "clade") is None
-    assert published.target("scenes", "own") is None
+    assert published_results.target("cityscapes", "clade") is None
+    assert published_results.target("scenes", "own") is None
 
 
 def test_every_number_has_a_source_and_a_protocol_that_exists():
-    for result in published.RESULTS:
+    for result in published_results.RESULTS:
         assert result.source
         if result.protocol is not None:
             protocols.find(result.protocol, result.dataset)
@@ -48,7 +48,9 @@ def test_every_number_has_a_source_and_a_protocol_that_exists():
 
 def test_the_document_holds_the_tables(repository):
     text = (repository / "docs" / "evaluation.md").read_text()
-    for dataset in dict.fromkeys(result.dataset for result in published.RESULTS):
-        assert published.table(dataset) in text
+    for dataset in dict.fromkeys(
+        result.dataset for result in published_results.RESULTS
+    ):
+        assert published_results.table(dataset) in text
     for name in protocols.names():
         assert f"`{name}`" in text

@@ -1,4 +1,4 @@
-"""The project's own segmenters: their files, and what they see in pictures.
+"""The project's own segmenter: its file, and what it sees in pictures.
 
 `python -m spade_jax.main --mode=train_segmenter` trains one on the real pictures and
 layouts of a dataset, for data that has no published segmenter. It is one `.npz` of the
@@ -23,7 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
 from spade_jax import files
-from spade_jax.metrics.nets.segmenter import Seen, Segmenter
+from spade_jax.metrics.nets.unet import Seen, UNet
 from spade_jax.metrics.weights import UNREADABLE, WeightsError
 
 NETWORK = "own"
@@ -44,7 +44,7 @@ class Description(NamedTuple):
         the last id of a dataset that has it, as in `spade_jax.data`.
       unknown_label: what the dataset's files hold for "unknown", or None.
       size: (height, width) of the pictures that it was trained on.
-      widths: see `spade_jax.metrics.nets.segmenter.Segmenter`.
+      widths: see `spade_jax.metrics.nets.unet.UNet`.
       norm: the same.
       steps: iterations of training.
       scores: on the real validation pictures, by name: the ceiling of what synthesised
@@ -80,11 +80,9 @@ class Description(NamedTuple):
         named = len(self.names)
         return tuple(self.names[i] if i < named else f"id {i}" for i in self.ids)
 
-    def module(self, *, axis_name: str | None = None) -> Segmenter:
+    def module(self, *, axis_name: str | None = None) -> UNet:
         """The network."""
-        return Segmenter(
-            self.num_classes, self.widths, norm=self.norm, axis_name=axis_name
-        )
+        return UNet(self.num_classes, self.widths, norm=self.norm, axis_name=axis_name)
 
 
 class OwnSegmenter(NamedTuple):
