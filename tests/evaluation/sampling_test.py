@@ -129,13 +129,13 @@ def test_what_is_scored_is_what_a_predictor_makes(
             tmp_path, **{"generator.latent": "noise", "generator.latent_size": 4}
         )
         model, predictor = load_model(tmp_path), spade_jax.load(tmp_path)
-        batch = make_batch(2, 32, 32, 4, edges=False)
+        batch = make_batch(2, 32, 32, 3, edges=False)
         sample = sampling.make_sampler(
             model.networks, mesh.make_mesh(jax.devices()[:1]), seed=3
         )
         found = sample(
-            model.generator,
-            model.encoder,
+            jax.device_get(model.generator),
+            None,
             {**batch, "number": np.array([0, 9], np.int32)},
         )
         for picture, label, number in zip(found, batch["label"], (0, 9), strict=True):
