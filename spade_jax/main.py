@@ -33,7 +33,9 @@ from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
 from spade_jax.devices import distributed, tpu_flags
 from spade_jax.evaluation import result
-from spade_jax.evaluation.evaluate import Measure, evaluate, follow
+from spade_jax.evaluation.evaluate import evaluate
+from spade_jax.evaluation.follow import follow
+from spade_jax.evaluation.measure import Measure
 from spade_jax.recipe import describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.train import train

@@ -30,7 +30,7 @@ _SEGMENTATION = ("mean_iou", "accuracy", "labelled_accuracy", "mean_accuracy")
 
 
 class Reference(NamedTuple):
-    """What is known of the real pictures.
+    """What is known of a set of pictures: the real ones, or those of a generator.
 
     Attributes:
       statistics: of their features.
@@ -86,7 +86,7 @@ class Evaluator:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the values in `scores`."""
+        """Names of the values in `scores`."""
         of_kernel = self._kernel_names if self.reference.features is not None else ()
         return (self._distance_name, *of_kernel, *_SEGMENTATION, *self.nearness)
 
@@ -100,44 +100,38 @@ class Evaluator:
         Raises:
           ValueError: it makes pictures that are not finite, or too few to compare.
         """
-        moments = frechet.Moments.empty(len(self.reference.statistics.mean))
+        features = _FeatureSet(keep=self.reference.features is not None)
         confusion = segmentation.Confusion.empty(len(self.networks.class_names))
-        distances = dict.fromkeys(self.nearness, _Sum(0, 0.0))
-        if diversity is not None:
-            distances["diversity"] = _Sum(0, 0.0)
-        kept: list[np.ndarray] = []
-        masks: list[np.ndarray] = []
+        distances: dict[str, _Sum] = {}
         for batch in self.batches():
             mask = batch["mask"]
             shown = _without(batch, "mask", "truth")
             fake = np.asarray(sample(shown))
             _check_finite(fake, batch["number"])
             png = pictures.to_uint8(fake)
-            features = self.networks.features(self._shown(fake, png))
-            moments = moments.update(features, mask)
+            features.add(self.networks.features(self._shown(fake, png)), mask)
             confusion = confusion.update(batch["truth"], self._seen(png), mask=mask)
-            for name, measure in self.nearness.items():
-                of_batch = np.asarray(measure(fake, batch["image"]))[mask]
-                distances[name] = distances[name].merge(_Sum.of(of_batch))
+            of_batch = {
+                name: measure(fake, batch["image"])
+                for name, measure in self.nearness.items()
+            }
             if diversity is not None:
-                of_batch = np.asarray(diversity(shown))[mask]
-                distances["diversity"] = distances["diversity"].merge(_Sum.of(of_batch))
-            if self.reference.features is not None:
-                kept.append(np.asarray(features))
-                masks.append(mask)
-        statistics = gather.merge_processes(moments).statistics("The synthesised set")
+                of_batch["diversity"] = diversity(shown)
+            for name, values in of_batch.items():
+                part = _Sum.of(np.asarray(values)[mask])
+                distances[name] = distances.get(name, _Sum(0, 0.0)).merge(part)
+        fakes = features.gathered("The synthesised set")
         confusion = gather.merge_processes(confusion)
-        values = {self._distance_name: self._distance(statistics)}
-        if kept:
-            fake_features = gather.gather_rows(kept, masks)
-            found = kernel.kernel_distance(fake_features, self.reference.features)
-            values |= zip(
-                self._kernel_names, (found.mean, found.deviation), strict=True
-            )
-        values |= _segmentation_scores(confusion, self.protocol)
-        for name, part in distances.items():
-            values[name] = gather.merge_processes(part).mean
-        return Scores(values, confusion, statistics.count, self._warnings(statistics))
+        return Scores(
+            {
+                **self._set_distances(fakes),
+                **_segmentation_scores(confusion, self.protocol),
+                **{n: gather.merge_processes(d).mean for n, d in distances.items()},
+            },
+            confusion,
+            fakes.statistics.count,
+            self._warnings(fakes.statistics),
+        )
 
     @functools.cached_property
     def ceiling(self) -> dict[str, float]:
@@ -182,6 +176,15 @@ class Evaluator:
         name = "kid" if self.protocol.features == "inception" else "kd_own"
         return name, f"{name}_deviation"
 
+    def _set_distances(self, fakes: Reference) -> dict[str, float]:
+        """How far a synthesised set is from the real one, by name."""
+        found = {self._distance_name: self._distance(fakes.statistics)}
+        if fakes.features is not None:
+            of_kernel = kernel.kernel_distance(fakes.features, self.reference.features)
+            values = (of_kernel.mean, of_kernel.deviation)
+            found |= zip(self._kernel_names, values, strict=True)
+        return found
+
     def _distance(self, statistics: frechet.Statistics) -> float:
         return frechet.frechet_distance(
             statistics,
@@ -216,27 +219,45 @@ def reference_of(
     Raises:
       ValueError: the set has fewer than two pictures.
     """
-    moments: frechet.Moments | None = None
-    kept: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
+    found = _FeatureSet(keep=keep)
     for batch in batches:
-        found = np.asarray(features((batch["image"] + 1) / 2))
-        if moments is None:
-            moments = frechet.Moments.empty(found.shape[1])
-        moments = moments.update(found, batch["mask"])
-        if keep:
-            kept.append(found)
-            masks.append(batch["mask"])
-    statistics = gather.merge_processes(moments).statistics(name)
-    return Reference(statistics, gather.gather_rows(kept, masks) if keep else None)
+        found.add(features((batch["image"] + 1) / 2), batch["mask"])
+    return found.gathered(name)
 
 
-def mean_difference(fake: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Mean absolute difference, a `Nearness`.
+class _FeatureSet:
+    """The features of a set of pictures, batch by batch.
 
-    It is no measure of realism: a layout has many good pictures.
+    Args:
+      keep: whether to keep the features, not only their moments.
     """
-    return np.abs(fake - real).mean((1, 2, 3))
+
+    def __init__(self, *, keep: bool):
+        self._moments: frechet.Moments | None = None
+        self._keep = keep
+        self._rows: list[np.ndarray] = []
+        self._masks: list[np.ndarray] = []
+
+    def add(self, features: np.ndarray, mask: np.ndarray) -> None:
+        """Counts `[B, D]` of a batch where `mask` `[B]` is true."""
+        features = np.asarray(features)
+        if self._moments is None:
+            self._moments = frechet.Moments.empty(features.shape[1])
+        self._moments = self._moments.update(features, mask)
+        if self._keep:
+            self._rows.append(features)
+            self._masks.append(mask)
+
+    def gathered(self, name: str) -> Reference:
+        """What all processes have counted. To be called by all of them.
+
+        Raises:
+          ValueError: the set, called `name`, has fewer than two pictures.
+        """
+        statistics = gather.merge_processes(self._moments).statistics(name)
+        if not self._keep:
+            return Reference(statistics)
+        return Reference(statistics, gather.gather_rows(self._rows, self._masks))
 
 
 def _check_finite(fake: np.ndarray, numbers: np.ndarray) -> None:

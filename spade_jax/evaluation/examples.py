@@ -1,38 +1,32 @@
 """Batches for evaluation, of this process' share, on the host.
 
-Each is a dict as `spade_jax.data.batches` makes it, with `number`, int32 `[B]`, of each
-example in the sequence of all processes' examples.
+Each is a dict as `spade_jax.models.batches` makes it.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-import jax
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
 from spade_jax import build, data
-from spade_jax.devices import distributed, mesh
+from spade_jax.devices import distributed
+from spade_jax.devices.batches import share_size
+from spade_jax.models.batches import Batch, Finish, layout_tables, numbered_batches
+from spade_jax.recipe import Data, Recipe
 
-Batch = dict[str, Any]
-Finish = Callable[[Batch], Batch]
 
-
-def transform(
-    config: ml_collections.ConfigDict, *, size: tuple[int, int] | None
-) -> data.Preprocess:
+def transform(of: Data, *, size: tuple[int, int] | None) -> data.Preprocess:
     """Preprocessing of real pictures.
 
     Args:
-      config: see `configs/default.py`.
+      of: whose pictures.
       size: (height, width) to resize to, whatever the aspect ratio; None: as in
-        evaluation of the config's model.
+        evaluation of a model of the data.
     """
     if size is None:
-        return build.preprocess(config, training=False)
+        return build.preprocess(of, training=False)
     height, width = size
     return data.Preprocess(
         mode="fixed",
@@ -44,7 +38,7 @@ def transform(
 
 
 def validation_batches(
-    config: ml_collections.ConfigDict,
+    recipe: Recipe,
     source: data.Source,
     devices: Mesh,
     *,
@@ -54,121 +48,96 @@ def validation_batches(
     """The validation split as `Evaluator.batches` gives it.
 
     Args:
-      config: see `configs/default.py`.
+      recipe: of the model, with the data.
       source: of the split.
       devices: that share each batch.
       truth: for each id its class, -1 where it is not scored.
       label_size: (height, width) at which layouts are scored; None: the model's.
     """
-    batches = once(
-        config,
+    once_each = functools.partial(
+        once,
         source,
-        transform(config, size=None),
-        devices,
-        finish=_tabulator(config, devices),
+        devices=devices,
+        batch_size=recipe.schedule.batch_size,
+        seed=recipe.seed,
     )
-    if label_size in (None, build.example_layout(config).size):
+    batches = once_each(
+        transform(recipe.data, size=None),
+        finish=layout_tables(recipe.architecture, recipe.compute, devices),
+    )
+    if label_size in (None, recipe.data.size):
         for batch in batches:
             yield {**batch, "truth": truth[batch["label"]]}
         return
-    larger = once(config, source, transform(config, size=label_size), devices)
+    larger = once_each(transform(recipe.data, size=label_size))
     for batch, other in zip(batches, larger, strict=True):
         yield {**batch, "truth": truth[other["label"]]}
 
 
-def has_training_pictures(config: ml_collections.ConfigDict) -> bool:
+def has_training_pictures(of: Data) -> bool:
     """Whether the training split is here, which an official checkpoint's may not be."""
     try:
-        return len(build.source(config, config.data.train_split)) > 1
+        return len(build.source(of, of.train_split)) > 1
     except data.DataError:
         return False
 
 
-def training_pictures(
-    config: ml_collections.ConfigDict, count: int, devices: Mesh
-) -> Iterator[Batch]:
+def training_pictures(recipe: Recipe, count: int, devices: Mesh) -> Iterator[Batch]:
     """So many of the training split, or all there are, in evaluation's preprocessing.
 
     Those that only fill up the last batch are masked out.
-    """
-    source = distributed.together(
-        functools.partial(build.source, config, config.data.train_split)
-    )
-    batches = once(config, source, transform(config, size=None), devices, shuffle=True)
-    batch_size = _batch_size(config, len(source), devices)
-    for batch in itertools.islice(batches, -(-count // batch_size)):
-        yield {**batch, "mask": batch["mask"] & (batch["number"] < count)}
 
-
-def training_batches(
-    config: ml_collections.ConfigDict, devices: Mesh
-) -> Iterator[Batch]:
-    """Endless batches as training sees them; to be closed.
+    Args:
+      recipe: of which the data, the size of a batch and the seed count.
+      count: how many.
+      devices: that share each batch.
 
     Raises:
       DataError: the training split is missing or wrong.
     """
-    batch_size = _batch_size(config, config.batch_size, devices)
-    batches = data.batches(
-        build.source(config, config.data.train_split),
-        batch_size=batch_size,
-        seed=config.seed,
-        shuffle=True,
-        transform=build.preprocess(config, training=True),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        finish=_tabulator(config, devices),
+    source = distributed.together(
+        functools.partial(build.source, recipe.data, recipe.data.train_split)
     )
-    try:
-        yield from _numbered(batches, batch_size)
-    finally:
-        batches.close()
+    batches = once(
+        source,
+        transform(recipe.data, size=None),
+        devices,
+        batch_size=recipe.schedule.batch_size,
+        seed=recipe.seed,
+        shuffle=True,
+    )
+    batch_size = share_size(recipe.schedule.batch_size, len(source), devices)
+    for batch in itertools.islice(batches, -(-count // batch_size)):
+        yield {**batch, "mask": batch["mask"] & (batch["number"] < count)}
 
 
 def once(
-    config: ml_collections.ConfigDict,
     source: data.Source,
     transform: data.Preprocess,
     devices: Mesh,
     *,
+    batch_size: int,
+    seed: int,
     shuffle: bool = False,
     finish: Finish | None = None,
 ) -> Iterator[Batch]:
-    """All examples of a source once; without `shuffle` in their order."""
-    batch_size = _batch_size(config, len(source), devices)
-    batches = data.batches(
+    """All examples of a source once; without `shuffle` in their order.
+
+    Args:
+      source: of the examples.
+      transform: their preprocessing.
+      devices: that share each batch.
+      batch_size: at most, of all processes.
+      seed: of the order.
+      shuffle: whether the order is drawn.
+      finish: see `spade_jax.models.batches`.
+    """
+    return numbered_batches(
         source,
-        batch_size=batch_size,
-        seed=config.seed,
+        transform,
+        batch_size=share_size(batch_size, len(source), devices),
+        seed=seed,
         shuffle=shuffle,
-        transform=transform,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
         num_epochs=1,
         finish=finish,
-    )
-    yield from _numbered(batches, batch_size)
-
-
-def _numbered(batches: Iterable[Mapping[str, Any]], batch_size: int) -> Iterator[Batch]:
-    share = batch_size // jax.process_count()
-    first = jax.process_index() * share
-    for i, batch in enumerate(batches):
-        numbers = i * batch_size + first + np.arange(share, dtype=np.int32)
-        yield {**batch, "number": numbers}
-
-
-def _batch_size(config: ml_collections.ConfigDict, most: int, devices: Mesh) -> int:
-    """The config's, or what is enough, as the devices can share it."""
-    shares = devices.shape[mesh.DATA_AXIS]
-    return -(-min(config.batch_size, most) // shares) * shares
-
-
-def _tabulator(config: ml_collections.ConfigDict, devices: Mesh) -> Finish | None:
-    return build.tabulator(
-        config,
-        shards=mesh.local_shares(devices),
-        platform=devices.devices.flat[0].platform,
-        # Tight tables differ in shape from batch to batch, and so among processes.
-        tight=jax.process_count() == 1,
     )

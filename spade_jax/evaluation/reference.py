@@ -9,9 +9,9 @@ import hashlib
 import json
 import logging
 import os
+from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -24,12 +24,17 @@ from spade_jax.evaluation.evaluator import Reference
 from spade_jax.metrics import frechet
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
+from spade_jax.recipe import Data, Recipe
 
 _log = logging.getLogger(__name__)
 
 
 def read(
-    file: str | os.PathLike[str], looking: Observers, size: tuple[int, int]
+    file: str | os.PathLike[str],
+    looking: Observers,
+    size: tuple[int, int],
+    *,
+    called: str,
 ) -> Reference:
     """Reads statistics that were made elsewhere.
 
@@ -37,6 +42,7 @@ def read(
       file: see `frechet.read_statistics`.
       looking: what will look at the synthesised pictures.
       size: of these, (height, width).
+      called: what messages call the file.
 
     Raises:
       ValueError: the file is missing, or of another network's features.
@@ -46,7 +52,7 @@ def read(
     expected, found = looking.features(blank).shape[1], len(statistics.mean)
     if found != expected:
         raise ValueError(
-            f"--reference={os.fspath(file)} has {found} features a picture, but the"
+            f"{called}={os.fspath(file)} has {found} features a picture, but the"
             f" network of this protocol {expected}: it is of another network, or of"
             " another segmenter. Give statistics of the same one, or leave it out to"
             " have them computed."
@@ -55,26 +61,38 @@ def read(
 
 
 def of_split(
-    config: ml_collections.ConfigDict,
+    recipe: Recipe,
     protocol: Protocol,
     looking: Observers,
     *,
     workdir: str | os.PathLike[str],
     devices: Mesh,
 ) -> Reference:
-    """Those of the protocol's split of the config's data; they are computed once.
+    """Reads, or computes once, those of the protocol's split of a recipe's data.
 
     To be called by all processes.
+
+    Args:
+      recipe: of which the data, the size of a batch and the seed count.
+      protocol: that says which split, and at which size.
+      looking: what looks at the pictures.
+      workdir: where they are kept.
+      devices: that share each batch.
 
     Raises:
       DataError: the split is missing or wrong, or has too few pictures.
     """
-    split = {"val": config.data.val_split, "train": config.data.train_split}[
-        protocol.reference_split
-    ]
-    source = distributed.together(functools.partial(open_split, config, split))
-    transform = examples.transform(config, size=protocol.size)
-    fingerprint = _fingerprint(config, source, split, transform, protocol, looking)
+    of = recipe.data
+    split = {"val": of.val_split, "train": of.train_split}[protocol.reference_split]
+    source = distributed.together(functools.partial(open_split, of, split))
+    transform = examples.transform(of, size=protocol.size)
+    fingerprint = _fingerprint(
+        source,
+        transform,
+        dataset=of.source,
+        split=split,
+        network=looking.description.get(protocol.features),
+    )
     file = result.directory(workdir) / f"reference-{fingerprint}.npz"
     of_features = file.with_suffix(".npy")
     keep = len(source) <= evaluators.KEPT_FEATURES
@@ -84,7 +102,13 @@ def of_split(
         return Reference(frechet.read_statistics(file), kept)
     _log.info("Looking at the %d real pictures of %s.", len(source), split)
     found = evaluators.reference_of(
-        examples.once(config, source, transform, devices),
+        examples.once(
+            source,
+            transform,
+            devices,
+            batch_size=recipe.schedule.batch_size,
+            seed=recipe.seed,
+        ),
         looking.features,
         keep=keep,
         name=f"The reference set, {split!r},",
@@ -98,13 +122,13 @@ def of_split(
     return found
 
 
-def open_split(config: ml_collections.ConfigDict, split: str) -> data.Source:
+def open_split(of: Data, split: str) -> data.Source:
     """Opens a split for a Frechet distance.
 
     Raises:
       DataError: it is missing or wrong, or has too few pictures.
     """
-    source = build.source(config, split)
+    source = build.source(of, split)
     if len(source) < 2:
         raise data.DataError(
             f"The split {split!r} has {len(source)} picture, and a Frechet distance"
@@ -114,17 +138,16 @@ def open_split(config: ml_collections.ConfigDict, split: str) -> data.Source:
 
 
 def _fingerprint(
-    config: ml_collections.ConfigDict,
     source: data.Source,
-    split: str,
     transform: data.Preprocess,
-    protocol: Protocol,
-    looking: Observers,
+    *,
+    dataset: str,
+    split: str,
+    network: Any,
 ) -> str:
-    """Of all that reference statistics depend on; of the pictures only three."""
+    """A hash of all that reference statistics depend on; of the pictures only three."""
     digest = hashlib.sha256()
-    network = looking.description.get(protocol.features)
-    told = [config.data.source, split, len(source), repr(transform), network]
+    told = [dataset, split, len(source), repr(transform), network]
     digest.update(json.dumps(told, sort_keys=True).encode())
     for i in {0, len(source) // 2, len(source) - 1}:
         digest.update(source[i].image.tobytes())

@@ -3,7 +3,6 @@
 `WORKDIR/eval/PROTOCOL/eval-STEP.json`
 """
 
-import importlib.metadata
 import json
 import math
 import os
@@ -11,9 +10,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import spade_jax
 from spade_jax import files
-from spade_jax.metrics import published_results
+from spade_jax.evaluation import diversity, sources
+from spade_jax.evaluation.evaluator import Evaluator, Scores
+from spade_jax.files import provenance
+from spade_jax.metrics import own_segmenter, published_results, segmentation
+from spade_jax.recipe import Recipe
 
 # Beside the project's own: what the numbers depend on.
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "pillow")
@@ -39,14 +41,74 @@ def directory(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def path(workdir: str | os.PathLike[str], protocol: str, step: int) -> pathlib.Path:
-    """Of the file of a checkpoint's result by a protocol."""
+    """The file of a checkpoint's result by a protocol."""
     return directory(workdir) / protocol / f"eval-{step}.json"
 
 
-def versions() -> dict[str, str]:
-    """Of what the numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"spade_jax": spade_jax.__version__, **found}
+def metric(protocol: str, score: str) -> str:
+    """The name of a protocol's score among a run's metrics."""
+    return f"eval/{protocol}/{score}"
+
+
+def metrics(protocol: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """A protocol's scores by their names among a run's metrics."""
+    return {metric(protocol, name): value for name, value in scores.items()}
+
+
+def describe(
+    evaluator: Evaluator,
+    scores: Scores,
+    *,
+    recipe: Recipe,
+    workdir: str | os.PathLike[str],
+    step: int,
+    seconds: float,
+    untrained: Mapping[str, float] | None = None,
+    num_samples: int = 1,
+) -> dict[str, Any]:
+    """What the file of a result holds.
+
+    Args:
+      evaluator: that measured.
+      scores: what it measured.
+      recipe: of the model, with the data that it was measured on.
+      workdir: of the model.
+      step: iterations that it was trained for.
+      seconds: that it took.
+      untrained: scores of the model before its first iteration, or None.
+      num_samples: see `Measure`.
+    """
+    protocol, of = evaluator.protocol, recipe.data
+    is_own = protocol.segmenter.network == own_segmenter.NETWORK
+    return {
+        "step": step,
+        "scores": scores.values,
+        "untrained": untrained,
+        "ceiling": evaluator.ceiling if is_own else None,
+        "target": target(sources.dataset(of), protocol.name),
+        "warnings": list(scores.warnings),
+        "dataset": {
+            "source": of.source,
+            "split": of.val_split,
+            "pictures": scores.pictures,
+            "reference_pictures": evaluator.reference.statistics.count,
+        },
+        "protocol": protocol.description(),
+        "diversity": diversity.description(num_samples),
+        "networks": evaluator.networks.description,
+        "model": {
+            "workdir": os.fspath(workdir),
+            "ema": recipe.schedule.ema_decay > 0,
+        },
+        "classes": segmentation.class_rows(
+            scores.confusion, evaluator.networks.class_names
+        ),
+        "seconds": seconds,
+        "versions": {
+            **provenance.versions(_PACKAGES),
+            "git_revision": provenance.git_revision(),
+        },
+    }
 
 
 def write(file: pathlib.Path, result: Mapping[str, Any]) -> None:

@@ -52,6 +52,7 @@ def load(
     weights_dir: str | os.PathLike[str] = "",
     own_file: str | os.PathLike[str] = "",
     devices: Sequence[jax.Device] | None = None,
+    called: Callable[[str], str] = protocols.as_flag,
 ) -> Observers:
     """The observers of a protocol, by its networks and their weights.
 
@@ -63,6 +64,7 @@ def load(
         protocol that measures with published networks.
       own_file: of the project's own segmenter, for a protocol that measures with it.
       devices: that share each batch; by default all of this process.
+      called: what messages call the fields "protocol" and "weights_dir".
 
     Raises:
       WeightsError: weights are missing, damaged, not the published ones, or of other
@@ -72,7 +74,8 @@ def load(
     loaded = _load_weights(
         sorted(wanted - {own_segmenter.NETWORK}),
         weights_dir,
-        asked_by=f"--protocol={protocol.name}",
+        asked_by=f"{called('protocol')}={protocol.name}",
+        called=called,
     )
     spread = _Spread(jax.local_devices() if devices is None else devices)
     description = {name: _describe(found) for name, found in loaded.items()}
@@ -120,7 +123,10 @@ def published_observer(
     """
     name = segmenter.network
     (found,) = _load_weights(
-        [name], weights_dir, asked_by=f"--segmenter={name}"
+        [name],
+        weights_dir,
+        asked_by=f"{protocols.as_flag('segmenter')}={name}",
+        called=protocols.as_flag,
     ).values()
     spread = _Spread(jax.local_devices() if devices is None else devices)
     return SegmenterObserver(
@@ -155,13 +161,17 @@ def _describe_own(segmenter: own_segmenter.OwnSegmenter) -> dict[str, Any]:
 
 
 def _load_weights(
-    names: Sequence[str], weights_dir: str | os.PathLike[str], *, asked_by: str
+    names: Sequence[str],
+    weights_dir: str | os.PathLike[str],
+    *,
+    asked_by: str,
+    called: Callable[[str], str],
 ) -> dict[str, weights.Weights]:
     if names and not weights_dir:
         files = " and ".join(f"{name}.npz" for name in names)
         raise weights.WeightsError(
             f"{asked_by} needs the weights of {' and '.join(names)}: give the"
-            f" directory of {files} with --weights_dir=DIR.\n"
+            f" directory of {files} with {called('weights_dir')}=DIR.\n"
             + "\n".join(map(weights.how_to_get, names))
         )
     return {

@@ -8,6 +8,7 @@ Sizes are (height, width).
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -110,12 +111,20 @@ class Protocol:
         return dataclasses.asdict(self)
 
 
-def find(name: str, dataset: str) -> Protocol:
+def as_flag(field: str) -> str:
+    """A field as messages name it by default: `--FIELD`."""
+    return f"--{field}"
+
+
+def find(
+    name: str, dataset: str, *, called: Callable[[str], str] = as_flag
+) -> Protocol:
     """The protocol of a name for a dataset.
 
     Args:
       name: one of `names()`.
       dataset: a value of `config.data.source`.
+      called: what messages call the field "protocol", in which the name was given.
 
     Raises:
       ValueError: there is none; the message says which there are.
@@ -124,10 +133,12 @@ def find(name: str, dataset: str) -> Protocol:
         if protocol.name == name and protocol.dataset in (dataset, "any"):
             return protocol
     if name not in names():
-        raise ValueError(f"--protocol={name} is not one of {', '.join(names())}.")
+        raise ValueError(
+            f"{called('protocol')}={name} is not one of {', '.join(names())}."
+        )
     raise ValueError(
-        f"--protocol={name} says nothing of config.data.source={dataset!r}, for which"
-        f" there is --protocol={' or '.join(names(dataset))}."
+        f"{called('protocol')}={name} says nothing of config.data.source={dataset!r},"
+        f" for which there is {called('protocol')}={' or '.join(names(dataset))}."
     )
 
 

@@ -45,6 +45,8 @@ class SavedCheckpoints:
     def __init__(self, workdir: str | os.PathLike[str], *, newest: int | None):
         self._directory = paths.checkpoints(workdir)
         self._newest = newest
+        # Steps that were found whole; the newest was when it was chosen.
+        self._whole: set[int] = set()
 
     def __enter__(self):
         return self
@@ -105,7 +107,6 @@ class SavedCheckpoints:
 
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:
-            # Checked when it was chosen.
             return self._directory / str(self.latest_step)
         steps = paths.steps(self._directory.parent)
         if step not in steps:
@@ -114,8 +115,10 @@ class SavedCheckpoints:
                 f" {', '.join(map(str, steps)) or 'none'}."
             )
         path = self._directory / str(step)
-        if step != self.latest_step and (fault := integrity.fault(path)):
-            raise CheckpointError(f"{path} is damaged: {fault}. Use another step.")
+        if step != self.latest_step and step not in self._whole:
+            if fault := integrity.fault(path):
+                raise CheckpointError(f"{path} is damaged: {fault}. Use another step.")
+            self._whole.add(step)
         return path
 
 

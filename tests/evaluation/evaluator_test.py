@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spade_jax.evaluation import evaluator as evaluators
+from spade_jax.evaluation.nearness import mean_difference
 from spade_jax.metrics import frechet, kernel, protocols, segmentation
 from spade_jax.metrics.observers import Observers
 
@@ -66,7 +67,7 @@ def make(dataset, *, size=4, protocol=OWN, networks=NETWORKS, keep=True):
         ),
         batches=lambda: batches_of(dataset, size),
         others=lambda: batches_of(others_of(dataset), size),
-        nearness={"l1": evaluators.mean_difference},
+        nearness={"l1": mean_difference},
     )
 
 

@@ -60,7 +60,3 @@ def test_file_is_json_without_nan(tmp_path):
 
 def test_no_target_where_nothing_is_published():
     assert result.target("scenes", "own") is None
-
-
-def test_versions():
-    assert {"spade_jax", "jax", "numpy", "scipy", "pillow"} <= set(result.versions())

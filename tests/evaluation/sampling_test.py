@@ -4,10 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import spade_jax
 from spade_jax.devices import mesh
-from spade_jax.evaluation import sampling
+from spade_jax.evaluation import diversity, sampling
+from spade_jax.files import pictures
 from spade_jax.learning.batch import layout_of
+from spade_jax.learning.latents import prior
 from spade_jax.learning.state import Networks
+from spade_jax.models.opening import load_model
 from spade_jax.nets.norm import BatchNorm
 
 CLASSES, LATENT = 3, 2
@@ -106,6 +110,38 @@ def test_noise_is_the_seeds_and_the_numbers(dataset, fill):
     first = once[:, 0, 0]
     assert len(np.unique(first, axis=0)) == 16
     assert (once != other).any(axis=(1, 2, 3)).all()
+    for number in (0, 5):
+        key = jax.random.fold_in(jax.random.key(3), number)
+        z = jax.random.normal(jax.random.fold_in(key, 0), (LATENT,))
+        np.testing.assert_array_equal(prior(3, number, latent_size=LATENT), z)
+        layout = layout_of({"label": alike["label"][number : number + 1]})
+        expected = networks.generator.apply(
+            *variables[:1], layout, z[None], train=False
+        )
+        np.testing.assert_allclose(once[number], expected[0], atol=1e-6)
+
+
+def test_what_is_scored_is_what_a_predictor_makes(
+    tmp_path, save_model, two_blocks, make_batch
+):
+    with two_blocks():
+        save_model(
+            tmp_path, **{"generator.latent": "noise", "generator.latent_size": 4}
+        )
+        model, predictor = load_model(tmp_path), spade_jax.load(tmp_path)
+        batch = make_batch(2, 32, 32, 3, edges=False)
+        sample = sampling.make_sampler(
+            model.networks, mesh.make_mesh(jax.devices()[:1]), seed=3
+        )
+        found = sample(
+            jax.device_get(model.generator),
+            None,
+            {**batch, "number": np.array([0, 9], np.int32)},
+        )
+        for picture, label, number in zip(found, batch["label"], (0, 9), strict=True):
+            made = predictor(label, style=predictor.prior(3, number))
+            difference = made.astype(int) - pictures.to_uint8(picture[None])
+            assert abs(difference).max() <= 1
 
 
 def mean_over_pairs(scale, pictures):
@@ -120,11 +156,11 @@ def test_diversity_is_of_samples_that_share_their_layouts_modulations(dataset, f
     calls.clear()
 
     def measure(devices, size):
-        diversity = sampling.make_diversity(
+        distances = diversity.make_diversity(
             networks, devices, seed=3, num_samples=4, distance=mean_over_pairs
         )
         parts = [
-            diversity(variables, 2.0, {k: v[i : i + size] for k, v in dataset.items()})
+            distances(variables, 2.0, {k: v[i : i + size] for k, v in dataset.items()})
             for i in range(0, 16, size)
         ]
         return np.concatenate(parts)
@@ -146,25 +182,3 @@ def test_diversity_is_of_samples_that_share_their_layouts_modulations(dataset, f
     expected = [mean_over_pairs(2, pictures) for pictures in np.stack(samples, 1)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert min(expected) > 0.01
-
-
-def test_recomputed_statistics_are_means_over_batches(dataset, fill):
-    networks = networks_of("none", mesh.DATA_AXIS)
-    variables, _ = variables_of(networks_of("none"), dataset, fill)
-    batches = [{k: v[i : i + 8] for k, v in dataset.items()} for i in (0, 8)]
-    found = sampling.recomputed_statistics(
-        networks, variables, None, batches, mesh.make_mesh(), seed=0
-    )
-    dense = variables["params"]["of_layout"]
-    x = dense["kernel"][dataset["label"]] + dense["bias"]
-    halves = x.reshape(2, -1, 3)
-    np.testing.assert_allclose(
-        found["batch_stats"]["norm"]["mean"], halves.mean((0, 1)), rtol=1e-4
-    )
-    np.testing.assert_allclose(
-        found["batch_stats"]["norm"]["var"],
-        halves.var(axis=1, ddof=1).mean(0),
-        rtol=1e-4,
-    )
-    assert found["params"] is variables["params"]
-    assert found["batch_stats"]["norm"]["count"] == 0

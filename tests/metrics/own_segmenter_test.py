@@ -11,6 +11,7 @@ from spade_jax import build, data
 from spade_jax.data import scenes
 from spade_jax.metrics import own_segmenter, segmentation, weights
 from spade_jax.metrics.weights import WeightsError
+from spade_jax.recipe import describe
 
 DESCRIPTION = own_segmenter.Description(
     dataset="folder",
@@ -166,12 +167,12 @@ def test_a_named_file_comes_before_the_work_dirs_and_that_before_the_packages(
 
 
 @pytest.fixture(scope="module")
-def scenes_config():
+def scenes_recipe():
     """`configs/scenes.py`."""
-    return importlib.import_module("configs.scenes").get_config()
+    return describe(importlib.import_module("configs.scenes").get_config())
 
 
-def test_the_scenes_segmenter_comes_with_the_project(scenes_config):
+def test_the_scenes_segmenter_comes_with_the_project(scenes_recipe):
     path = own_segmenter.find("scenes")
     assert (
         path.parent
@@ -180,23 +181,23 @@ def test_the_scenes_segmenter_comes_with_the_project(scenes_config):
     assert path.stat().st_size < 1e6
     found = own_segmenter.load(
         path,
-        num_ids=build.num_class_ids(scenes_config),
-        names=scenes_config.data.classes,
+        num_ids=scenes_recipe.data.num_ids,
+        names=scenes_recipe.data.classes,
     ).description
-    assert found.dataset == scenes_config.data.source
-    assert found.names == scenes_config.data.classes
-    assert found.palette == scenes_config.data.palette
-    assert found.truth == tuple(range(len(scenes_config.data.classes)))
-    assert found.size == build.example_layout(scenes_config).size
+    assert found.dataset == scenes_recipe.data.source
+    assert found.names == scenes_recipe.data.classes
+    assert found.palette == scenes_recipe.data.palette
+    assert found.truth == tuple(range(len(scenes_recipe.data.classes)))
+    assert found.size == scenes_recipe.data.size
     assert (found.steps, found.widths) == (
-        scenes_config.segmenter.num_steps,
-        scenes_config.segmenter.widths,
+        scenes_recipe.segmenter.num_steps,
+        scenes_recipe.segmenter.widths,
     )
 
 
-def test_the_scenes_segmenter_finds_layouts_in_their_pictures(scenes_config):
+def test_the_scenes_segmenter_finds_layouts_in_their_pictures(scenes_recipe):
     segmenter = own_segmenter.load(own_segmenter.find("scenes"))
-    transform = build.preprocess(scenes_config, training=False)
+    transform = build.preprocess(scenes_recipe.data, training=False)
     random = np.random.default_rng(0)
     pictures = []
     for seed in range(2_000_000, 2_000_004):  # in no split

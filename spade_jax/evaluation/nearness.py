@@ -1,0 +1,50 @@
+"""Nearness: how far a synthesised picture is from the real one of its layout.
+
+It is no measure of realism: a layout has many good pictures.
+
+Letters: B batch, H height, W width.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spade_jax import build
+from spade_jax.evaluation.evaluator import Nearness
+from spade_jax.learning import losses, perceptual
+from spade_jax.recipe import Loss
+
+
+def load(of: Loss) -> tuple[perceptual.Perceptual | None, tuple[str, ...]]:
+    """The network of the perceptual distance, or a warning where it is not at hand."""
+    try:
+        return build.perceptual(of), ()
+    except ValueError as error:
+        return None, (f"{error} The perceptual distance is left out.",)
+
+
+def measures(features: perceptual.Perceptual | None) -> dict[str, Nearness]:
+    """The L1 distance and, where its network is at hand, the perceptual one."""
+    found = {"l1": mean_difference}
+    if features is None:
+        return found
+    network = perceptual.module(features, dtype=jnp.float32)
+
+    @jax.jit
+    def distances(params, fake, real):
+        def of_one(fake, real):
+            return losses.perceptual_loss(
+                network.apply({"params": params}, fake[None]),
+                network.apply({"params": params}, real[None]),
+            )
+
+        return jax.vmap(of_one)(fake, real)
+
+    return found | {"perceptual": functools.partial(distances, features.params)}
+
+
+def mean_difference(fake: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Mean absolute differences `[B]` of pictures `[B, H, W, 3]`."""
+    return np.abs(fake - real).mean((1, 2, 3))

@@ -1,0 +1,199 @@
+"""Preparing: from a recipe and what to measure with to an `Evaluator`.
+
+Protocol, networks, reference and batches: everything about an evaluation that does not
+depend on the generator's weights.
+"""
+
+import functools
+import logging
+import os
+from typing import NamedTuple
+
+from jax.sharding import Mesh
+
+from spade_jax import data
+from spade_jax.devices import distributed
+from spade_jax.evaluation import diversity, examples, nearness, reference, sources
+from spade_jax.evaluation.evaluator import Evaluator, Reference
+from spade_jax.evaluation.measure import Measure
+from spade_jax.learning.perceptual import Perceptual
+from spade_jax.metrics import observers, own_segmenter, protocols
+from spade_jax.metrics.observers import Observers
+from spade_jax.metrics.protocols import Protocol
+from spade_jax.recipe import Data, Recipe
+
+_log = logging.getLogger(__name__)
+
+
+def prepare_evaluator(
+    recipe: Recipe,
+    measure: Measure,
+    *,
+    workdir: str | os.PathLike[str],
+    devices: Mesh,
+) -> Evaluator:
+    """Makes what measures the generators of a recipe. To be called by all processes.
+
+    Args:
+      recipe: of the model, and of the data.
+      measure: what to measure with.
+      workdir: where a segmenter is looked for, and the reference statistics are kept.
+      devices: that share each batch.
+
+    Raises:
+      DataError: the data is missing or wrong.
+      WeightsError: weights are missing or wrong.
+      ValueError: see `spade_jax.evaluation.evaluate.evaluate`.
+    """
+    # Process by process, as what is missing may be missing on one host only.
+    found = distributed.together(
+        functools.partial(_find, recipe, measure, workdir=workdir)
+    )
+    for warning in found.warnings:
+        _log.warning("%s", warning)
+    variant = found.features.variant if found.features else "none"
+    distributed.check_same("loss.perceptual_network", variant)
+    looking = found.networks
+    if found.features:
+        known = {**looking.description, "perceptual": {"network": variant}}
+        looking = looking._replace(description=known)
+    given = found.reference
+    if given is None:
+        given = reference.of_split(
+            recipe, found.protocol, looking, workdir=workdir, devices=devices
+        )
+    others = None
+    if found.has_others:
+        others = functools.partial(
+            examples.training_pictures, recipe, len(found.source), devices
+        )
+    return Evaluator(
+        protocol=found.protocol,
+        networks=looking,
+        reference=given,
+        batches=functools.partial(
+            examples.validation_batches,
+            recipe,
+            found.source,
+            devices,
+            truth=looking.truth,
+            label_size=found.protocol.label_size,
+        ),
+        others=others,
+        nearness=nearness.measures(found.features),
+        warnings=found.warnings,
+    )
+
+
+class _Found(NamedTuple):
+    """What each process finds by itself.
+
+    Attributes:
+      protocol: how to measure.
+      networks: that look at the pictures.
+      reference: from the file that was given, or None.
+      source: the validation split.
+      has_others: whether there are real pictures that are not in the reference.
+      features: network of the perceptual distance, or None.
+      warnings: what is known before anything is measured.
+    """
+
+    protocol: Protocol
+    networks: Observers
+    reference: Reference | None
+    source: data.Source
+    has_others: bool
+    features: Perceptual | None
+    warnings: tuple[str, ...]
+
+
+def _find(
+    recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]
+) -> _Found:
+    of, called = recipe.data, measure.called
+    protocol = find_protocol(measure, sources.dataset(of))
+    _check_size(protocol, of, called=called("protocol"))
+    diversity.check(
+        measure.num_samples,
+        recipe.architecture.generator,
+        called=called("num_samples"),
+    )
+    own_file = ""
+    if own_segmenter.NETWORK in (protocol.features, protocol.segmenter.network):
+        own_file = own_segmenter.find(
+            of.source, workdir=workdir, file=measure.segmenter
+        )
+    looking = observers.load(
+        protocol,
+        num_ids=of.num_ids,
+        names=of.classes,
+        weights_dir=measure.weights_dir,
+        own_file=own_file,
+        called=called,
+    )
+    given = None
+    if measure.reference:
+        given = reference.read(
+            measure.reference,
+            looking,
+            protocol.size or of.size,
+            called=called("reference"),
+        )
+    source = reference.open_split(of, of.val_split)
+    features, warnings = nearness.load(recipe.loss)
+    return _Found(
+        protocol=protocol,
+        networks=looking,
+        reference=given,
+        source=source,
+        has_others=examples.has_training_pictures(of),
+        features=features,
+        warnings=(*warnings, *about_sizes(of, looking)),
+    )
+
+
+def find_protocol(measure: Measure, dataset: str) -> Protocol:
+    """The protocol that was asked for, or the only one of a dataset.
+
+    Args:
+      measure: of which it is a field.
+      dataset: see `sources.dataset`.
+
+    Raises:
+      ValueError: there is none, or more than one.
+    """
+    known = protocols.names(dataset)
+    if not measure.protocol and len(known) > 1:
+        raise ValueError(
+            f"Data of the kind {dataset!r} is evaluated in more than one way: give"
+            f" {measure.called('protocol')}={' or '.join(known)}. docs/evaluation.md"
+            " tells them apart."
+        )
+    return protocols.find(measure.protocol or known[0], dataset, called=measure.called)
+
+
+def about_sizes(of: Data, looking: Observers) -> tuple[str, ...]:
+    """A warning if the project's own segmenter is used to pictures of another size."""
+    known = looking.description.get(own_segmenter.NETWORK)
+    height, width = of.size
+    if known is None or tuple(known["size"]) == (height, width):
+        return ()
+    return (
+        f"The segmenter was trained on pictures {known['size'][1]} wide and"
+        f" {known['size'][0]} high, and those of the model are {width} wide and"
+        f" {height} high: what it sees in them is less sure. --mode=train_segmenter"
+        " with the model's config trains one for this size.",
+    )
+
+
+def _check_size(protocol: Protocol, of: Data, *, called: str) -> None:
+    if protocol.size in (None, of.size):
+        return
+    (height, width), (ours_high, ours_wide) = protocol.size, of.size
+    raise ValueError(
+        f"{called}={protocol.name} is of pictures {width} wide and {height} high,"
+        f" but the model makes them {ours_wide} wide and {ours_high} high"
+        f" (config.data.crop_size={of.crop_size},"
+        f" config.data.aspect_ratio={of.aspect_ratio:g}). Use"
+        f" {called}=own, or a model of that size."
+    )

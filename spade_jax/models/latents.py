@@ -1,0 +1,41 @@
+"""Latents of a dataset's pictures: what a generator starts from besides the layout.
+
+Letters: B batch, N latent size.
+"""
+
+import functools
+from typing import Any
+
+import jax
+
+from spade_jax.learning.batch import Batch
+from spade_jax.learning.latents import prior
+from spade_jax.learning.state import Networks
+
+
+def latents(
+    networks: Networks,
+    encoder_variables: dict[str, Any] | None,
+    batch: Batch,
+    *,
+    seed: int,
+) -> tuple[jax.Array, ...]:
+    """The styles of a batch: `[B, N]` in a tuple, or () where there are none.
+
+    A VAE model takes each picture's style from the batch's own photograph, the mean
+    that the encoder reads; one that starts from noise draws it from the prior, by the
+    picture's number.
+
+    Args:
+      networks: of the model.
+      encoder_variables: or None without a VAE.
+      batch: with `image`, float32 `[B, H, W, 3]` in [-1, 1], or `number`, int32 `[B]`.
+      seed: of the draws.
+    """
+    if networks.encoder is not None:
+        mean, _ = networks.encoder.apply(encoder_variables, batch["image"], train=False)
+        return (mean,)
+    if networks.latent_size is None:
+        return ()
+    draw = functools.partial(prior, seed, latent_size=networks.latent_size)
+    return (jax.vmap(draw)(batch["number"]),)
