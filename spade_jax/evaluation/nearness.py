@@ -17,7 +17,7 @@ from spade_jax.learning import losses, perceptual
 from spade_jax.recipe import Loss
 
 
-def load(of: Loss) -> tuple[perceptual.Perceptual | None, tuple[str, ...]]:
+def load(of: Loss) -> tuple[perceptual.PerceptualNetwork | None, tuple[str, ...]]:
     """The network of the perceptual distance, or a warning where it is not at hand."""
     try:
         return build.perceptual(of), ()
@@ -25,7 +25,7 @@ def load(of: Loss) -> tuple[perceptual.Perceptual | None, tuple[str, ...]]:
         return None, (f"{error} The perceptual distance is left out.",)
 
 
-def measures(features: perceptual.Perceptual | None) -> dict[str, Nearness]:
+def measures(features: perceptual.PerceptualNetwork | None) -> dict[str, Nearness]:
     """The L1 distance and, where its network is at hand, the perceptual one."""
     found = {"l1": mean_difference}
     if features is None:
