@@ -1,4 +1,4 @@
-"""Converting checkpoints: the official release's (NVlabs/SPADE) to work dirs and back."""
+"""Converting checkpoints: official ones (NVlabs/SPADE) to work dirs, and back."""
 
 import pathlib
 

@@ -1,9 +1,9 @@
 """Convert: files of official PyTorch releases in, recipes and variables out, and back.
 
-`mapping` converts the state dict of one network of NVlabs/SPADE, `metric_networks` that
-of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an extra,
-is imported only where `.pth` files are read or written. May import: `build`, `recipe`,
-`nets`, `layout`, `data.classes`, `metrics`, ml_collections, jax, flax.
+`mapping` converts the state dict of one network of NVlabs/SPADE, `metric_networks`
+that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an
+extra, is imported only where `.pth` files are read or written. May import: `build`,
+`recipe`, `nets`, `layout`, `data.classes`, `metrics`, ml_collections, jax, flax.
 """
 
 from spade_jax.convert.mapping import (
