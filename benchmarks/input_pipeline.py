@@ -32,7 +32,6 @@ Keys of the JSON file:
 import contextlib
 import datetime
 import functools
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -54,6 +53,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from spade_jax import data
 from spade_jax.data import scenes
+from spade_jax.workdir import provenance
 
 _ROOT = flags.DEFINE_string("root", None, "Pictures to read; None draws landscapes.")
 _WORKERS = flags.DEFINE_list("workers", ["0", "1", "2", "4"], "Numbers of workers.")
@@ -353,7 +353,7 @@ def main(_):
             "load": load,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in packages},
+            | provenance.versions(packages),
             "rows": rows,
         }
         pathlib.Path(_OUT.value).write_text(json.dumps(report, indent=1) + "\n")

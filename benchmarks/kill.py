@@ -29,8 +29,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from spade_jax.workdir.paths import steps as saved_steps
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
 
 CONFIG = {
     "batch_size": 8,
@@ -146,35 +149,22 @@ def next_step(process: subprocess.Popen) -> int | None:
     return None
 
 
-def saved_steps(workdir: pathlib.Path) -> list[int]:
-    """Steps of the finished checkpoints of a work dir."""
-    return sorted(
-        int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()
-    )
-
-
 def unfinished(workdir: pathlib.Path) -> list[str]:
     """Names of what saves that go on, or were cut short, left in a work dir."""
     return [p.name for p in (workdir / "checkpoints").glob("*tmp*")]
 
 
-def read_state(
-    workdir: pathlib.Path, pictures: pathlib.Path, *, step: int | None = None
-):
+def read_state(workdir: pathlib.Path, *, step: int | None = None):
     """The state in a checkpoint, by default the newest, as a tree of NumPy arrays."""
     import jax
 
-    from configs import folder
     from spade_jax import build
     from spade_jax.devices import mesh
-    from spade_jax.models import restore
     from spade_jax.workdir import checkpoint
 
-    config = folder.get_config()
-    config.update_from_flattened_dict(CONFIG | {"data.root": str(pictures)})
-    abstract = restore.abstract_state(config, build.networks(config))
     sharding = mesh.replicated(mesh.make_mesh(jax.devices()[:1]))
     with checkpoint.open_existing(workdir) as checkpoints:
+        abstract = build.abstract_state(checkpoints.recipe(step=step))
         return jax.device_get(
             checkpoints.restore(checkpoint.abstract(abstract, sharding), step=step)
         )
@@ -256,9 +246,7 @@ def kill_repeatedly(
     return {
         "kills": done,
         "last_step": last_step,
-        "differing": differing(
-            read_state(disturbed, pictures), read_state(undisturbed, pictures)
-        ),
+        "differing": differing(read_state(disturbed), read_state(undisturbed)),
     }
 
 
@@ -289,10 +277,10 @@ def fill_disk(
         saved = saved_steps(workdir)
         mount[-1:] = ["-o", f"remount,size={20 * DISK}"]
         subprocess.run(mount, check=True, capture_output=True)
-        whole = [step for step in saved if read_state(workdir, pictures, step=step)]
+        whole = [step for step in saved if read_state(workdir, step=step)]
         run(workdir, **arguments)
         run(undisturbed, **arguments)
-        states = read_state(workdir, pictures), read_state(undisturbed, pictures)
+        states = read_state(workdir), read_state(undisturbed)
         return {
             "status": process.returncode,
             "error": [line for line in output.splitlines() if "Error" in line][-1:],

@@ -23,8 +23,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from spade_jax import build
 from spade_jax.devices import mesh
-from spade_jax.learning import state
-from spade_jax.training import train
+from spade_jax.devices.batches import shard_batch
+from spade_jax.devices.parallel import parallel_train_step
+from spade_jax.recipe import Recipe, describe, with_fields
+from spade_jax.workdir import provenance
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
 _STEPS = flags.DEFINE_integer("steps", 5, "Counted steps of each variant.")
@@ -44,33 +46,27 @@ _OVERRIDES = {
 class Variant:
     """A compiled train step and its state."""
 
-    def __init__(self, config, overrides):
-        config = config.copy_and_resolve_references()
-        config.update(overrides)
+    def __init__(self, recipe: Recipe):
         devices = mesh.make_mesh()
-        networks = build.networks(config, axis_name=mesh.DATA_AXIS)
-        optimizers = build.optimizers(config, steps_per_epoch=1)
-        layout = build.example_layout(config)
-        init = jax.jit(
-            lambda: state.create_state(
-                jax.random.key(0),
-                networks=networks,
-                optimizers=optimizers,
-                layout=layout,
-            ),
-            out_shardings=mesh.replicated(devices),
+        replicated = mesh.replicated(devices)
+        networks = build.networks(
+            recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
         )
-        self._state = init()
-        height, width = layout.size
-        self._batch = mesh.shard_batch(
-            _random_batch(config, height=height, width=width), devices
+        optimizers = build.optimizers(
+            recipe.optimizer, recipe.schedule, steps_per_epoch=1
         )
-        features = build.perceptual(config)
+        init = build.initial_state(recipe, networks, optimizers)
+        self._state = jax.jit(init, out_shardings=replicated)()
+        self._batch = shard_batch(_random_batch(recipe), devices)
+        features = build.perceptual(recipe.loss)
         self._features = None
         if features is not None:
-            self._features = jax.device_put(features.params, mesh.replicated(devices))
-        step = mesh.parallel_train_step(
-            train.make_step(config, networks, optimizers, features), devices
+            self._features = jax.device_put(features.params, replicated)
+        step = parallel_train_step(
+            build.train_step(
+                recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
+            ),
+            devices,
         )
         start = time.perf_counter()
         lowered = step.lower(self._state, self._batch, self._features)
@@ -88,25 +84,30 @@ class Variant:
             self.seconds.append(time.perf_counter() - start)
 
 
-def _random_batch(config, *, height, width):
+def _random_batch(recipe: Recipe):
     random = np.random.default_rng(0)
-    shape = (config.batch_size, height, width)
+    height, width = recipe.architecture.size
+    shape = (recipe.schedule.batch_size, height, width)
     # Patches of one class, as real layouts have them.
     patches = random.integers(
-        0, build.num_class_ids(config), (shape[0], height // 16, width // 16)
+        0, recipe.architecture.num_ids, (shape[0], height // 16, width // 16)
     )
     batch = {
         "image": random.uniform(-1, 1, (*shape, 3)).astype(np.float32),
         "label": patches.repeat(16, 1).repeat(16, 2).astype(np.int32),
     }
-    if config.data.instances:
+    if recipe.architecture.edges:
         batch["edge"] = random.random(shape) < 0.05
     return batch
 
 
 def main(_):
-    config = _CONFIG.value
-    variants = {name: Variant(config, _OVERRIDES[name]) for name in _VARIANTS.value}
+    recipe = describe(_CONFIG.value)
+    batch_size = recipe.schedule.batch_size
+    variants = {
+        name: Variant(with_fields(recipe, **_OVERRIDES[name]))
+        for name in _VARIANTS.value
+    }
     for number in range(_STEPS.value + 1):
         for variant in variants.values():
             variant.run(counted=number > 0)
@@ -115,7 +116,7 @@ def main(_):
             "variant": name,
             "seconds": statistics.median(v.seconds),
             "fastest": min(v.seconds),
-            "images_per_second": config.batch_size / statistics.median(v.seconds),
+            "images_per_second": batch_size / statistics.median(v.seconds),
             "compile_seconds": v.compile_seconds,
             "temporary_mib": v.temporary_bytes / 2**20,
         }
@@ -134,11 +135,12 @@ def main(_):
     if _OUT.value:
         report = {
             "config": config_flags.get_config_filename(flags.FLAGS["config"]),
-            "batch_size": config.batch_size,
+            "batch_size": batch_size,
             "device": jax.devices()[0].device_kind,
             "num_devices": jax.device_count(),
             "machine": platform.machine(),
-            "versions": {"jax": jax.__version__, "python": platform.python_version()},
+            "versions": {"python": platform.python_version()}
+            | provenance.versions(["jax"]),
             "peak_rss_mib": peak,
             "rows": rows,
         }

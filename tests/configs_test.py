@@ -3,7 +3,6 @@
 import importlib
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from spade_jax import build, data
@@ -38,7 +37,7 @@ NAMES = (
 @pytest.fixture(params=NAMES)
 def recipe(request):
     name = request.param
-    return name, importlib.import_module(f"configs.{name}").get_config()
+    return name, describe(importlib.import_module(f"configs.{name}").get_config())
 
 
 def test_every_recipe_is_tested(repository):
@@ -47,48 +46,45 @@ def test_every_recipe_is_tested(repository):
 
 
 def test_makes_pictures_of_the_size_it_loads(recipe):
-    name, config = recipe
-    described = describe(config)
-    networks = build.networks(described.architecture, described.compute)
-    layout = build.example_layout(described.architecture)
-    inputs = (layout,)
-    if networks.latent_size is not None:
-        inputs += (jnp.zeros((1, networks.latent_size)),)
+    name, whole = recipe
+    networks = build.networks(whole.architecture, whole.compute)
+    inputs = build.generator_inputs(whole.architecture)
     made = jax.eval_shape(
         lambda: networks.generator.init_with_output(
             jax.random.key(0), *inputs, train=False
         )[0]
     )
     assert made.shape == (1, *SIZES.get(name, (256, 256)), 3)
-    assert made.shape[1:3] == layout.size
-    build.preprocess(described.data, training=True)
+    assert made.shape[1:3] == whole.architecture.size == whole.data.size
+    build.preprocess(whole.data, training=True)
 
 
 def test_names_and_colours_are_complete(recipe):
-    _, config = recipe
-    for field in ("classes", "palette"):
-        assert len(config.data[field]) in (0, config.data.num_classes)
+    _, whole = recipe
+    for entries in (whole.data.classes, whole.data.palette):
+        assert len(entries) in (0, whole.data.num_classes)
 
 
 def test_epochs_are_the_papers(recipe):
-    name, config = recipe
+    name, whole = recipe
     if name in EPOCHS:
-        assert (config.num_epochs, config.decay_epochs) == EPOCHS[name]
+        epochs = (whole.schedule.num_epochs, whole.schedule.decay_epochs)
+        assert epochs == EPOCHS[name]
 
 
 def test_agrees_with_its_builder(recipe):
     pytest.importorskip("tensorflow_datasets")
     from spade_jax.data.builders import base
 
-    name, config = recipe
-    assert config.data.source in data.SOURCES
-    if config.data.source not in data.BUILT:
+    name, whole = recipe
+    assert whole.data.source in data.SOURCES
+    if whole.data.source not in data.BUILT:
         return
-    assert config.data.source in (name, "coco_stuff")
-    builder = base.find_builder(config.data.source).func
+    assert whole.data.source in (name, "coco_stuff")
+    builder = base.find_builder(whole.data.source).func
     if not builder.CLASSES:  # The user's own.
         return
-    assert config.data.classes == tuple(builder.CLASSES)
-    assert config.data.palette == tuple(builder.CLASSES.values())
-    assert config.data.unknown_label == builder.UNKNOWN_LABEL
-    assert config.data.instances == builder.INSTANCES
+    assert whole.data.classes == tuple(builder.CLASSES)
+    assert whole.data.palette == tuple(builder.CLASSES.values())
+    assert whole.data.unknown_label == builder.UNKNOWN_LABEL
+    assert whole.data.instances == builder.INSTANCES

@@ -53,11 +53,11 @@ def undisturbed(run_here, tmp_path_factory):
 
 
 @pytest.fixture
-def assert_same_bits(pictures):
+def assert_same_bits():
     """`assert_same_bits(workdir, other)`: of the newest checkpoints, or of a step."""
 
     def check(*workdirs, step=None):
-        states = [kill.read_state(path, pictures, step=step) for path in workdirs]
+        states = [kill.read_state(path, step=step) for path in workdirs]
         assert kill.differing(*states) == []
 
     return check
@@ -77,8 +77,8 @@ def test_runs_killed_at_random_moments_end_in_the_same_bits(tmp_path, pictures):
     assert found["differing"] == []
 
 
-def test_the_comparison_of_bits_can_fail(undisturbed, pictures):
-    states = [kill.read_state(undisturbed, pictures, step=step) for step in (6, 8)]
+def test_the_comparison_of_bits_can_fail(undisturbed):
+    states = [kill.read_state(undisturbed, step=step) for step in (6, 8)]
     assert ".step" in kill.differing(*states)
     assert len(kill.differing(*states)) > 20
 

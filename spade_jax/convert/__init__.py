@@ -1,17 +1,19 @@
-"""Weights of the official PyTorch implementation (NVlabs/SPADE), both ways.
+"""Convert: files of official PyTorch releases in, recipes and variables out, and back.
 
-`python -m spade_jax.convert` converts whole checkpoints; the functions here convert
-the state dict of one network.
+`mapping` converts the state dict of one network of NVlabs/SPADE, `metric_networks`
+that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an
+extra, is imported only where `.pth` files are read or written. May import: `build`,
+`recipe`, `nets`, `layout`, `data.classes`, `metrics`, ml_collections, jax, flax.
 """
 
 from spade_jax.convert.mapping import (
-    MappingError,
     abstract_variables,
     from_official,
     num_parameters,
     official_shapes,
     to_official,
 )
+from spade_jax.convert.tensors import MappingError
 
 __all__ = [
     "MappingError",

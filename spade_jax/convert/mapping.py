@@ -1,19 +1,17 @@
-"""Official PyTorch state dicts and this project's variables, key for key.
+"""Official networks' state dicts and this project's variables, key for key.
 
 Each network is described once, as a list of `Layer`s in the official order: where its
 arrays are here, the official name, and how the axes of its weight differ. Both
-directions, and the shapes to check, follow from that list. Nothing here needs PyTorch:
-state dicts are dicts of NumPy arrays.
+directions, and the shapes to check, follow from that list.
 
 Letters: K kernel size, I input features, F output features.
 """
 
-import dataclasses
 import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,93 +20,20 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax import nets
+from spade_jax.convert.tensors import (
+    Entry,
+    Path,
+    Rearrangement,
+    Shape,
+    StateDict,
+    Variables,
+    check_shapes,
+)
 from spade_jax.layout import Layout
 from spade_jax.nets.norm import parse_norm
 from spade_jax.nets.stages import stages
 
-StateDict = Mapping[str, np.ndarray]
-Variables = dict[str, Any]
-Shape = tuple[int, ...]
-Path = tuple[str, ...]
-
 _ENCODER_GRID = 4  # height and width of what the encoder flattens
-
-
-class MappingError(ValueError):
-    """A state dict is not the network's.
-
-    Attributes:
-      missing: keys that the network needs, with their shapes.
-      left_over: keys that the network does not know, with their shapes.
-      mis_shaped: keys with the shape that the network needs and the one found.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        missing: dict[str, Shape],
-        left_over: dict[str, Shape],
-        mis_shaped: dict[str, tuple[Shape, Shape]],
-    ):
-        self.missing = missing
-        self.left_over = left_over
-        self.mis_shaped = mis_shaped
-        lines = [f"{name} does not hold the weights of this network."]
-        for title, keys in (("missing", missing), ("left over", left_over)):
-            if keys:
-                lines.append(f"  {title} ({len(keys)}):")
-                lines += [f"    {key} {shape}" for key, shape in keys.items()]
-        if mis_shaped:
-            lines.append(f"  of another shape ({len(mis_shaped)}):")
-            lines += [
-                f"    {key}: expected {expected}, found {found}"
-                for key, (expected, found) in mis_shaped.items()
-            ]
-        super().__init__("\n".join(lines))
-
-
-@dataclasses.dataclass(frozen=True)
-class Rearrangement:
-    """Moves the axes of an array: theirs -> split -> transpose -> flip -> ours.
-
-    Attributes:
-      theirs: shape of the official tensor.
-      ours: shape of the array here.
-      split: the official shape with its merged axes taken apart.
-      axes: of `split`, in our order.
-      flips: axes, in our order, that run backwards.
-    """
-
-    theirs: Shape
-    ours: Shape
-    split: Shape
-    axes: Shape
-    flips: Shape = ()
-
-    def to_ours(self, tensor: np.ndarray) -> np.ndarray:
-        """Official tensor to array."""
-        moved = np.transpose(tensor.reshape(self.split), self.axes)
-        return np.ascontiguousarray(np.flip(moved, self.flips)).reshape(self.ours)
-
-    def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Array to official tensor."""
-        split = array.reshape([self.split[axis] for axis in self.axes])
-        moved = np.transpose(np.flip(split, self.flips), np.argsort(self.axes))
-        return np.ascontiguousarray(moved).reshape(self.theirs)
-
-
-class Entry(NamedTuple):
-    """One tensor.
-
-    Attributes:
-      path: of the array in our variables: collection, modules, name.
-      key: in the official state dict.
-      rearrangement: between the two.
-    """
-
-    path: Path
-    key: str
-    rearrangement: Rearrangement
 
 
 class Weight(NamedTuple):
@@ -208,7 +133,11 @@ def from_official(
       MappingError: a key is missing, left over, or has another shape.
     """
     wanted = entries(module, variables)
-    _check_shapes(module, wanted, state_dict, name=name)
+    shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+    if isinstance(module, nets.VGG):
+        last = max(int(entry.key.split(".")[1]) for entry in wanted)
+        shapes = {k: s for k, s in shapes.items() if not _is_unused(k, last)}
+    check_shapes(wanted, shapes, name=name)
     found = {}
     for entry in wanted:
         array = entry.rearrangement.to_ours(np.asarray(state_dict[entry.key]))
@@ -216,23 +145,6 @@ def from_official(
             array = array.astype(np.int32)
         found[entry.path] = array
     return unflatten_dict(found)
-
-
-def _check_shapes(
-    module: nn.Module, entries: list[Entry], state_dict: StateDict, *, name: str
-) -> None:
-    wanted = {entry.key: entry.rearrangement.theirs for entry in entries}
-    found = {key: tuple(value.shape) for key, value in state_dict.items()}
-    if isinstance(module, nets.VGG):
-        last = max(int(key.split(".")[1]) for key in wanted)
-        found = {k: s for k, s in found.items() if not _is_unused(k, last)}
-    missing = {k: s for k, s in wanted.items() if k not in found}
-    left_over = {k: s for k, s in found.items() if k not in wanted}
-    mis_shaped = {
-        k: (s, found[k]) for k, s in wanted.items() if k in found and found[k] != s
-    }
-    if missing or left_over or mis_shaped:
-        raise MappingError(name, missing, left_over, mis_shaped)
 
 
 def to_official(module: nn.Module, variables: Variables) -> dict[str, np.ndarray]:

@@ -18,14 +18,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax.convert import torch_file
-from spade_jax.convert.mapping import (
+from spade_jax.convert.tensors import (
     Entry,
-    MappingError,
     Path,
     Rearrangement,
     Shape,
     StateDict,
     Variables,
+    check_shapes,
 )
 from spade_jax.metrics import weights
 
@@ -130,19 +130,12 @@ def from_published(
       MappingError: a key is missing, left over, or has another shape.
     """
     wanted = entries(network, variables)
-    shapes = {entry.key: entry.rearrangement.theirs for entry in wanted}
     found = {
         key: tuple(value.shape)
         for key, value in state_dict.items()
         if not re.fullmatch(_UNUSED[network], key)
     }
-    missing = {k: s for k, s in shapes.items() if k not in found}
-    left_over = {k: s for k, s in found.items() if k not in shapes}
-    mis_shaped = {
-        k: (s, found[k]) for k, s in shapes.items() if k in found and found[k] != s
-    }
-    if missing or left_over or mis_shaped:
-        raise MappingError(name, missing, left_over, mis_shaped)
+    check_shapes(wanted, found, name=name)
     return unflatten_dict(
         {
             path: arrangement.to_ours(np.asarray(state_dict[key], np.float32))

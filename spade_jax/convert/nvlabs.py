@@ -9,59 +9,61 @@ import os
 import pathlib
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
-import ml_collections
+import flax.linen as nn
 
-from spade_jax import build, nets
-from spade_jax.convert import mapping, torch_file
+from spade_jax import build
+from spade_jax.convert import mapping, nvlabs_clues, torch_file
 from spade_jax.convert.nvlabs_options import (
     Options,
     OptionsError,
-    config_from_options,
-    describe,
-    options_from_config,
+    options_from_recipe,
     parse_options,
+    recipe_from_options,
 )
+from spade_jax.convert.tensors import Variables
+from spade_jax.recipe import Recipe
 
-Networks = dict[str, mapping.Variables | None]
-"""Variables of `generator`, `discriminator` and `encoder`."""
+ModelVariables = dict[str, Variables | None]
+"""Variables of `generator`, `discriminator` and `encoder`; None: not there."""
 
 OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
-_REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
 
 
-def read_config(
-    directory: str | os.PathLike[str], *, default_config: ml_collections.ConfigDict
-) -> ml_collections.ConfigDict:
-    """The config that an official checkpoint's options describe.
+def read_recipe(
+    directory: str | os.PathLike[str], *, defaults: Recipe | None = None
+) -> Recipe:
+    """The recipe that an official checkpoint's options describe.
+
+    Args:
+      directory: holds `opt.txt`.
+      defaults: whose fields stand where no option does; None: `configs/default.py`.
 
     Raises:
       OptionsError: the options are missing, incomplete, or not supported.
     """
     file = pathlib.Path(directory) / OPTIONS_FILE
-    return config_from_options(parse_options(file), default_config, name=str(file))
+    return recipe_from_options(parse_options(file), name=str(file), defaults=defaults)
 
 
 def read_checkpoint(
     directory: str | os.PathLike[str],
     *,
     which_epoch: str = "latest",
-    default_config: ml_collections.ConfigDict,
-) -> tuple[ml_collections.ConfigDict, Networks]:
+    defaults: Recipe | None = None,
+) -> tuple[Recipe, ModelVariables]:
     """Reads an official checkpoint.
 
     Args:
       directory: holds `opt.txt` and `EPOCH_net_G.pth`; D's and E's files are read
         where they are (E's must be, with a VAE).
       which_epoch: EPOCH, the official `--which_epoch`.
-      default_config: of `configs/default.py`; not changed.
+      defaults: see `read_recipe`.
 
     Returns:
-      The config that the options describe, and the networks' variables (NumPy); None
+      The recipe that the options describe, and the networks' variables (NumPy); None
       for those without a file.
 
     Raises:
@@ -74,7 +76,7 @@ def read_checkpoint(
     directory = pathlib.Path(directory)
     options_file = directory / OPTIONS_FILE
     options = parse_options(options_file)
-    config = config_from_options(options, default_config, name=str(options_file))
+    recipe = recipe_from_options(options, name=str(options_file), defaults=defaults)
     files = {
         name: directory / f"{which_epoch}_net_{letter}.pth"
         for name, letter in _LETTERS.items()
@@ -85,8 +87,8 @@ def read_checkpoint(
             f" {files['encoder']} "
             + ("does not exist." if options["use_vae"] else "exists.")
         )
-    networks = build.networks(config)
-    variables: Networks = dict.fromkeys(_LETTERS)
+    networks = build.networks(recipe.architecture, recipe.compute)
+    variables: ModelVariables = dict.fromkeys(_LETTERS)
     for name, file in files.items():
         if name == "generator" or file.exists():
             variables[name] = _read_network(
@@ -94,28 +96,28 @@ def read_checkpoint(
                 file,
                 options,
                 options_file,
-                edges=config.data.instances,
+                edges=recipe.architecture.edges,
             )
-    return config, variables
+    return recipe, variables
 
 
 def write_checkpoint(
     directory: str | os.PathLike[str],
     *,
-    config: ml_collections.ConfigDict,
-    variables: Networks,
+    recipe: Recipe,
+    variables: ModelVariables,
     which_epoch: str = "latest",
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
     That is `EPOCH_net_{G,D,E}.pth`, `opt.txt`, and `opt.pkl` for the official
-    `--load_from_opt_file`. The data is called `custom`: where a config has an unknown
+    `--load_from_opt_file`. The data is called `custom`: where a recipe has an unknown
     label, the official code expects it as 255 in the label files. Everything is
     converted before the first byte is written.
 
     Args:
       directory: created where missing.
-      config: of the networks.
+      recipe: what made them.
       variables: of each network; None for one to leave out.
       which_epoch: EPOCH.
 
@@ -124,8 +126,8 @@ def write_checkpoint(
       ImportError: PyTorch is not installed.
     """
     directory = pathlib.Path(directory).absolute()
-    options = options_from_config(config, directory=directory)
-    networks = build.networks(config)
+    options = options_from_recipe(recipe, directory=directory)
+    networks = build.networks(recipe.architecture, recipe.compute)
     state_dicts = {
         letter: mapping.to_official(getattr(networks, name), variables[name])
         for name, letter in _LETTERS.items()
@@ -145,125 +147,24 @@ def write_checkpoint(
             file.replace(directory / file.name)
 
 
-# --- Do the weights fit the options? ---------------------------------------------
-
-
-class _Clue(NamedTuple):
-    """A tensor in which an option shows.
-
-    Attributes:
-      options: that decide about it.
-      key: of the tensor.
-      axis: whose size they decide; None if they decide its rank and whether it is
-        there at all.
-    """
-
-    options: tuple[str, ...]
-    key: str
-    axis: int | None = None
-
-
-def _read_network(module, file, options, options_file, *, edges):
+def _read_network(
+    module: nn.Module,
+    file: pathlib.Path,
+    options: Options,
+    options_file: pathlib.Path,
+    *,
+    edges: bool,
+) -> Variables:
     state_dict = torch_file.read(file)
     abstract = mapping.abstract_variables(module, edges=edges)
-    expected = mapping.official_shapes(module, abstract)
-    found = {key: tuple(value.shape) for key, value in state_dict.items()}
-    contradictions = [
-        text
-        for clue in _CLUES[type(module)](options)
-        if (text := _contradiction(clue, expected, found, options))
-    ]
+    contradictions = nvlabs_clues.contradictions(
+        module,
+        options,
+        expected=mapping.official_shapes(module, abstract),
+        found={key: tuple(value.shape) for key, value in state_dict.items()},
+    )
     if contradictions:
         raise OptionsError(
             f"{options_file} contradicts {file}:\n  " + "\n  ".join(contradictions)
         )
     return mapping.from_official(module, abstract, state_dict, name=str(file))
-
-
-def _contradiction(
-    clue: _Clue,
-    expected: Mapping[str, mapping.Shape],
-    found: Mapping[str, mapping.Shape],
-    options: Options,
-) -> str | None:
-    wanted, seen = expected.get(clue.key), found.get(clue.key)
-    if clue.axis is None:
-        agree = (wanted and len(wanted)) == (seen and len(seen))
-    else:
-        # Another rank, or a missing tensor, is some other option's doing.
-        comparable = wanted and seen and len(wanted) == len(seen)
-        agree = not comparable or wanted[clue.axis] == seen[clue.axis]
-    if agree:
-        return None
-    return (
-        f"{describe(options, clue.options)}: {clue.key} should"
-        + (f" be {wanted}" if wanted else " not exist")
-        + ", the file "
-        + (f"has {seen}." if seen else "has none.")
-    )
-
-
-_PLANES = ("label_nc", "contain_dontcare_label", "no_instance")
-
-
-def _spade_clues(options: Options) -> Iterator[_Clue]:
-    shared = "head_0.norm_0.mlp_shared.0.weight"
-    yield _Clue(("netG",), "conv_img.weight")
-    yield _Clue(("use_vae",), "fc.weight")
-    yield _Clue(("num_upsampling_layers",), "up_4.conv_0.bias")
-    yield _Clue(("norm_G",), "head_0.conv_0.weight_orig")
-    yield _Clue(("norm_G",), "head_0.norm_0.param_free_norm.running_mean")
-    yield _Clue(("norm_G",), shared, 2)
-    yield _Clue(("ngf",), "head_0.conv_0.bias", 0)
-    yield _Clue(_PLANES, shared, 1)
-    if options["use_vae"]:
-        start = ("crop_size", "aspect_ratio", "num_upsampling_layers", "ngf")
-        yield _Clue(("z_dim",), "fc.weight", 1)
-        yield _Clue(start, "fc.weight", 0)
-
-
-def _pix2pixhd_clues(options: Options) -> Iterator[_Clue]:
-    depth = ("resnet_n_downsample", "resnet_n_blocks")
-    yield _Clue(("netG",), "fc.weight")
-    yield _Clue(("norm_G",), "model.1.0.weight_orig")
-    yield _Clue(("norm_G",), "model.1.1.running_mean")
-    yield _Clue(("ngf",), "model.1.0.weight_orig", 0)
-    yield _Clue(_PLANES, "model.1.0.weight_orig", 1)
-    down, blocks = (options.get(o, d) for o, d in zip(depth, (4, 9), strict=True))
-    last = 4 * int(down) + int(blocks) + 4
-    yield _Clue(depth, f"model.{last}.weight")
-
-
-def _discriminator_clues(options: Options) -> Iterator[_Clue]:
-    missing = [o for o in _REQUIRED_FOR_DISCRIMINATOR if o not in options]
-    if missing:
-        raise OptionsError(
-            f"the options do not say {', '.join(missing)}, but there is a"
-            " discriminator."
-        )
-    first = "discriminator_0.model0.0.weight"
-    yield _Clue(("num_D",), f"discriminator_{options['num_D']}.model0.0.weight")
-    yield _Clue(("num_D",), f"discriminator_{options['num_D'] - 1}.model0.0.weight")
-    yield _Clue(
-        ("n_layers_D",), f"discriminator_0.model{options['n_layers_D']}.0.weight"
-    )
-    yield _Clue(("norm_D",), "discriminator_0.model1.0.0.weight_orig")
-    yield _Clue(("norm_D",), "discriminator_0.model1.0.1.running_mean")
-    yield _Clue(("ndf",), first, 0)
-    yield _Clue(_PLANES, first, 1)
-
-
-def _encoder_clues(options: Options) -> Iterator[_Clue]:
-    del options
-    yield _Clue(("norm_E",), "layer1.0.weight_orig")
-    yield _Clue(("norm_E",), "layer1.1.running_mean")
-    yield _Clue(("ngf",), "layer1.0.weight_orig", 0)
-    yield _Clue(("z_dim",), "fc_mu.bias", 0)
-
-
-_CLUES: dict[type, Callable[[Options], Iterator[_Clue]]] = {
-    nets.SPADEGenerator: _spade_clues,
-    nets.Pix2PixHDGenerator: _pix2pixhd_clues,
-    nets.MultiscaleDiscriminator: _discriminator_clues,
-    nets.ImageEncoder: _encoder_clues,
-}

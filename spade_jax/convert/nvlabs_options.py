@@ -1,4 +1,4 @@
-"""Options of the official release (NVlabs/SPADE), and the configs that they are.
+"""Options of the official release (NVlabs/SPADE), and the recipes that they are.
 
 The official program writes them to `opt.txt` beside its weights.
 """
@@ -12,14 +12,14 @@ from typing import Any
 import ml_collections
 
 from spade_jax import build, nets
+from spade_jax import recipe as recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
-from spade_jax.recipe import library
+from spade_jax.recipe import Architecture, Recipe, library
 
 Option = bool | int | float | str | None
 Options = dict[str, Option]
 
-DEFAULT_CONFIG = library.directory() / "default.py"
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
@@ -179,62 +179,31 @@ def parse_options(path: str | os.PathLike[str]) -> Options:
     return options
 
 
-def read_default_config(
-    file: str | os.PathLike[str] = DEFAULT_CONFIG,
-) -> ml_collections.ConfigDict:
-    """The config that holds every field, from a recipe like configs/default.py.
-
-    Raises:
-      OptionsError: it is not there.
-    """
-    if not pathlib.Path(file).is_file():
-        raise OptionsError(
-            f"--default_config={file} does not exist; without the flag it is"
-            " configs/default.py, which comes with the project."
-        )
-    return library.read(file)
-
-
-def config_from_options(
-    options: Options, default_config: ml_collections.ConfigDict, *, name: str
-) -> ml_collections.ConfigDict:
-    """Translates official options; fields without an option keep their default.
+def recipe_from_options(
+    options: Options, *, name: str, defaults: Recipe | None = None
+) -> Recipe:
+    """Translates official options.
 
     Args:
       options: see `parse_options`.
-      default_config: of `configs/default.py`; not changed.
       name: of the options, for errors.
+      defaults: whose fields stand where no option does; None: `configs/default.py`.
 
     Raises:
       OptionsError: an option is missing, has the wrong type, or is not supported.
     """
-    required = _REQUIRED
-    if options.get("netG") == "spade":
-        required += _REQUIRED_FOR_SPADE
-    if options.get("use_vae"):
-        required += _REQUIRED_FOR_VAE
-    missing = [option for option in required if option not in options]
-    if missing:
-        raise OptionsError(f"{name} does not say {', '.join(missing)}.")
-    for option, value in _FIXED.items():
-        if options.get(option, value) != value:
-            raise OptionsError(
-                f"{name}: {option}={options[option]!r} is not supported, only"
-                f" {value!r}."
-            )
-    for option, kind in _TYPES.items():
-        if option in options and type(options[option]) is not kind:
-            found = describe(options, (option,))
-            raise OptionsError(f"{name}: {found} is not of type {kind.__name__}.")
-
-    config = ml_collections.ConfigDict(default_config.to_dict())
+    _check(options, name=name)
+    if defaults is None:
+        defaults = recipes.describe(library.default_config())
+    # A config, which knows the fields' types.
+    config = ml_collections.ConfigDict(dict(defaults.fields))
 
     def assign(field: str, value: Any, *of: str) -> None:
         try:
             config.update_from_flattened_dict({field: value})
         except (TypeError, ValueError) as error:
             raise OptionsError(
-                f"{name}: {describe(options, of)} cannot be config.{field} ({error})."
+                f"{name}: {in_words(options, of)} cannot be config.{field} ({error})."
             ) from error
 
     for option, field in _FIELDS.items():
@@ -275,37 +244,57 @@ def config_from_options(
         if options["netG"] == "spade" and 0 in nets.start_grid(
             *(options[option] for option in grid)
         ):
-            raise ValueError(f"{describe(options, grid)} leave no start grid.")
-        build.networks(config)
+            raise ValueError(f"{in_words(options, grid)} leave no start grid.")
+        recipe = recipes.describe(config)
+        build.networks(recipe.architecture, recipe.compute)
         parse = parse_spade_norm if options["netG"] == "spade" else parse_norm
-        parse(config.generator.norm)
+        parse(recipe.architecture.generator.norm)
     except ValueError as error:
         raise OptionsError(f"{name}: {error}") from error
-    return config
+    return recipe
 
 
-def options_from_config(
-    config: ml_collections.ConfigDict, *, directory: pathlib.Path
-) -> Options:
-    """The official options of a config; the opposite of `config_from_options`.
+def _check(options: Options, *, name: str) -> None:
+    required = _REQUIRED
+    if options.get("netG") == "spade":
+        required += _REQUIRED_FOR_SPADE
+    if options.get("use_vae"):
+        required += _REQUIRED_FOR_VAE
+    missing = [option for option in required if option not in options]
+    if missing:
+        raise OptionsError(f"{name} does not say {', '.join(missing)}.")
+    for option, value in _FIXED.items():
+        if options.get(option, value) != value:
+            raise OptionsError(
+                f"{name}: {option}={options[option]!r} is not supported, only"
+                f" {value!r}."
+            )
+    for option, kind in _TYPES.items():
+        if option in options and type(options[option]) is not kind:
+            found = in_words(options, (option,))
+            raise OptionsError(f"{name}: {found} is not of type {kind.__name__}.")
+
+
+def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
+    """The official options of a recipe; the opposite of `recipe_from_options`.
 
     Args:
-      config: see `configs/default.py`.
+      recipe: to translate.
       directory: of the checkpoint, officially `checkpoints_dir/name`.
 
     Raises:
       OptionsError: naming each field that the official code has no setting for.
     """
-    problems = list(_not_official(config))
+    problems = list(_not_official(recipe.architecture))
     if problems:
         raise OptionsError(
             "the official code has no network like this:\n  " + "\n  ".join(problems)
         )
     options = _FIXED | _OTHER_OPTIONS
-    options |= {option: _get(config, field) for option, field in _FIELDS.items()}
-    options |= {o: not _get(config, field) for o, field in _NEGATED_FIELDS.items()}
+    options |= {option: _field(recipe, field) for option, field in _FIELDS.items()}
+    options |= {o: not _field(recipe, field) for o, field in _NEGATED_FIELDS.items()}
     for option, (switch, field) in _WEIGHTS.items():
-        weight = _get(config, field)
+        weight = _field(recipe, field)
         options |= {switch: not weight, option: weight or 10.0}
     for option in ("norm_G", "norm_D", "norm_E"):
         # SPADE's norms are officially spelt one way, all others the other way.
@@ -317,18 +306,19 @@ def options_from_config(
         "name": directory.name,
         "checkpoints_dir": str(directory.parent),
         "dataset_mode": "custom",
-        "label_nc": config.data.num_classes,
-        "contain_dontcare_label": config.data.unknown_label is not None,
-        "use_vae": config.generator.latent == "vae",
+        "label_nc": recipe.data.num_classes,
+        "contain_dontcare_label": recipe.data.unknown_label is not None,
+        "use_vae": recipe.architecture.generator.latent == "vae",
         # For training on one GPU, which then holds the whole batch.
         "gpu_ids": "0",
-        "lambda_kld": config.loss.kld / config.batch_size,
+        "lambda_kld": recipe.loss.kld / recipe.schedule.batch_size,
     }
 
 
-def _not_official(config: ml_collections.ConfigDict) -> Iterator[str]:
-    g, e = config.generator, config.encoder
-    norms = {"discriminator.norm": config.discriminator.norm}
+def _not_official(of: Architecture) -> Iterator[str]:
+    """What the official code has no setting for, in words."""
+    g, e = of.generator, of.encoder
+    norms = {"discriminator.norm": of.discriminator.norm}
     if g.name == "concat":
         yield "config.generator.name='concat': it has spade and pix2pixhd."
     if g.name == "pix2pixhd":
@@ -367,12 +357,13 @@ def _value(text: str) -> Option:
     return text
 
 
-def _get(config: ml_collections.ConfigDict, field: str) -> Any:
-    for part in field.split("."):
-        config = config[part]
-    return config
+def _field(recipe: Recipe, path: str) -> Any:
+    value = recipe.fields
+    for part in path.split("."):
+        value = value[part]
+    return value
 
 
-def describe(options: Options, names: tuple[str, ...]) -> str:
+def in_words(options: Options, names: tuple[str, ...]) -> str:
     """Some options and their values, for messages."""
     return ", ".join(f"{name}={options.get(name)!r}" for name in names)

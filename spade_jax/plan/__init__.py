@@ -1,6 +1,8 @@
-"""What a training run will take on TPUs, found out without one.
+"""Plan: a recipe and a topology in, what its train step takes on these TPUs out.
 
-libtpu compiles for TPUs on any x86-64 Linux machine. The whole train step is compiled
-ahead of time from the shapes of things alone, and the compiler's own figures are read:
-memory, traffic, collectives. `python -m spade_jax.plan --help`.
+Found out without a TPU: libtpu compiles for them on any x86-64 Linux machine. The whole
+train step is compiled ahead of time from the shapes of things alone, and the compiler's
+own figures are read: memory, traffic, collectives. Beside them stands the arithmetic
+that the networks' traces show. `python -m spade_jax.plan --help`. May import: `recipe`,
+`build`, `nets`, `layout`, `learning`, `devices`, jax, flax; `commands` at the door.
 """

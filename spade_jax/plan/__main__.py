@@ -22,6 +22,7 @@ from ml_collections import config_flags
 from spade_jax.commands import command_line
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
+from spade_jax.recipe import describe
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/coco.py.", lock_config=True
@@ -69,7 +70,7 @@ def _plan():
     if _JSON.value and not pathlib.Path(_JSON.value).parent.is_dir():
         raise ValueError(f"--json={_JSON.value}: its directory does not exist.")
     return report.make_plan(
-        _CONFIG.value,
+        describe(_CONFIG.value),
         parse_topology(_TOPOLOGY.value),
         num_examples=_NUM_EXAMPLES.value,
         distinct=counted.parse_distinct(_DISTINCT.value),

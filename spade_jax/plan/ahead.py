@@ -1,4 +1,4 @@
-"""Compiling a config's train step for TPUs that are not here."""
+"""Compiling a recipe's train step for TPUs that are not here."""
 
 import contextlib
 import importlib.metadata
@@ -11,20 +11,21 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
 from spade_jax import build, nets
 from spade_jax.devices import mesh, tpu_flags
-from spade_jax.learning.perceptual import PerceptualNetwork
-from spade_jax.learning.state import create_state
+from spade_jax.devices.batches import batch_sharding
+from spade_jax.devices.parallel import parallel_train_step
+from spade_jax.learning.perceptual import Perceptual
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
-from spade_jax.training import train
+from spade_jax.recipe import Architecture, Loss, Recipe
 
 # libtpu asks Google Cloud's metadata server what this machine is, complains if nothing
 # answers, and serves one process at a time, unless it is told.
@@ -136,87 +137,89 @@ def devices(topology: Topology) -> Sequence[jax.Device]:
 
 
 def libtpu_version() -> str:
-    """Of the package that compiles."""
+    """The version of the package that compiles."""
     return importlib.metadata.version("libtpu")
 
 
-def lower(
-    config: ml_collections.ConfigDict, devices: Sequence[jax.Device]
-) -> jax.stages.Lowered:
-    """Traces the train step of a config for some devices; no array is made.
+def lower(recipe: Recipe, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
+    """Traces the train step of a recipe for some devices; no array is made.
 
     Args:
-      config: see `configs/default.py`. A perceptual network of 'auto' is VGG19, as in
-        the paper; its weights are not needed.
+      recipe: what to train. A perceptual network of 'auto' is VGG19, as in the paper;
+        its weights are not needed.
       devices: to share the batch, of a topology or real ones.
 
     Raises:
-      ValueError: fields of the config do not fit together.
+      ValueError: fields of the recipe do not fit together.
     """
-    devices = mesh.make_mesh(devices, spatial=config.spatial)
-    mesh.check_batch(config.batch_size, devices, accumulate=config.accumulate)
-    networks = build.networks(config, axis_name=mesh.DATA_AXIS)
-    check_size(config)
-    optimizers = build.optimizers(config, steps_per_epoch=1)
-    features = _perceptual(config)
-    layout = build.example_layout(config)
+    compute = recipe.compute
+    devices = mesh.make_mesh(devices, spatial=compute.spatial)
+    mesh.check_batch(recipe.schedule.batch_size, devices, accumulate=compute.accumulate)
+    networks = build.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
+    check_size(recipe.architecture, networks.generator)
+    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
+    features = _perceptual(recipe.loss)
     replicated = mesh.replicated(devices)
-    state = _placed(
-        jax.eval_shape(
-            lambda: create_state(
-                jax.random.key(config.seed),
-                networks=networks,
-                optimizers=optimizers,
-                layout=layout,
-                ema=config.ema_decay > 0,
-            )
+    step = parallel_train_step(
+        build.train_step(
+            recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
         ),
-        replicated,
+        devices,
     )
-    step = mesh.parallel_train_step(
-        train.make_step(config, networks, optimizers, features), devices
-    )
+    state = jax.eval_shape(build.initial_state(recipe, networks, optimizers))
     return step.lower(
-        state,
-        abstract_batch(config, devices),
+        _placed(state, replicated),
+        abstract_batch(recipe, devices),
         None if features is None else _placed(features.params, replicated),
     )
 
 
-def abstract_batch(config: ml_collections.ConfigDict, devices: Mesh) -> dict:
-    """A batch as training makes it for a mesh, in shapes only."""
-    layout = build.example_layout(config)
-    shape = (config.batch_size, *layout.size)
+def abstract_batch(recipe: Recipe, devices: Mesh) -> dict:
+    """A batch as training makes it for a mesh, in shapes only.
+
+    Args:
+      recipe: of which the architecture, the batch size and the computation count.
+      devices: see `mesh.make_mesh`.
+    """
+    architecture = recipe.architecture
+    shape = (recipe.schedule.batch_size, *architecture.size)
     batch = {
         "image": jax.ShapeDtypeStruct((*shape, 3), jnp.float32),
         "label": np.zeros(shape, np.int32),
     }
-    if layout.edge is not None:
+    if architecture.edges:
         batch["edge"] = np.zeros(shape, bool)
-    shards = devices.shape[mesh.DATA_AXIS] * config.accumulate
-    add_tables = build.tabulator(config, shards=shards, platform="tpu")
+    add_tables = build.tabulator(
+        architecture,
+        recipe.compute,
+        shards=devices.shape[mesh.DATA_AXIS] * recipe.compute.accumulate,
+        platform="tpu",
+    )
     if add_tables is not None:
         batch = add_tables(batch)
     return {
-        name: _placed(entry, mesh.batch_sharding(name, devices))
+        name: _placed(entry, batch_sharding(name, devices))
         for name, entry in batch.items()
     }
 
 
-def check_size(config: ml_collections.ConfigDict) -> None:
+def check_size(of: Architecture, generator: nn.Module) -> None:
     """Refuses pictures of a size that the SPADE generator does not make.
+
+    Args:
+      of: whose pictures.
+      generator: of this architecture.
 
     Raises:
       ValueError: naming the fields.
     """
-    if config.generator.name != "spade":
+    if of.generator.name != "spade":
         return
-    size = build.example_layout(config).size
-    made = build.networks(config).generator.scales(*size)[-1]
+    size, made = of.size, generator.scales(*of.size)[-1]
     if made != size:
         raise ValueError(
-            f"config.data.crop_size={config.data.crop_size} and"
-            f" config.data.aspect_ratio={config.data.aspect_ratio} make layouts"
+            f"config.data.crop_size={of.crop_size} and"
+            f" config.data.aspect_ratio={of.aspect_ratio} make layouts"
             f" {size[1]} wide and {size[0]} high, for which the generator makes"
             f" pictures {made[1]} wide and {made[0]} high. Choose them so that both"
             " sides are multiples of 32, or of 64 and 128 with"
@@ -255,31 +258,21 @@ def compile_step(lowered: jax.stages.Lowered) -> Compiled:
     )
 
 
-def perceptual_variant(config: ml_collections.ConfigDict) -> str | None:
-    """Which network the perceptual loss of a config is planned with, or None.
-
-    Raises:
-      ValueError: `config.loss.perceptual_network` names none.
-    """
-    network = config.loss.perceptual_network
-    if network not in ("auto", "vgg19", "vgg16", "none"):
-        raise ValueError(
-            f"config.loss.perceptual_network={network!r} is not one of auto, vgg19,"
-            " vgg16, none."
-        )
-    if not config.loss.perceptual or network == "none":
+def perceptual_variant(of: Loss) -> str | None:
+    """Which network the perceptual loss is planned with, or None where it is off."""
+    if not of.perceptual or of.perceptual_network == "none":
         return None
-    return "vgg19" if network == "auto" else network
+    return "vgg19" if of.perceptual_network == "auto" else of.perceptual_network
 
 
-def _perceptual(config: ml_collections.ConfigDict) -> PerceptualNetwork | None:
-    variant = perceptual_variant(config)
+def _perceptual(of: Loss) -> Perceptual | None:
+    variant = perceptual_variant(of)
     if variant is None:
         return None
     # Convolutions: their weights do not depend on the picture's size.
     image = jnp.zeros((1, 32, 32, 3))
     variables = jax.eval_shape(nets.VGG(variant).init, jax.random.key(0), image)
-    return PerceptualNetwork(variant, variables["params"])
+    return Perceptual(variant, variables["params"])
 
 
 def _placed(tree, sharding: NamedSharding):

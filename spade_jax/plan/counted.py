@@ -1,14 +1,12 @@
-"""A config's work, counted from the shapes of its networks."""
+"""A recipe's work, counted from the traces of its networks."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import ml_collections
-
-from spade_jax import build
-from spade_jax.layout import num_planes
+from spade_jax import build, nets
 from spade_jax.plan import ahead, work
+from spade_jax.recipe import Recipe
 
 # Widths in pixels to the share of pixels whose 5x5 neighbourhoods are distinct, mean
 # over the 21 layouts of COCO-Stuff in coco_stuff_sample/.
@@ -33,84 +31,44 @@ class Counted(NamedTuple):
     train_step: int
 
 
-def count(
-    config: ml_collections.ConfigDict, *, distinct: Mapping[int, float] | None = None
-) -> Counted:
-    """Counts a config.
+def count(recipe: Recipe, *, distinct: Mapping[int, float] | None = None) -> Counted:
+    """Counts a recipe.
 
     Args:
-      config: see `configs/default.py`.
+      recipe: of which the architecture, the computation, the loss and `reuse_fake`
+        count.
       distinct: as `DISTINCT`, for the factored step; None counts the dense one. A width
         that it does not name has the share of the nearest one that it does.
     """
-    layout = build.example_layout(config)
-    size, g, d = layout.size, config.generator, config.discriminator
-    planes = {
-        "num_planes": num_planes(
-            build.num_class_ids(config), edges=layout.edge is not None
-        )
-    }
-    networks = build.networks(config)
-    if g.name == "spade":
-        of_scales = None
-        if distinct is not None:
-            of_scales = {
-                (height, width): (round(height * width * _nearest(distinct, width)),)
-                * 2
-                for height, width in networks.generator.scales(*size)
-            }
-        generator = work.spade_generator(
-            size,
-            upsampling=g.upsampling,
-            width=g.width,
-            hidden=g.hidden,
-            kernel_size=networks.generator.kernel_size,
-            latent_size=networks.latent_size,
-            distinct=of_scales,
-            **planes,
-        )
-    elif g.name == "pix2pixhd":
-        generator = work.pix2pixhd_generator(
-            size,
-            width=g.width,
-            downsamplings=g.downsamplings,
-            blocks=g.blocks,
-            **planes,
-        )
-    else:
-        generator = work.concat_generator(
-            size, upsampling=g.upsampling, width=g.width, **planes
-        )
-    discriminator = work.discriminator(
-        size,
-        num_scales=d.num_scales,
-        num_layers=d.num_layers,
-        width=d.width,
-        **planes,
+    size, edges = recipe.architecture.size, recipe.architecture.edges
+    networks = build.networks(recipe.architecture, recipe.compute)
+    of_scales = None
+    if distinct is not None:
+        of_scales = {
+            (height, width): (round(height * width * _nearest(distinct, width)),) * 2
+            for height, width in networks.generator.scales(*size)
+        }
+    generator = work.generator(
+        networks.generator, size, edges=edges, distinct=of_scales
     )
-    encoder = None
-    if networks.encoder is not None:
-        encoder = work.encoder(
-            width=config.encoder.width,
-            latent_size=g.latent_size,
-            image_size=config.encoder.image_size,
-        )
-    variant = ahead.perceptual_variant(config)
-    vgg = 0 if variant is None else work.vgg(size, variant=variant)
+    discriminator = work.discriminator(networks.discriminator, size, edges=edges)
+    encoder = None if networks.encoder is None else work.encoder(networks.encoder)
+    variant = ahead.perceptual_variant(recipe.loss)
+    perceptual = 0 if variant is None else work.perceptual(nets.VGG(variant), size)
     return Counted(
         generator=generator.forward,
         discriminator=sum(discriminator),
         encoder=0 if encoder is None else encoder.forward,
-        perceptual=vgg,
+        perceptual=perceptual,
         train_step=work.train_step(
             generator=generator,
             discriminator=discriminator,
             encoder=encoder,
-            vgg=vgg,
-            feature_matching=config.loss.feature_matching > 0,
+            perceptual=perceptual,
+            feature_matching=recipe.loss.feature_matching > 0,
             judges_apart=networks.discriminator.judges_apart,
-            reuse_fake=config.reuse_fake,
-            remat=config.remat and g.name == "spade",
+            reuse_fake=recipe.schedule.reuse_fake,
+            remat=recipe.compute.remat,
         ),
     )
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import ml_collections
 
 from spade_jax import build
 from spade_jax.plan import ahead, counted, kept
 from spade_jax.plan.chips import GIB, Chip, Topology, roofline
+from spade_jax.recipe import Data, Recipe
 
 # Training pictures of the published datasets, by config.data.source; the recipes say
 # where the numbers are from.
@@ -24,17 +24,17 @@ NUM_EXAMPLES = {
 
 
 def make_plan(
-    config: ml_collections.ConfigDict,
+    recipe: Recipe,
     topology: Topology,
     *,
     num_examples: int | None = None,
     distinct: Mapping[int, float] = counted.DISTINCT,
     cache: pathlib.Path,
 ) -> dict[str, Any]:
-    """Compiles a config's train step for a topology and says what it takes.
+    """Compiles a recipe's train step for a topology and says what it takes.
 
     Args:
-      config: see `configs/default.py`.
+      recipe: what to train.
       topology: see `spade_jax.plan.chips.parse_topology`.
       num_examples: training pictures; None for the published number.
       distinct: see `spade_jax.plan.counted.count`; it matters to factored steps only.
@@ -63,15 +63,15 @@ def make_plan(
       recipe: num_examples, steps, days
 
     Raises:
-      ValueError: fields of the config, or the topology, are wrong.
+      ValueError: fields of the recipe, or the topology, are wrong.
     """
     devices = ahead.devices(topology)
-    lowered = ahead.lower(config, devices)
+    lowered = ahead.lower(recipe, devices)
     device = topology.device(len(devices))
-    a_device = config.batch_size * config.spatial // len(devices)
-    height, width = build.example_layout(config).size
-    factored = build.tabulator(config, shards=1, platform="tpu") is not None
-    count = counted.count(config, distinct=distinct if factored else None)
+    compute, batch_size = recipe.compute, recipe.schedule.batch_size
+    height, width = recipe.architecture.size
+    factored = build.is_factored(recipe.architecture, compute, platform="tpu")
+    count = counted.count(recipe, distinct=distinct if factored else None)
     plan = {
         "topology": topology.name,
         "num_devices": len(devices),
@@ -85,18 +85,18 @@ def make_plan(
             "libtpu": ahead.libtpu_version(),
         },
         "step": {
-            "batch_size": config.batch_size,
-            "a_device": a_device,
+            "batch_size": batch_size,
+            "a_device": batch_size * compute.spatial // len(devices),
             "height": height,
             "width": width,
-            "dtype": config.dtype,
-            "remat": config.remat,
+            "dtype": compute.dtype,
+            "remat": compute.remat,
             "factored": factored,
-            "spatial": config.spatial,
-            "accumulate": config.accumulate,
+            "spatial": compute.spatial,
+            "accumulate": compute.accumulate,
         },
         "multiply_accumulates": count._asdict(),
-        "flops": {"counted": 2 * count.train_step * config.batch_size // len(devices)},
+        "flops": {"counted": 2 * count.train_step * batch_size // len(devices)},
     }
     try:
         compiled = kept.compile_once(lowered, chip=topology.chip, directory=cache)
@@ -108,22 +108,22 @@ def make_plan(
                 "available": error.available,
                 "message": str(error),
             },
-            "remedies": remedies(config, topology, num_devices=len(devices)),
+            "remedies": remedies(recipe, topology, num_devices=len(devices)),
         }
-    plan |= _compiled(compiled, plan, config, device, num_examples)
+    plan |= _compiled(compiled, plan, recipe, device, num_examples)
     if not plan["fits"]:
-        plan["remedies"] = remedies(config, topology, num_devices=len(devices))
+        plan["remedies"] = remedies(recipe, topology, num_devices=len(devices))
     return plan
 
 
 def remedies(
-    config: ml_collections.ConfigDict, topology: Topology, *, num_devices: int
+    recipe: Recipe, topology: Topology, *, num_devices: int
 ) -> list[tuple[str, str]]:
     """What makes a step that does not fit smaller, gentlest first: (flag, effect)."""
-    found = []
-    if config.dtype != "bfloat16":
+    found, compute = [], recipe.compute
+    if compute.dtype != "bfloat16":
         found.append(("--config.dtype=bfloat16", "halves the activations"))
-    if not config.remat and config.generator.name == "spade":
+    if not compute.remat and recipe.architecture.generator.name == "spade":
         found.append(
             (
                 "--config.remat=True",
@@ -133,35 +133,34 @@ def remedies(
         )
     shape = (*topology.shape[:-1], 2 * topology.shape[-1])
     larger = f"--topology={topology.chip}:{'x'.join(map(str, shape))}"
-    a_device = config.batch_size * config.spatial // num_devices
+    a_device = recipe.schedule.batch_size * compute.spatial // num_devices
     if a_device > 1:
         found.append((larger, "shares the batch by twice the chips"))
     else:
         found.append(
             (
-                f"{larger} --config.spatial={2 * config.spatial}",
+                f"{larger} --config.spatial={2 * compute.spatial}",
                 "shares each picture by twice the chips",
             )
         )
-    if a_device > config.accumulate:
+    if a_device > compute.accumulate:
         found.append(
             (
-                f"--config.accumulate={2 * config.accumulate}",
+                f"--config.accumulate={2 * compute.accumulate}",
                 "computes the batch in smaller parts; batch norm sees each by itself",
             )
         )
     return found
 
 
-def _compiled(compiled, plan, config, device: Chip, num_examples) -> dict[str, Any]:
+def _compiled(compiled, plan, recipe, device: Chip, num_examples) -> dict[str, Any]:
     flops = plan["flops"]["counted"]
     least = roofline(device, flops=flops, bytes_accessed=compiled.bytes_accessed)
     if num_examples is None:
-        num_examples = _num_examples(config)
-    steps = config.num_steps
-    if steps is None and num_examples is not None:
-        steps_per_epoch = max(1, num_examples // config.batch_size)
-        steps = (config.num_epochs + config.decay_epochs) * steps_per_epoch
+        num_examples = _num_examples(recipe.data)
+    steps = recipe.schedule.num_steps
+    if num_examples is not None:
+        steps = recipe.schedule.last_step(num_examples)
     return {
         # The compiler looks at temporaries; arguments come on top.
         "fits": compiled.memory.total <= device.memory,
@@ -178,7 +177,7 @@ def _compiled(compiled, plan, config, device: Chip, num_examples) -> dict[str, A
         | {
             "step": least.seconds,
             "bound": least.bound,
-            "images_per_second": config.batch_size / least.seconds,
+            "images_per_second": recipe.schedule.batch_size / least.seconds,
         },
         "recipe": {
             "num_examples": num_examples,
@@ -192,10 +191,10 @@ def _has_loops(step: Mapping[str, Any]) -> bool:
     return step["factored"] or step["accumulate"] > 1
 
 
-def _num_examples(config: ml_collections.ConfigDict) -> int | None:
-    if config.data.source == "scenes":
-        return config.data.scenes.num_train
-    return NUM_EXAMPLES.get(config.data.source)
+def _num_examples(of: Data) -> int | None:
+    if of.source == "scenes":
+        return of.scenes.num_train
+    return NUM_EXAMPLES.get(of.source)
 
 
 def describe(plan: Mapping[str, Any], *, title: str) -> str:

@@ -1,25 +1,25 @@
-"""How much arithmetic the networks and a train step take, counted from their shapes.
+"""How much arithmetic the networks and a train step take, from their traces.
 
-The unit is the multiply-accumulate: one product of a convolution or a matrix product,
-with the addition that follows it; twice as many are the floating-point operations
-(FLOPs) that chips are rated in. Taps on padding count, as is usual; XLA leaves them
-out. Norms, activations, resizing, spectral norms and the optimisers are left out: at
-full size they are some hundredths of the whole, and run beside the matrix units.
+Counted in multiply-accumulates; see `spade_jax.plan.products`. Norms, activations,
+resizing, spectral norms and the optimisers are left out: at full size they are some
+hundredths of the whole, and run beside the matrix units.
 
 Everything is for one picture. Sizes are (height, width) in pixels.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from spade_jax.kernels import choose, winograd
-from spade_jax.nets.stages import stages
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from spade_jax import nets
+from spade_jax.layout import Layout, num_planes
+from spade_jax.plan.products import Product, products
 
 Size = tuple[int, int]
-
-# Convolutions up to the first of the last stage, as in `spade_jax.nets.vgg`.
-_VGG = {"vgg16": (2, 2, 3, 3, 1), "vgg19": (2, 2, 4, 4, 1)}
-_VGG_FEATURES = (64, 128, 256, 512, 512)
 
 
 class Generator(NamedTuple):
@@ -28,8 +28,9 @@ class Generator(NamedTuple):
     Attributes:
       start: of the first layer, which reads the layout or a latent.
       main: of everything else that depends on activations.
-      again: the part of `main` that rematerialisation computes a second time. What
-        feeds a block's last sum is not: no gradient depends on that sum itself.
+      again: the part of `main` that rematerialisation computes a second time, where
+        there is one. What feeds a block's last sum is not: no gradient depends on that
+        sum itself.
       lookup: from the layout to SPADE's hidden layers.
       modulation: from there to gamma and beta.
     """
@@ -42,7 +43,7 @@ class Generator(NamedTuple):
 
     @property
     def forward(self) -> int:
-        """Of one forward."""
+        """All of one forward."""
         return self.start + self.main + self.lookup + self.modulation
 
 
@@ -73,190 +74,95 @@ class Encoder(NamedTuple):
 
     @property
     def forward(self) -> int:
-        """Of one forward."""
+        """All of one forward."""
         return self.first + self.rest
 
 
-def convolution(
-    size: Size,
-    in_features: int,
-    features: int,
-    *,
-    kernel: int = 3,
-    strides: int = 1,
-    padding: int | None = None,
-    upsample: int = 1,
-) -> int:
-    """Counts a square convolution.
-
-    Args:
-      size: of the input.
-      in_features: of the input.
-      features: of the output.
-      kernel: height and width of the kernel.
-      strides: of the output.
-      padding: pixels on each side; None keeps the size.
-      upsample: see `spade_jax.kernels.convolution.conv`; the zeros that it puts
-        between pixels do not count.
-    """
-    if padding is None:
-        padding = kernel // 2
-    times = kernel**2 * in_features * features
-    for length in size:
-        # Between zeros every pixel meets every tap, once.
-        outputs = (length + 2 * padding - kernel) // strides + 1
-        times *= outputs if upsample == 1 else length
-    return times
-
-
-def spade_generator(
+def generator(
+    module: nn.Module,
     size: Size,
     *,
-    num_planes: int,
-    upsampling: str = "normal",
-    width: int = 64,
-    hidden: int = 128,
-    kernel_size: int = 3,
-    latent_size: int | None = None,
+    edges: bool,
     distinct: Mapping[Size, tuple[int, int]] | None = None,
-    frozen: bool = False,
+    for_cpu: bool = False,
 ) -> Generator:
-    """Counts `spade_jax.nets.SPADEGenerator`.
+    """Counts a generator.
 
     Args:
+      module: one of `spade_jax.nets`.
       size: of the picture.
-      num_planes: of the layout.
-      upsampling: see `spade_jax.nets.stages.stages`.
-      width: of its last full-width block.
-      hidden: inside SPADE.
-      kernel_size: of SPADE's convolutions.
-      latent_size: that it starts from, or None where it starts from the layout.
+      edges: whether layouts have an edge plane.
       distinct: for the size of each scale, how many neighbourhoods of the two levels
         are distinct (see `spade_jax.layout.Neighbourhoods`), for the factored
         computation; None counts the dense one. A look-up is an addition, counted like
         a multiply-accumulate.
-      frozen: count as `spade_jax.nets.frozen` lets CPUs compute, where Winograd's
+      for_cpu: count as `spade_jax.nets.frozen` lets CPUs compute, where Winograd's
         filters replace the largest convolutions.
     """
-    blocks = stages(upsampling)
-    grid = tuple(side // blocks[-1].scale for side in size)
-    features = 16 * width
-    if latent_size is None:
-        start = convolution(grid, num_planes, features)
-    else:
-        start = latent_size * grid[0] * grid[1] * features
-    main = again = lookup = modulation = 0
-    for stage in blocks:
-        in_features, features = features, int(stage.width * width)
-        middle = min(in_features, features)
-        at = tuple(side * stage.scale for side in grid)
-        layer = _winograd_or_convolution if frozen else convolution
-        first = layer(at, in_features, middle)
-        again += first
-        main += first + layer(at, middle, features)
-        spades = [in_features, middle]
-        if in_features != features:
-            main += convolution(at, in_features, features, kernel=1)
-            spades.append(in_features)
-        if distinct is None:
-            hidden_layer = convolution(at, num_planes, hidden, kernel=kernel_size)
-            both = convolution(at, hidden, 2, kernel=kernel_size)
+    inputs: tuple[Any, ...] = (_layout(size, edges),)
+    latent_size = getattr(module, "latent_size", None)
+    if latent_size is not None:
+        inputs += (_array(1, latent_size),)
+    counts = dict.fromkeys(Generator._fields, 0)
+    planes = num_planes(module.num_classes, edges=edges)
+    seen = set()
+    for product in _of_module(module, *inputs, for_cpu=for_cpu):
+        count, names = product.count, product.scope
+        if names[-1].endswith(".modulations"):
+            # A block's first is over the planes, for all its SPADEs.
+            part = "modulation" if names in seen else "lookup"
+            seen.add(names)
+            if distinct is not None:
+                # The loops over distinct neighbourhoods are as long as a layout makes
+                # them, which no trace tells.
+                of_hidden, of_modulation = distinct[product.shape[1:3]]
+                count //= product.shape[1] * product.shape[2]
+                if part == "lookup":
+                    count = count // planes * of_hidden
+                else:
+                    count *= of_modulation
         else:
-            one, two = distinct[at]
-            hidden_layer = one * kernel_size**2 * hidden
-            both = two * kernel_size**2 * hidden * 2
-        lookup += hidden_layer * len(spades)
-        modulation += both * sum(spades)
-    main += convolution(size, features, 3)
-    return Generator(start, main, again, lookup, modulation)
+            part = "start" if "start" in names else "main"
+            if "conv_0" in names and hasattr(module, "remat"):
+                counts["again"] += count
+        counts[part] += count
+    return Generator(**counts)
 
 
-def pix2pixhd_generator(
-    size: Size,
-    *,
-    num_planes: int,
-    width: int = 64,
-    downsamplings: int = 4,
-    blocks: int = 9,
-) -> Generator:
-    """Counts `spade_jax.nets.Pix2PixHDGenerator`."""
-    start, main = convolution(size, num_planes, width, kernel=7), 0
-    for _ in range(downsamplings):
-        main += convolution(size, width, 2 * width, strides=2)
-        size, width = tuple(side // 2 for side in size), 2 * width
-    main += blocks * 2 * convolution(size, width, width)
-    for _ in range(downsamplings):
-        main += convolution(size, width, width // 2, upsample=2)
-        size, width = tuple(side * 2 for side in size), width // 2
-    return Generator(start, main + convolution(size, width, 3, kernel=7))
+def discriminator(module: nn.Module, size: Size, *, edges: bool) -> Discriminator:
+    """Counts a discriminator.
+
+    Args:
+      module: one of `spade_jax.nets`.
+      size: of the picture.
+      edges: whether layouts have an edge plane.
+    """
+
+    def first_and_rest(pictures: int) -> tuple[int, int]:
+        image = _array(pictures, *size, 3)
+        found = _of_module(module, _layout(size, edges), image)
+        return _split(found, "layer_0")
+
+    # What is made of the layout serves all pictures of it.
+    (first, rest), (first_of_two, _) = first_and_rest(1), first_and_rest(2)
+    image = first_of_two - first
+    return Discriminator(layout=first - image, image=image, rest=rest)
 
 
-def concat_generator(
-    size: Size, *, num_planes: int, upsampling: str = "normal", width: int = 64
-) -> Generator:
-    """Counts `spade_jax.nets.ConcatGenerator`."""
-    blocks = stages(upsampling)
-    grid = tuple(side // blocks[-1].scale for side in size)
-    features = 16 * width
-    start, main = convolution(grid, num_planes, features), 0
-    for stage in blocks:
-        in_features, features = features, int(stage.width * width)
-        middle = min(in_features, features)
-        at = tuple(side * stage.scale for side in grid)
-        main += convolution(at, in_features + num_planes, middle)
-        main += convolution(at, middle + num_planes, features)
-        if in_features != features:
-            main += convolution(at, in_features + num_planes, features, kernel=1)
-    return Generator(start, main + convolution(size, features, 3))
+def encoder(module: nn.Module) -> Encoder:
+    """Counts an encoder, behind the resizing of the picture."""
+    image = _array(1, module.image_size, module.image_size, 3)
+    return Encoder(*_split(_of_module(module, image), "layer_0"))
 
 
-def discriminator(
-    size: Size,
-    *,
-    num_planes: int,
-    num_scales: int = 2,
-    num_layers: int = 4,
-    width: int = 64,
-) -> Discriminator:
-    """Counts `spade_jax.nets.MultiscaleDiscriminator`."""
-    layout = image = rest = 0
-    for _ in range(num_scales):
-        options = {"kernel": 4, "padding": 2}
-        layout += convolution(size, num_planes, width, strides=2, **options)
-        image += convolution(size, 3, width, strides=2, **options)
-        at, features = _after(size, 2), width
-        for i in range(1, num_layers):
-            strides = 1 if i == num_layers - 1 else 2
-            in_features, features = features, min(2 * features, 512)
-            rest += convolution(at, in_features, features, strides=strides, **options)
-            at = _after(at, strides)
-        rest += convolution(at, features, 1, **options)
-        size = tuple((side - 1) // 2 + 1 for side in size)
-    return Discriminator(layout, image, rest)
+def perceptual(module: nn.Module, size: Size) -> int:
+    """Counts one forward of the perceptual loss's network.
 
-
-def encoder(
-    *, width: int = 64, latent_size: int = 256, image_size: int = 256
-) -> Encoder:
-    """Counts `spade_jax.nets.ImageEncoder`."""
-    layers, side, features, factor = [], image_size, 3, 1
-    while side > 4:
-        in_features, features = features, width * min(factor, 8)
-        layers.append(convolution((side, side), in_features, features, strides=2))
-        side, factor = side // 2, 2 * factor
-    heads = 2 * side**2 * features * latent_size
-    return Encoder(layers[0], sum(layers[1:]) + heads)
-
-
-def vgg(size: Size, *, variant: str = "vgg19") -> int:
-    """Counts one forward of `spade_jax.nets.VGG`."""
-    total, in_features = 0, 3
-    for convolutions, features in zip(_VGG[variant], _VGG_FEATURES, strict=True):
-        for _ in range(convolutions):
-            total += convolution(size, in_features, features)
-            in_features = features
-        size = tuple(side // 2 for side in size)
-    return total
+    Args:
+      module: one of `spade_jax.nets`.
+      size: of the picture.
+    """
+    return sum(p.count for p in _of_module(module, _array(1, *size, 3)))
 
 
 def train_step(
@@ -264,7 +170,7 @@ def train_step(
     generator: Generator,
     discriminator: Discriminator,
     encoder: Encoder | None = None,
-    vgg: int = 0,
+    perceptual: int = 0,
     feature_matching: bool = True,
     judges_apart: bool = True,
     reuse_fake: bool = False,
@@ -281,7 +187,7 @@ def train_step(
       generator: one forward of it.
       discriminator: one forward of it.
       encoder: one forward of it, or None without one.
-      vgg: one forward of the perceptual loss's network; 0 without it.
+      perceptual: one forward of the perceptual loss's network; 0 without it.
       feature_matching: whether the generator's update looks at the real picture.
       judges_apart: see `spade_jax.nets.MultiscaleDiscriminator`.
       reuse_fake: see `spade_jax.learning.train_step.make_train_step`.
@@ -308,16 +214,41 @@ def train_step(
         + d.layout
         + 2 * d.image
         + 4 * d.rest
-        + 3 * vgg
+        + 3 * perceptual
     )
 
 
-def _winograd_or_convolution(size: Size, in_features: int, features: int) -> int:
-    if choose.winograd_pays((1, *size, in_features), (3, 3, in_features, features)):
-        return winograd.products(size, in_features, features)
-    return convolution(size, in_features, features)
+@functools.cache
+def _of_module(
+    module: nn.Module, *inputs: Any, for_cpu: bool = False
+) -> tuple[Product, ...]:
+    """The products of a forward in evaluation mode; the inputs are shapes."""
+    train = {} if isinstance(module, nets.VGG) else {"train": False}
+    variables = jax.eval_shape(
+        functools.partial(module.init, **train), jax.random.key(0), *inputs
+    )
+    if for_cpu:
+        frozen = functools.partial(nets.frozen, module, inputs=inputs)
+        variables = jax.eval_shape(lambda v: frozen(v)[1], variables)
+        module = module.clone(norm=module.norm.removeprefix("spectral"))
+    found = products(functools.partial(module.apply, **train), variables, *inputs)
+    return tuple(p for p in found if "spectral_norm" not in p.scope)
 
 
-def _after(size: Size, strides: int) -> Size:
-    """Size behind a convolution of kernel 4 and padding 2."""
-    return tuple(side // strides + 1 for side in size)
+def _split(found: Iterable[Product], first: str) -> tuple[int, int]:
+    """Multiply-accumulates within a layer, and of all others."""
+    counts = [0, 0]
+    for product in found:
+        counts[first not in product.scope] += product.count
+    return counts[0], counts[1]
+
+
+def _layout(size: Size, edges: bool) -> Layout:
+    shape = (1, *size)
+    return Layout(
+        _array(*shape, dtype=jnp.int32), _array(*shape, dtype=bool) if edges else None
+    )
+
+
+def _array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)

@@ -1,6 +1,5 @@
 import hashlib
 import re
-import runpy
 import sys
 
 import jax
@@ -8,13 +7,16 @@ import numpy as np
 import pytest
 
 from spade_jax import convert, nets
+from spade_jax.commands import convert_checkpoint
 from spade_jax.convert import __main__ as main
-from spade_jax.convert import metric_networks, nvlabs, nvlabs_options, torch_file
+from spade_jax.convert import metric_networks, nvlabs, torch_file
 from spade_jax.learning import perceptual
 from spade_jax.metrics import nets as metric_nets
 from spade_jax.metrics import weights
-from spade_jax.models import restore
+from spade_jax.models import opening
+from spade_jax.recipe import describe, to_json, with_fields
 from spade_jax.workdir import checkpoint
+from spade_jax.workdir.saving import Checkpoints
 
 pytest.importorskip("torch")
 
@@ -85,21 +87,23 @@ def test_there_and_back(official, tmp_path, assert_same_tree):
     directory, state_dicts = official
     workdir, back = tmp_path / "workdir", tmp_path / "back"
     main.main(["nvlabs", str(directory), f"--out={workdir}"])
-    model = restore.load_model(workdir)
+    model = opening.load_model(workdir)
     assert model.step == 0
-    assert model.config.data.instances
-    assert model.config.loss.kld == pytest.approx(0.1)
+    assert model.recipe.data.instances
+    assert model.recipe.loss.kld == pytest.approx(0.1)
     kernel = model.generator["params"]["to_image"]["kernel"]
     weight = state_dicts["G"]["conv_img.weight"]
     np.testing.assert_array_equal(kernel, weight.transpose(2, 3, 1, 0))
 
     # The official directory is as good as the work dir.
-    direct = restore.load_model(directory)
+    direct = opening.load_model(directory)
     assert_same_tree(direct.generator, model.generator)
     assert_same_tree(direct.encoder, model.encoder)
-    assert direct.config.to_json() == model.config.to_json()
-    assert direct.config.to_json() == restore.saved_config(directory).to_json()
-    assert restore.newest_step(directory) == restore.newest_step(workdir) == 0
+    assert direct.recipe == model.recipe
+    assert to_json(direct.recipe) == to_json(model.recipe)
+    opened = [opening.open_model(path) for path in (directory, workdir)]
+    assert all(to_json(o.recipe) == to_json(model.recipe) for o in opened)
+    assert [o.step for o in opened] == [0, 0]
 
     main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
     assert_same(back, state_dicts)
@@ -111,7 +115,7 @@ def test_an_official_checkpoint_needs_pytorch(official, monkeypatch):
         checkpoint.CheckpointError,
         match=r"holds an official checkpoint: .*pip install 'spade-jax\[convert\]'",
     ):
-        restore.load_model(official[0])
+        opening.load_model(official[0])
 
 
 def test_another_epoch(official, tmp_path):
@@ -139,19 +143,27 @@ def test_without_a_discriminator_a_new_one_is_made(official, tmp_path, capsys):
 
 def test_averaged_weights_are_what_is_exported(official, tmp_path):
     directory, _ = official
-    config, variables = nvlabs.read_checkpoint(
-        directory,
-        default_config=runpy.run_path(nvlabs_options.DEFAULT_CONFIG)["get_config"](),
-    )
-    config.ema_decay = 0.5
-    state = main._fresh_state(config, variables)
+    recipe, variables = nvlabs.read_checkpoint(directory)
+    recipe = with_fields(recipe, ema_decay=0.5)
+    state = convert_checkpoint.first_state(recipe, variables)
     averaged = jax.tree.map(lambda x: x + 1, state.generator.params)
     workdir, back = tmp_path / "workdir", tmp_path / "back"
-    with checkpoint.Checkpoints(workdir) as checkpoints:
-        checkpoints.save(state.replace(ema=averaged), config=config)
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state.replace(ema=averaged), recipe=recipe)
     main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
     bias = torch_file.read(back / "latest_net_G.pth")["conv_img.bias"]
     np.testing.assert_array_equal(bias, averaged["to_image"]["bias"])
+
+
+def test_averages_begin_where_the_weights_are(
+    official, default_config, assert_same_tree
+):
+    default_config.ema_decay = 0.5
+    recipe, variables = nvlabs.read_checkpoint(
+        official[0], defaults=describe(default_config)
+    )
+    state = convert_checkpoint.first_state(recipe, variables)
+    assert_same_tree(state.ema, state.generator.params)
 
 
 def damage(directory, how):

@@ -58,10 +58,10 @@ def assert_round_trip(module, state_dict, *, edges=False):
         "train_vae_vgg",
     ],
 )
-def test_official_to_here_and_back(name, golden, default_config):
+def test_official_to_here_and_back(name, golden):
     arrays, meta = golden(name)
-    config = nvlabs_options.config_from_options(meta["opt"], default_config, name=name)
-    networks = build.networks(config)
+    recipe = nvlabs_options.recipe_from_options(meta["opt"], name=name)
+    networks = build.networks(recipe.architecture, recipe.compute)
     converted = 0
     for letter, field in NETWORKS.items():
         state_dict = {
@@ -71,13 +71,13 @@ def test_official_to_here_and_back(name, golden, default_config):
         }
         if state_dict:
             module = getattr(networks, field)
-            assert_round_trip(module, state_dict, edges=config.data.instances)
+            assert_round_trip(module, state_dict, edges=recipe.architecture.edges)
             converted += 1
     assert converted
 
 
 @pytest.mark.parametrize(
-    ("recipe", "parameters"),
+    ("name", "parameters"),
     [
         ("coco", {"G": 97_480_899, "D": 5_904_514}),
         ("coco_vae", {"G": 112_626_883, "D": 5_904_514, "E": 10_463_424}),
@@ -88,17 +88,13 @@ def test_official_to_here_and_back(name, golden, default_config):
         ("coco_most", {"G": 98_515_043, "D": 5_904_514}),
     ],
 )
-def test_full_size_has_the_official_keys_and_shapes(
-    recipe, parameters, goldens, default_config
-):
-    official = json.loads((goldens / "state_dict_shapes.json").read_text())[recipe]
-    config = nvlabs_options.config_from_options(
-        official["opt"], default_config, name=recipe
-    )
-    networks = build.networks(config)
+def test_full_size_has_the_official_keys_and_shapes(name, parameters, goldens):
+    official = json.loads((goldens / "state_dict_shapes.json").read_text())[name]
+    recipe = nvlabs_options.recipe_from_options(official["opt"], name=name)
+    networks = build.networks(recipe.architecture, recipe.compute)
     for letter, count in parameters.items():
         module = getattr(networks, NETWORKS[letter])
-        abstract = convert.abstract_variables(module, edges=config.data.instances)
+        abstract = convert.abstract_variables(module, edges=recipe.architecture.edges)
         theirs = official[letter]["state_dict"]
         ours = convert.official_shapes(module, abstract)
         # The order is part of the file too.

@@ -9,6 +9,7 @@ import pytest
 
 from spade_jax import build, convert
 from spade_jax.convert import nvlabs, nvlabs_options, torch_file
+from spade_jax.recipe import describe, to_json, with_fields
 
 pytest.importorskip("torch")
 
@@ -71,19 +72,16 @@ def random_state_dict(module, edges):
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory, make_default_config):
+def original(tmp_path_factory):
     """An official checkpoint of a small VAE model: its directory and state dicts."""
     directory = tmp_path_factory.mktemp("original")
     (directory / "opt.txt").write_text(OPTIONS)
-    options = nvlabs_options.parse_options(directory / "opt.txt")
-    config = nvlabs_options.config_from_options(
-        options, make_default_config(), name="opt.txt"
-    )
-    networks = build.networks(config)
+    architecture = nvlabs.read_recipe(directory).architecture
+    networks = build.networks(architecture, nvlabs.read_recipe(directory).compute)
     state_dicts = {}
     for letter, name in LETTERS.items():
         module = getattr(networks, name)
-        state_dicts[letter] = random_state_dict(module, config.data.instances)
+        state_dicts[letter] = random_state_dict(module, architecture.edges)
         torch_file.write(directory / f"latest_net_{letter}.pth", state_dicts[letter])
     return directory, state_dicts
 
@@ -112,10 +110,6 @@ def change_weights(directory, letter, change):
     torch_file.write(file, state_dict)
 
 
-def read(directory, default_config):
-    return nvlabs.read_checkpoint(directory, default_config=default_config)
-
-
 def test_options_file(official):
     options = nvlabs_options.parse_options(official[0] / "opt.txt")
     assert options["label_nc"] == 5
@@ -126,44 +120,51 @@ def test_options_file(official):
     assert len(options) == len(OPTIONS.strip().splitlines()) - 2
 
 
-def test_options_file_of_the_end_to_end_case(goldens, default_config):
+def test_options_file_of_the_end_to_end_case(goldens):
     options = nvlabs_options.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
-    config = nvlabs_options.config_from_options(options, default_config, name="opt.txt")
-    assert build.num_class_ids(config) == 183
-    assert config.data.instances
-    assert config.data.root == "SPADE/datasets/coco_stuff"
-    assert config.data.classes[:2] == ("person", "bicycle")
-    assert len(config.data.palette) == 182
-    assert config.generator.width == 16
-    assert config.batch_size == 4
-    assert config.loss.kld == pytest.approx(0.05 * 4)  # gpu_ids -1: one device
-    assert config.loss.perceptual == 0
+    recipe = nvlabs_options.recipe_from_options(options, name="opt.txt")
+    assert recipe.data.num_ids == recipe.architecture.num_ids == 183
+    assert recipe.data.instances
+    assert recipe.data.root == "SPADE/datasets/coco_stuff"
+    assert recipe.data.classes[:2] == ("person", "bicycle")
+    assert len(recipe.data.palette) == 182
+    assert recipe.architecture.generator.width == 16
+    assert recipe.schedule.batch_size == 4
+    assert recipe.loss.kld == pytest.approx(0.05 * 4)  # gpu_ids -1: one device
+    assert recipe.loss.perceptual == 0
 
 
-def test_config(official, default_config):
-    before = default_config.to_json()
-    config, variables = read(official[0], default_config)
-    assert default_config.to_json() == before
-    assert config.batch_size == 8
-    assert (config.num_epochs, config.decay_epochs) == (30, 10)
-    assert config.discriminator_steps == 2
-    assert config.data.num_classes == 5
-    assert config.data.unknown_label == 255
-    assert config.data.instances is True
-    assert config.data.flip is False
-    assert (config.data.load_size, config.data.crop_size) == (150, 128)
-    assert config.data.preprocess_mode == "resize_and_crop"
-    assert config.generator.latent == "vae"
-    assert (config.generator.width, config.encoder.width) == (2, 2)
-    assert (config.discriminator.num_scales, config.discriminator.num_layers) == (1, 3)
-    assert config.loss.gan == "ls"
-    assert config.loss.feature_matching == 7.0
-    assert config.loss.perceptual == 0.0
+def test_recipe(official, default_config):
+    default_config.update(seed=7, batch_size=5)
+    defaults = describe(default_config)
+    before = to_json(defaults)
+    recipe, variables = nvlabs.read_checkpoint(official[0], defaults=defaults)
+    assert to_json(defaults) == before
+    assert recipe.seed == 7
+    assert recipe.schedule.batch_size == 8
+    assert (recipe.schedule.num_epochs, recipe.schedule.decay_epochs) == (30, 10)
+    assert recipe.schedule.discriminator_steps == 2
+    assert recipe.data.num_classes == 5
+    assert recipe.data.unknown_label == 255
+    assert recipe.data.instances is True
+    assert recipe.data.flip is False
+    assert (recipe.data.load_size, recipe.data.crop_size) == (150, 128)
+    assert recipe.data.preprocess_mode == "resize_and_crop"
+    g, d, e = (
+        getattr(recipe.architecture, name)
+        for name in ("generator", "discriminator", "encoder")
+    )
+    assert g.latent == "vae"
+    assert (g.width, e.width) == (2, 2)
+    assert (d.num_scales, d.num_layers) == (1, 3)
+    assert recipe.loss.gan == "ls"
+    assert recipe.loss.feature_matching == 7.0
+    assert recipe.loss.perceptual == 0.0
     # Two pictures a GPU.
-    assert config.loss.kld == pytest.approx(0.1)
-    assert config.optimizer.ttur is False
-    assert (config.optimizer.beta1, config.optimizer.beta2) == (0.5, 0.999)
-    assert config.optimizer.learning_rate == 1e-4
+    assert recipe.loss.kld == pytest.approx(0.1)
+    assert recipe.optimizer.ttur is False
+    assert (recipe.optimizer.beta1, recipe.optimizer.beta2) == (0.5, 0.999)
+    assert recipe.optimizer.learning_rate == 1e-4
     assert all(variables.values())
 
 
@@ -178,24 +179,24 @@ def test_config(official, default_config):
         ("ade20k", False, 150, None),
     ],
 )
-def test_class_ids(mode, dont_care, num_classes, unknown, official, default_config):
+def test_class_ids(mode, dont_care, num_classes, unknown, official):
     options = nvlabs_options.parse_options(official[0] / "opt.txt") | {
         "dataset_mode": mode,
         "contain_dontcare_label": dont_care,
         "label_nc": 150,
     }
-    config = nvlabs_options.config_from_options(options, default_config, name="opt.txt")
-    assert config.data.num_classes == num_classes
-    assert config.data.unknown_label == unknown
-    assert (config.data.classes[:1] == ("unknown",)) == (num_classes == 151)
-    assert build.num_class_ids(config) == 150 + dont_care
+    recipe = nvlabs_options.recipe_from_options(options, name="opt.txt")
+    assert recipe.data.num_classes == num_classes
+    assert recipe.data.unknown_label == unknown
+    assert (recipe.data.classes[:1] == ("unknown",)) == (num_classes == 151)
+    assert recipe.data.num_ids == 150 + dont_care
 
 
-def test_there_and_back(official, default_config, tmp_path):
+def test_there_and_back(official, tmp_path):
     directory, state_dicts = official
-    config, variables = read(directory, default_config)
+    recipe, variables = nvlabs.read_checkpoint(directory)
     back = tmp_path / "new" / "back"
-    nvlabs.write_checkpoint(back, config=config, variables=variables)
+    nvlabs.write_checkpoint(back, recipe=recipe, variables=variables)
     assert {file.name for file in back.iterdir()} == {
         *(f"latest_net_{letter}.pth" for letter in "GDE"),
         "opt.txt",
@@ -206,21 +207,21 @@ def test_there_and_back(official, default_config, tmp_path):
         assert list(tensors) == list(state_dict)
         for key, value in state_dict.items():
             np.testing.assert_array_equal(tensors[key], value, err_msg=key)
-    again, _ = read(back, default_config)
-    assert again.to_json_best_effort() == config.to_json_best_effort()
+    again, _ = nvlabs.read_checkpoint(back)
+    assert to_json(again) == to_json(recipe)
 
 
-def test_written_options(official, default_config, tmp_path):
-    config, variables = read(official[0], default_config)
-    config.discriminator.norm = "spectralsyncbatch"
+def test_written_options(official, tmp_path):
+    recipe, variables = nvlabs.read_checkpoint(official[0])
+    recipe = with_fields(recipe, discriminator__norm="spectralsyncbatch")
     variables = variables | {"discriminator": None}
-    nvlabs.write_checkpoint(tmp_path / "out", config=config, variables=variables)
+    nvlabs.write_checkpoint(tmp_path / "out", recipe=recipe, variables=variables)
     theirs = nvlabs_options.parse_options(official[0] / "opt.txt")
     ours = nvlabs_options.parse_options(tmp_path / "out" / "opt.txt")
     changed = {name for name, value in theirs.items() if ours[name] != value}
     assert changed == {"name", "dataset_mode", "gpu_ids", "lambda_kld", "norm_D"}
     assert ours["norm_D"] == "spectralsync_batch"
-    assert ours["lambda_kld"] * ours["batchSize"] == pytest.approx(config.loss.kld)
+    assert ours["lambda_kld"] * ours["batchSize"] == pytest.approx(recipe.loss.kld)
     with (tmp_path / "out" / "opt.pkl").open("rb") as file:
         namespace = pickle.load(file)
     assert isinstance(namespace, argparse.Namespace)
@@ -230,10 +231,10 @@ def test_written_options(official, default_config, tmp_path):
 
 
 def test_written_options_have_all_that_the_official_program_has(
-    official, default_config, goldens, tmp_path
+    official, goldens, tmp_path
 ):
-    config, variables = read(official[0], default_config)
-    nvlabs.write_checkpoint(tmp_path / "out", config=config, variables=variables)
+    recipe, variables = nvlabs.read_checkpoint(official[0])
+    nvlabs.write_checkpoint(tmp_path / "out", recipe=recipe, variables=variables)
     ours = nvlabs_options.parse_options(tmp_path / "out" / "opt.txt")
     theirs = nvlabs_options.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
     assert theirs.keys() - ours.keys() == {
@@ -254,62 +255,62 @@ def test_written_options_have_all_that_the_official_program_has(
         ({"discriminator.norm": "instance"}, "needs the prefix 'spectral'"),
     ],
 )
-def test_not_official(changes, message, official, default_config, tmp_path):
-    config, variables = read(official[0], default_config)
-    config.update_from_flattened_dict(changes)
+def test_not_official(changes, message, official, tmp_path):
+    recipe, variables = nvlabs.read_checkpoint(official[0])
+    recipe = with_fields(
+        recipe, **{path.replace(".", "__"): value for path, value in changes.items()}
+    )
     out = tmp_path / "out"
     with pytest.raises(nvlabs_options.OptionsError, match=message):
-        nvlabs.write_checkpoint(out, config=config, variables=variables)
+        nvlabs.write_checkpoint(out, recipe=recipe, variables=variables)
     assert not out.exists()
 
 
-def test_only_the_generator(official, default_config):
+def test_only_the_generator(official):
     directory, _ = official
     (directory / "latest_net_D.pth").unlink()
-    _, variables = read(directory, default_config)
+    _, variables = nvlabs.read_checkpoint(directory)
     assert variables["discriminator"] is None
     assert variables["generator"] is not None
 
 
-def test_another_epoch(official, default_config):
+def test_another_epoch(official):
     directory, _ = official
     for letter in "GDE":
         file = directory / f"latest_net_{letter}.pth"
         file.rename(directory / f"30_net_{letter}.pth")
-    nvlabs.read_checkpoint(directory, which_epoch="30", default_config=default_config)
+    nvlabs.read_checkpoint(directory, which_epoch="30")
     (directory / "30_net_G.pth").unlink()
     with pytest.raises(torch_file.FileError, match=r"30_net_G\.pth does not exist"):
-        nvlabs.read_checkpoint(
-            directory, which_epoch="30", default_config=default_config
-        )
+        nvlabs.read_checkpoint(directory, which_epoch="30")
 
 
 # --- Bad input ----------------------------------------------------------------------
 
 
-def test_missing_options_file(official, default_config):
+def test_missing_options_file(official):
     (official[0] / "opt.txt").unlink()
     with pytest.raises(nvlabs_options.OptionsError, match=r"opt\.txt does not exist"):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
 
 
-def test_options_file_of_something_else(official, default_config):
+def test_options_file_of_something_else(official):
     (official[0] / "opt.txt").write_text("hello\n")
     with pytest.raises(nvlabs_options.OptionsError, match="line 1: 'hello' is not"):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
     (official[0] / "opt.txt").write_bytes(b"\x80\x04\xff")
     with pytest.raises(nvlabs_options.OptionsError, match="not a text file"):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
 
 
-def test_options_that_are_not_there(official, default_config):
+def test_options_that_are_not_there(official):
     file = official[0] / "opt.txt"
     lines = file.read_text().splitlines()
     gone = ("ngf:", "z_dim:")
     kept = [line for line in lines if not line.strip().startswith(gone)]
     file.write_text("\n".join(kept))
     with pytest.raises(nvlabs_options.OptionsError, match="does not say ngf, z_dim"):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
 
 
 @pytest.mark.parametrize(
@@ -325,12 +326,10 @@ def test_options_that_are_not_there(official, default_config):
         ("netD", "n_layers", "netD='n_layers' is not supported, only 'multiscale'"),
     ],
 )
-def test_options_that_are_not_supported(
-    option, value, message, official, default_config
-):
+def test_options_that_are_not_supported(option, value, message, official):
     set_option(official[0], option, value)
     with pytest.raises(nvlabs_options.OptionsError, match=message):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
 
 
 @pytest.mark.parametrize(
@@ -394,16 +393,14 @@ def test_options_that_are_not_supported(
         ("norm_E", "spectralbatch", "norm_E='spectralbatch': layer1.1.running_mean"),
     ],
 )
-def test_options_contradict_the_weights(
-    option, value, message, official, default_config
-):
+def test_options_contradict_the_weights(option, value, message, official):
     set_option(official[0], option, value)
     with pytest.raises(nvlabs_options.OptionsError, match=message) as raised:
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
     assert str(official[0] / "opt.txt") in str(raised.value)
 
 
-def test_use_vae_of_weights_without(official, default_config):
+def test_use_vae_of_weights_without(official):
     directory, _ = official
 
     def from_layout(state_dict):
@@ -415,11 +412,11 @@ def test_use_vae_of_weights_without(official, default_config):
         r"use_vae=True: fc.weight should be \(512, 256\), the file has \(32, 7, 3, 3\)"
     )
     with pytest.raises(nvlabs_options.OptionsError, match=message):
-        read(directory, default_config)
+        nvlabs.read_checkpoint(directory)
 
 
 @pytest.mark.parametrize("use_vae", [True, False])
-def test_use_vae_and_the_encoder_s_file(use_vae, official, default_config):
+def test_use_vae_and_the_encoder_s_file(use_vae, official):
     if use_vae:
         (official[0] / "latest_net_E.pth").unlink()
     set_option(official[0], "use_vae", str(use_vae))
@@ -427,11 +424,11 @@ def test_use_vae_and_the_encoder_s_file(use_vae, official, default_config):
         "does not exist" if use_vae else "exists"
     )
     with pytest.raises(nvlabs_options.OptionsError, match=message):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
 
 
 @pytest.mark.parametrize("letter", ["G", "D", "E"])
-def test_missing_and_left_over_keys(letter, official, default_config):
+def test_missing_and_left_over_keys(letter, official):
     directory, _ = official
     key = {
         "G": "up_1.norm_0.mlp_beta.bias",
@@ -444,25 +441,25 @@ def test_missing_and_left_over_keys(letter, official, default_config):
 
     change_weights(directory, letter, rename)
     with pytest.raises(convert.MappingError) as raised:
-        read(directory, default_config)
+        nvlabs.read_checkpoint(directory)
     assert raised.value.missing.keys() == {key}
     assert raised.value.left_over.keys() == {f"{key}_x"}
     assert str(directory / f"latest_net_{letter}.pth") in str(raised.value)
 
 
-def test_another_network_s_file(official, default_config):
+def test_another_network_s_file(official):
     directory, _ = official
     (directory / "latest_net_E.pth").replace(directory / "latest_net_D.pth")
     set_option(directory, "use_vae", "False")
     with pytest.raises(nvlabs_options.OptionsError, match="contradicts"):
-        read(directory, default_config)
+        nvlabs.read_checkpoint(directory)
 
 
-def test_truncated_weights(official, default_config):
+def test_truncated_weights(official):
     file = official[0] / "latest_net_G.pth"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(torch_file.FileError, match=r"latest_net_G\.pth is truncated"):
-        read(official[0], default_config)
+        nvlabs.read_checkpoint(official[0])
 
 
 def test_the_module_runs_without_torch():

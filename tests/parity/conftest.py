@@ -6,7 +6,6 @@ the environment the run ends with a table of the largest error of each file.
 """
 
 import hashlib
-import importlib.util
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from spade_jax import build
 from spade_jax.convert import abstract_variables, from_official, nvlabs_options
 from spade_jax.data.transforms import edges, to_float
 from spade_jax.layout import Layout
+from spade_jax.recipe import with_fields
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 GOLDENS = REPOSITORY.parent / "shared" / "goldens"
@@ -124,27 +124,18 @@ def compare():
     return check
 
 
-@pytest.fixture(scope="session")
-def default_config():
-    path = REPOSITORY / "configs" / "default.py"
-    spec = importlib.util.spec_from_file_location("default_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
-
-
 @pytest.fixture
-def model(default_config):
-    """`model(golden)`: the config and networks of a golden's official options."""
+def model():
+    """`model(golden)`: the recipe and networks of a golden's official options."""
 
-    def describe(golden, dtype="float32"):
-        config = nvlabs_options.config_from_options(
-            golden.meta["opt"], default_config, name=golden.name
+    def make(golden, dtype="float32"):
+        recipe = nvlabs_options.recipe_from_options(
+            golden.meta["opt"], name=golden.name
         )
-        config.dtype = dtype
-        return config, build.networks(config)
+        recipe = with_fields(recipe, dtype=dtype)
+        return recipe, build.networks(recipe.architecture, recipe.compute)
 
-    return describe
+    return make
 
 
 @pytest.fixture

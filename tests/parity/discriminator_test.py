@@ -16,10 +16,10 @@ def nchw(x):
 @pytest.mark.parametrize("num_scales", [2, 3])
 def test_discriminator(num_scales, golden, model, variables, compare):
     file = golden(f"discriminator_numD{num_scales}")
-    config, networks = model(file)
+    recipe, networks = model(file)
     module = networks.discriminator
     classes = module.num_classes
-    params = variables(module, file.part("D"), edges=config.data.instances)
+    params = variables(module, file.part("D"), edges=recipe.data.instances)
     semantics, image = np.split(file.arrays["input"], [-3], axis=1)
     layout = Layout(
         jnp.asarray(semantics[:, :classes].argmax(1), jnp.int32),

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from spade_jax.models.restore import saved_config
 
 from spade_jax import build
+from spade_jax.commands.convert_checkpoint import from_nvlabs
 from spade_jax.commands.predict import predict
-from spade_jax.convert.__main__ import from_nvlabs
+from spade_jax.convert import nvlabs
 from spade_jax.data import DataError, to_float
 from spade_jax.devices import mesh
 from spade_jax.evaluation.evaluate import Measure, evaluate
 from spade_jax.metrics import own_segmenter
+from spade_jax.recipe import with_fields
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,10 @@ def official(shared, tmp_path_factory):
     return directory
 
 
-def test_end_to_end(goldens, official, default_config, tmp_path, compare):
+def test_end_to_end(goldens, official, tmp_path, compare):
     samples = goldens.parent / "coco_stuff_sample"
     workdir, out = tmp_path / "W", tmp_path / "O"
-    from_nvlabs(official, workdir, default_config=default_config)
+    from_nvlabs(official, workdir)
     predict(
         workdir,
         labels=samples / "val_label",
@@ -88,11 +89,10 @@ def test_evaluation_of_the_official_directory(
     assert {"fd_own", "mean_iou", "accuracy"} < set(found["scores"])
     assert all(np.isfinite(score) for score in found["scores"].values())
 
-    config = saved_config(official)
-    config.data.root = str(tmp_path)
-    transform = build.preprocess(config, training=False)
+    recipe = with_fields(nvlabs.read_recipe(official), data__root=str(tmp_path))
+    transform = build.preprocess(recipe.data, training=False)
     distances = []
-    for example in build.source(config, "val"):
+    for example in build.source(recipe.data, "val"):
         real = to_float(transform(example, np.random.default_rng(0)).image)
         file = goldens / "e2e" / "coco_tiny_expected" / f"{example.name}.png"
         # The official program truncates.

@@ -51,9 +51,9 @@ FACTORED = ("syncbatch_normal", "vae_z", "spectralbatch5x5")
 def test_generator(setting, factored, golden, model, variables, layout, compare):
     file = golden(f"generator_{setting}")
     arrays = file.arrays
-    config, networks = model(file)
+    recipe, networks = model(file)
     module = networks.generator
-    edges = config.data.instances
+    edges = recipe.data.instances
     params = variables(module, file.part("G"), edges=edges)
     scene = layout(arrays["label"], arrays.get("instance"))
     planes = scene.planes(module.num_classes)

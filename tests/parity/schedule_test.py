@@ -5,6 +5,7 @@ import json
 import pytest
 
 from spade_jax import build
+from spade_jax.recipe import describe
 
 STEPS_PER_EPOCH = 7
 
@@ -13,10 +14,12 @@ STEPS_PER_EPOCH = 7
 @pytest.mark.parametrize("epochs", [(3, 4), (2, 3)])
 def test_learning_rates(ttur, epochs, goldens, default_config):
     key = f"TTUR={ttur} niter={epochs[0]} niter_decay={epochs[1]}"
-    config = default_config.copy_and_resolve_references()
-    config.optimizer.ttur = ttur
-    config.num_epochs, config.decay_epochs = epochs
-    optimizers = build.optimizers(config, steps_per_epoch=STEPS_PER_EPOCH)
+    default_config.optimizer.ttur = ttur
+    default_config.num_epochs, default_config.decay_epochs = epochs
+    recipe = describe(default_config)
+    optimizers = build.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=STEPS_PER_EPOCH
+    )
     schedules = json.loads((goldens / "lr_schedule.json").read_text())
     rows = schedules[key]["rows_epoch_lrG_lrD_in_effect_during_epoch"]
     for epoch, generator, discriminator in rows:

@@ -5,6 +5,8 @@ the gradients, rounding noise included. So iterations are compared in float64, a
 float32 iteration 0 only.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -58,7 +60,7 @@ class Run:
     """A golden run, ready to be repeated here."""
 
     def __init__(
-        self, file, config, networks, *, factored, perceptual, variables, nhwc, layout
+        self, file, recipe, networks, *, factored, perceptual, variables, nhwc, layout
     ):
         self.factored = factored
         self.file, self.networks = file, networks
@@ -66,10 +68,14 @@ class Run:
         self.letters = [x for x in LETTERS if getattr(networks, LETTERS[x])]
         self.perceptual = perceptual
         self.nhwc, self.layout = nhwc, layout
-        self.edges = config.data.instances
+        self.edges = recipe.data.instances
         # `opt` has the parser's defaults, which without TTUR are not what was used.
-        config.optimizer.beta1, config.optimizer.beta2 = file.meta["betas"]
-        optimizers = build.optimizers(config, steps_per_epoch=file.meta["iters"])
+        beta1, beta2 = file.meta["betas"]
+        optimizers = build.optimizers(
+            dataclasses.replace(recipe.optimizer, beta1=beta1, beta2=beta2),
+            recipe.schedule,
+            steps_per_epoch=file.meta["iters"],
+        )
         assert optimizers.generator_learning_rate(0) == np.float32(file.meta["lr_G"])
         assert optimizers.discriminator_learning_rate(0) == np.float32(
             file.meta["lr_D"]
@@ -101,7 +107,7 @@ class Run:
                 return jax.numpy.asarray(noises[purpose])[step]
 
         self.noise = noise
-        loss = config.loss
+        loss = recipe.loss
         self.train_step = jax.jit(
             make_train_step(
                 generator=networks.generator,
@@ -183,13 +189,13 @@ class Run:
 def run(golden, model, vgg19, variables, nhwc, layout):
     def make(name, dtype, *, factored=False):
         file = golden(f"train_{name}")
-        config, networks = model(file, dtype)
+        recipe, networks = model(file, dtype)
         perceptual = None
-        if config.loss.perceptual:
+        if recipe.loss.perceptual:
             perceptual = variables(nets.VGG("vgg19"), vgg19, dtype=dtype)["params"]
         return Run(
             file,
-            config,
+            recipe,
             networks,
             factored=factored,
             perceptual=perceptual,

@@ -5,9 +5,11 @@ import jax
 import pytest
 
 from spade_jax.devices import mesh
+from spade_jax.devices.batches import batch_sharding
 from spade_jax.nets import VGG
 from spade_jax.plan import ahead, counted
 from spade_jax.plan.chips import parse_topology
+from spade_jax.recipe import describe
 
 
 class Lowered:
@@ -36,7 +38,8 @@ def baseline_config(tiny_config):
 
 
 def test_a_step_for_eight_devices(baseline_config):
-    lowered = ahead.lower(baseline_config, jax.devices())
+    recipe = describe(baseline_config)
+    lowered = ahead.lower(recipe, jax.devices())
     (state, batch, _), _ = lowered.args_info
     found = ahead.compile_step(lowered)
 
@@ -56,7 +59,7 @@ def test_a_step_for_eight_devices(baseline_config):
     assert found.memory.temporaries > 4 * num_params
     assert found.memory.total < 2 * found.memory.arguments + found.memory.temporaries
     assert found.bytes_accessed > found.memory.arguments
-    assert 2 * 2 * counted.count(baseline_config).train_step < found.flops
+    assert 2 * 2 * counted.count(recipe).train_step < found.flops
     assert found.seconds > 0
     assert batch["image"].shape == (16, 32, 32, 3)
 
@@ -64,7 +67,8 @@ def test_a_step_for_eight_devices(baseline_config):
 def test_averages_and_the_perceptual_network_are_lowered(baseline_config):
     baseline_config.ema_decay = 0.9
     baseline_config.loss.perceptual_network = "auto"
-    (state, _, vgg), _ = ahead.lower(baseline_config, jax.devices()[:2]).args_info
+    lowered = ahead.lower(describe(baseline_config), jax.devices()[:2])
+    (state, _, vgg), _ = lowered.args_info
     assert shapes(state.ema) == shapes(state.generator.params)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
     expected = jax.eval_shape(VGG("vgg19").init, jax.random.key(0), image)
@@ -73,7 +77,8 @@ def test_averages_and_the_perceptual_network_are_lowered(baseline_config):
 
 def test_a_batch_has_tables_for_each_part_of_it(tiny_config):
     tiny_config.update(factored=True, accumulate=2)
-    found = shapes(ahead.abstract_batch(tiny_config, mesh.make_mesh(jax.devices()[:2])))
+    devices = mesh.make_mesh(jax.devices()[:2])
+    found = shapes(ahead.abstract_batch(describe(tiny_config), devices))
     assert found["['image']"] == (16, 32, 32, 3)
     assert found["['label']"] == found["['edge']"] == (16, 32, 32)
     # Of four shards of four pictures.
@@ -84,8 +89,8 @@ def test_a_batch_has_tables_for_each_part_of_it(tiny_config):
 
 def test_devices_share_pictures(tiny_config):
     devices = mesh.make_mesh(jax.devices(), spatial=2)
-    batch = ahead.abstract_batch(tiny_config, devices)
-    assert batch["label"].sharding == mesh.batch_sharding("label", devices)
+    batch = ahead.abstract_batch(describe(tiny_config), devices)
+    assert batch["label"].sharding == batch_sharding("label", devices)
     assert batch["label"].sharding.shard_shape((16, 32, 32)) == (4, 16, 32)
 
 
@@ -93,7 +98,7 @@ def test_a_batch_that_the_devices_cannot_share(tiny_config):
     tiny_config.batch_size = 12
     message = r"config\.batch_size=12 cannot be shared by 8 devices.* use 8 or 16"
     with pytest.raises(ValueError, match=message):
-        ahead.lower(tiny_config, jax.devices())
+        ahead.lower(describe(tiny_config), jax.devices())
 
 
 def test_a_size_that_the_generator_does_not_make(tiny_config):
@@ -103,7 +108,7 @@ def test_a_size_that_the_generator_does_not_make(tiny_config):
         r" 40 wide and 40 high, .* pictures 32 wide and 32 high\. .* multiples of 32"
     )
     with pytest.raises(ValueError, match=message):
-        ahead.lower(tiny_config, jax.devices())
+        ahead.lower(describe(tiny_config), jax.devices())
 
 
 @pytest.mark.parametrize(
@@ -118,14 +123,14 @@ def test_a_size_that_the_generator_does_not_make(tiny_config):
 )
 def test_perceptual_network(default_config, network, weight, variant):
     default_config.loss.update(perceptual_network=network, perceptual=weight)
-    assert ahead.perceptual_variant(default_config) == variant
+    assert ahead.perceptual_variant(describe(default_config).loss) == variant
 
 
 def test_a_perceptual_network_that_there_is_not(default_config):
     default_config.loss.perceptual_network = "vgg11"
     message = r"config\.loss\.perceptual_network='vgg11' is not one of auto, vgg19"
     with pytest.raises(ValueError, match=message):
-        ahead.perceptual_variant(default_config)
+        describe(default_config)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import pytest
 
+from spade_jax import nets
 from spade_jax.plan import counted, work
+from spade_jax.recipe import describe
 
 COCO = {
     "data.num_classes": 182,
@@ -14,29 +16,33 @@ COCO = {
 def configure(default_config):
     def change(**fields):
         default_config.update_from_flattened_dict(fields)
-        return default_config
+        return describe(default_config)
 
     return change
 
 
 def test_the_official_recipe(configure):
-    size, planes = (256, 256), {"num_planes": 184}
-    generator = work.spade_generator(size, **planes)
-    discriminator = work.discriminator(size, **planes)
+    size, vgg = (256, 256), nets.VGG("vgg19")
+    generator = work.generator(nets.SPADEGenerator(183), size, edges=True)
+    judges = nets.MultiscaleDiscriminator(183)
+    discriminator = work.discriminator(judges, size, edges=True)
     found = counted.count(configure(**COCO))
     assert found == (
         generator.forward,
         sum(discriminator),
         0,
-        work.vgg(size),
+        work.perceptual(vgg, size),
         work.train_step(
-            generator=generator, discriminator=discriminator, vgg=work.vgg(size)
+            generator=generator,
+            discriminator=discriminator,
+            perceptual=work.perceptual(vgg, size),
         ),
     )
+    assert found.train_step == 828_997_396_480
 
 
 def test_every_field_that_matters_is_read(configure):
-    config = configure(
+    recipe = configure(
         **{
             "data.num_classes": 12,
             "data.crop_size": 512,
@@ -59,58 +65,66 @@ def test_every_field_that_matters_is_read(configure):
             "reuse_fake": True,
         }
     )
-    size, planes = (256, 512), {"num_planes": 12}
+    size = (256, 512)
+    generator = nets.SPADEGenerator(
+        12,
+        upsampling="most",
+        width=8,
+        hidden=24,
+        norm="spadeinstance5x5",
+        latent_size=32,
+        grid=(2, 4),
+    )
+    judges = nets.MultiscaleDiscriminator(
+        12, num_scales=3, num_layers=5, width=12, norm="batch"
+    )
+    encoder = nets.ImageEncoder(width=8, latent_size=32, image_size=128)
     parts = {
-        "generator": work.spade_generator(
-            size,
-            upsampling="most",
-            width=8,
-            hidden=24,
-            kernel_size=5,
-            latent_size=32,
-            **planes,
-        ),
-        "discriminator": work.discriminator(
-            size, num_scales=3, num_layers=5, width=12, **planes
-        ),
-        "encoder": work.encoder(width=8, latent_size=32, image_size=128),
-        "vgg": work.vgg(size, variant="vgg16"),
+        "generator": work.generator(generator, size, edges=False),
+        "discriminator": work.discriminator(judges, size, edges=False),
+        "encoder": work.encoder(encoder),
+        "perceptual": work.perceptual(nets.VGG("vgg16"), size),
     }
     options = {"feature_matching": False, "judges_apart": False}
     options |= {"reuse_fake": True, "remat": True}
-    found = counted.count(config)
+    found = counted.count(recipe)
     assert found.encoder == parts["encoder"].forward
-    assert found.perceptual == parts["vgg"]
+    assert found.perceptual == parts["perceptual"]
     assert found.train_step == work.train_step(**parts, **options)
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "fields"),
+    ("name", "make", "fields"),
     [
-        ("pix2pixhd", work.pix2pixhd_generator, {"downsamplings": 3, "blocks": 2}),
-        ("concat", work.concat_generator, {"upsampling": "more"}),
+        ("pix2pixhd", nets.Pix2PixHDGenerator, {"downsamplings": 3, "blocks": 2}),
+        ("concat", nets.ConcatGenerator, {"upsampling": "more"}),
     ],
 )
-def test_baselines(configure, name, count, fields):
-    config = configure(**{f"generator.{key}": value for key, value in fields.items()})
-    config.generator.update(name=name, width=8, norm="instance")
-    # There is nothing in these that could be rematerialised.
-    config.remat = True
-    generator = count((256, 256), num_planes=2, width=8, **fields)
-    found = counted.count(config)
+def test_baselines(configure, name, make, fields):
+    recipe = configure(
+        **{f"generator.{key}": value for key, value in fields.items()},
+        **{"generator.name": name, "generator.width": 8, "generator.norm": "instance"},
+        # There is nothing in these that could be rematerialised.
+        remat=True,
+    )
+    size = (256, 256)
+    module = make(2, width=8, norm="instance", **fields)
+    generator = work.generator(module, size, edges=False)
+    judges = nets.MultiscaleDiscriminator(2)
+    found = counted.count(recipe)
     assert found.generator == generator.forward
     assert found.train_step == work.train_step(
         generator=generator,
-        discriminator=work.discriminator((256, 256), num_planes=2),
-        vgg=work.vgg((256, 256)),
+        discriminator=work.discriminator(judges, size, edges=False),
+        perceptual=work.perceptual(nets.VGG("vgg19"), size),
     )
 
 
 def test_factored_steps_take_the_share_of_their_neighbourhoods(configure):
-    config = configure(**COCO)
-    dense = counted.count(config)
-    all_distinct = counted.count(config, distinct={256: 1.0})
-    factored = counted.count(config, distinct=counted.DISTINCT)
+    recipe = configure(**COCO)
+    dense = counted.count(recipe)
+    all_distinct = counted.count(recipe, distinct={256: 1.0})
+    factored = counted.count(recipe, distinct=counted.DISTINCT)
     # The convolution over the planes is a sum of look-ups.
     assert all_distinct.generator == pytest.approx(dense.generator - 56e9, rel=0.02)
     assert factored.generator < 0.45 * dense.generator
@@ -118,10 +132,10 @@ def test_factored_steps_take_the_share_of_their_neighbourhoods(configure):
 
 
 def test_a_width_without_a_share_has_the_nearest_ones(configure):
-    config = configure(**{"data.crop_size": 64})
+    recipe = configure(**{"data.crop_size": 64})
     exact = {2: 0.5, 4: 0.5, 8: 0.5, 16: 0.5, 32: 0.25, 64: 0.25}
-    nearest = counted.count(config, distinct={16: 0.5, 40: 0.25})
-    assert nearest == counted.count(config, distinct=exact)
+    nearest = counted.count(recipe, distinct={16: 0.5, 40: 0.25})
+    assert nearest == counted.count(recipe, distinct=exact)
 
 
 def test_shares_are_parsed():

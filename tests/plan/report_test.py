@@ -5,6 +5,7 @@ import pytest
 
 from spade_jax.plan import ahead, counted, hlo, kept, report
 from spade_jax.plan.chips import parse_topology
+from spade_jax.recipe import describe
 
 GIB = 2**30
 COMPILED = ahead.Compiled(
@@ -46,9 +47,11 @@ def make_plan(tiny_config, monkeypatch, tmp_path):
         monkeypatch.setattr(
             ahead, "devices", lambda topology: jax.devices()[: topology.num_chips]
         )
-        monkeypatch.setattr(ahead, "lower", lambda config, devices: None)
+        monkeypatch.setattr(ahead, "lower", lambda recipe, devices: None)
         monkeypatch.setattr(kept, "compile_once", compile_once)
-        return report.make_plan(tiny_config, topology, cache=tmp_path, **options)
+        return report.make_plan(
+            describe(tiny_config), topology, cache=tmp_path, **options
+        )
 
     return make
 
@@ -58,7 +61,7 @@ def test_a_plan_is_data(make_plan, tiny_config):
         config={"num_epochs": 3, "decay_epochs": 2, "dtype": "bfloat16"},
         num_examples=170,
     )
-    count = counted.count(tiny_config)
+    count = counted.count(describe(tiny_config))
     # Two pictures a device, two operations a multiply-accumulate.
     flops = 4 * count.train_step
     assert json.loads(json.dumps(plan)) == {
@@ -250,12 +253,17 @@ def test_a_step_that_compiles_and_is_still_too_large(make_plan):
             ["--topology=v5e:2x8 --config.spatial=2"],
         ),
         (
-            {"batch_size": 8, "generator.name": "pix2pixhd", "spatial": 2},
+            {
+                "batch_size": 8,
+                "generator.name": "pix2pixhd",
+                "generator.latent": "none",
+                "spatial": 2,
+            },
             ["--config.dtype=bfloat16", "--topology=v5e:2x8", "--config.accumulate=2"],
         ),
     ],
 )
 def test_remedies_are_those_that_are_left(tiny_config, fields, flags):
     tiny_config.update_from_flattened_dict(fields)
-    found = report.remedies(tiny_config, V5E, num_devices=8)
+    found = report.remedies(describe(tiny_config), V5E, num_devices=8)
     assert [flag for flag, _ in found] == flags

@@ -14,7 +14,6 @@ import pytest
 
 from spade_jax import nets
 from spade_jax.kernels import winograd
-from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Layout
 from spade_jax.learning import state
 from spade_jax.learning.latents import example_noise
@@ -29,6 +28,7 @@ from spade_jax.plan import work
 
 SIZE = (512, 1024)
 PLANES = 184
+FULL_SIZE = nets.SPADEGenerator(PLANES - 1)
 
 
 def xla_flops(function, *arguments):
@@ -58,40 +58,10 @@ def assert_near(counted, flops, rel=0.03):
     assert 2 * counted == pytest.approx(flops, rel=rel)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"kernel": 3},
-        {"kernel": 1},
-        {"kernel": 5},
-        {"kernel": 3, "strides": 2, "padding": 1},
-        {"kernel": 4, "strides": 2, "padding": 2},
-        {"kernel": 4, "padding": 2},
-    ],
-)
-def test_convolution(options):
-    kernel, padding = options["kernel"], options.get("padding", "SAME")
-    flops = xla_flops(
-        functools.partial(conv, padding=padding, strides=options.get("strides", 1)),
-        array(1, 90, 140, 6),
-        array(kernel, kernel, 6, 10),
-    )
-    assert_near(work.convolution((90, 140), 6, 10, **options), flops, rel=0.05)
-
-
-def test_transposed_convolution():
-    flops = xla_flops(
-        functools.partial(conv, padding=((1, 2), (1, 2)), upsample=2),
-        array(1, 90, 140, 6),
-        array(3, 3, 6, 10),
-    )
-    assert_near(work.convolution((90, 140), 6, 10, upsample=2), flops)
-
-
 @pytest.mark.parametrize("upsampling", ["normal", "more", "most"])
 def test_spade_generator(upsampling):
     module = nets.SPADEGenerator(PLANES - 1, upsampling=upsampling)
-    counted = work.spade_generator(SIZE, num_planes=PLANES, upsampling=upsampling)
+    counted = work.generator(module, SIZE, edges=True)
     assert_near(counted.forward, of_module(module, layout()))
 
 
@@ -104,14 +74,12 @@ def test_spade_generator_from_a_latent_with_wide_kernels():
         latent_size=256,
         grid=(16, 32),
     )
-    counted = work.spade_generator(
-        SIZE, num_planes=PLANES, width=32, hidden=48, kernel_size=5, latent_size=256
-    )
+    counted = work.generator(module, SIZE, edges=True)
     assert_near(counted.forward, of_module(module, layout(), array(1, 256)))
 
 
 def test_the_full_size_generator_takes_what_the_design_says():
-    counted = work.spade_generator((256, 256), num_planes=184)
+    counted = work.generator(FULL_SIZE, (256, 256), edges=True)
     parts = (counted.start + counted.main, counted.lookup, counted.modulation)
     assert [round(part / 1e9) for part in (counted.forward, *parts)] == [
         191,
@@ -122,9 +90,9 @@ def test_the_full_size_generator_takes_what_the_design_says():
 
 
 def test_distinct_neighbourhoods_take_their_share():
-    dense = work.spade_generator((256, 256), num_planes=184)
+    dense = work.generator(FULL_SIZE, (256, 256), edges=True)
     distinct = {(n, n): (n * n // 2, n * n // 4) for n in (8, 16, 32, 64, 128, 256)}
-    factored = work.spade_generator((256, 256), num_planes=184, distinct=distinct)
+    factored = work.generator(FULL_SIZE, (256, 256), edges=True, distinct=distinct)
     assert (factored.start, factored.main) == (dense.start, dense.main)
     assert factored.modulation == dense.modulation / 4
     # A look-up reads one row, a convolution all planes.
@@ -132,31 +100,70 @@ def test_distinct_neighbourhoods_take_their_share():
 
 
 def test_frozen_generator_takes_winograds_filters_for_its_largest_convolutions():
-    given = work.spade_generator((256, 256), num_planes=184)
-    frozen = work.spade_generator((256, 256), num_planes=184, frozen=True)
+    given = work.generator(FULL_SIZE, (256, 256), edges=True)
+    frozen = work.generator(FULL_SIZE, (256, 256), edges=True, for_cpu=True)
     replaced = [(16, 1024, 1024)] * 4
     replaced += [(32, 1024, 512), (32, 512, 512), (64, 512, 256), (64, 256, 256)]
     spared = sum(
-        work.convolution((side, side), *features)
-        - winograd.products((side, side), *features)
-        for side, *features in replaced
+        side**2 * 9 * inputs * features
+        - winograd.products((side, side), inputs, features)
+        for side, inputs, features in replaced
     )
     assert given.main - frozen.main == spared > 0.3 * given.main
     assert frozen._replace(main=given.main, again=given.again) == given
 
 
+@pytest.mark.parametrize(
+    ("module", "counted"),
+    [
+        (
+            FULL_SIZE,
+            work.Generator(
+                start=108_527_616,
+                main=42_123_395_072,
+                again=24_763_170_816,
+                lookup=55_593_271_296,
+                modulation=93_314_875_392,
+            ),
+        ),
+        (
+            nets.Pix2PixHDGenerator(PLANES - 1),
+            work.Generator(start=37_815_844_864, main=53_766_782_976),
+        ),
+        (
+            nets.ConcatGenerator(PLANES - 1),
+            work.Generator(start=108_527_616, main=71_570_554_880),
+        ),
+    ],
+    ids=["spade", "pix2pixhd", "concat"],
+)
+def test_generators_as_counted_by_hand(module, counted):
+    """Layer by layer: pixels x taps x features in x features out."""
+    assert work.generator(module, (256, 256), edges=True) == counted
+
+
+def test_other_networks_as_counted_by_hand():
+    size = (256, 256)
+    judges = nets.MultiscaleDiscriminator(PLANES - 1)
+    assert work.discriminator(judges, size, edges=True) == (
+        3_931_488_256,
+        64_100_352,
+        4_535_762_944,
+    )
+    assert work.encoder(nets.ImageEncoder()) == (28_311_552, 1_098_907_648)
+    assert work.perceptual(nets.VGG("vgg19"), size) == 23_668_457_472
+
+
 def test_pix2pixhd_generator():
     module = nets.Pix2PixHDGenerator(PLANES - 1, downsamplings=3, blocks=2)
-    counted = work.pix2pixhd_generator(
-        SIZE, num_planes=PLANES, downsamplings=3, blocks=2
-    )
+    counted = work.generator(module, SIZE, edges=True)
     assert_near(counted.forward, of_module(module, layout()))
 
 
 @pytest.mark.parametrize("upsampling", ["normal", "more"])
 def test_concat_generator(upsampling):
     module = nets.ConcatGenerator(PLANES - 1, upsampling=upsampling)
-    counted = work.concat_generator(SIZE, num_planes=PLANES, upsampling=upsampling)
+    counted = work.generator(module, SIZE, edges=True)
     assert_near(counted.forward, of_module(module, layout()))
 
 
@@ -167,7 +174,7 @@ def test_discriminator(scales, layers):
     one, two = (
         of_module(module, layout(), array(pictures, *SIZE, 3)) for pictures in (1, 2)
     )
-    counted = work.discriminator(SIZE, num_planes=PLANES, **options)
+    counted = work.discriminator(module, SIZE, edges=True)
     assert_near(sum(counted), one)
     # What it makes of the layout serves all pictures.
     assert_near(counted.image + counted.rest, two - one, rel=0.04)
@@ -176,15 +183,16 @@ def test_discriminator(scales, layers):
 @pytest.mark.parametrize("image_size", [128, 256])
 def test_encoder(image_size):
     module = nets.ImageEncoder(width=64, latent_size=32, image_size=image_size)
-    counted = work.encoder(width=64, latent_size=32, image_size=image_size)
+    counted = work.encoder(module)
     picture = array(1, image_size, image_size, 3)
     assert_near(counted.forward, of_module(module, picture), rel=0.05)
 
 
 @pytest.mark.parametrize("variant", ["vgg16", "vgg19"])
 def test_vgg(variant):
-    flops = of_module(nets.VGG(variant), array(1, *SIZE, 3))
-    assert_near(work.vgg(SIZE, variant=variant), flops)
+    module = nets.VGG(variant)
+    flops = of_module(module, array(1, *SIZE, 3))
+    assert_near(work.perceptual(module, SIZE), flops)
 
 
 def lower_step(
@@ -242,43 +250,44 @@ def lower_step(
 def test_a_train_step_of_spade():
     # Of the size at which the encoder resizes nothing.
     size, grid = (256, 256), (8, 8)
-    judges = work.discriminator(size, num_planes=PLANES)
+    judges = nets.MultiscaleDiscriminator(PLANES - 1)
 
-    def count(latent_size=None, **more):
-        generator = work.spade_generator(
-            size, num_planes=PLANES, latent_size=latent_size
+    def count(module, **more):
+        return work.train_step(
+            generator=work.generator(module, size, edges=True),
+            discriminator=work.discriminator(judges, size, edges=True),
+            **more,
         )
-        return work.train_step(generator=generator, discriminator=judges, **more)
 
     def lower(generator, **more):
         return lower_step(generator, size=size, **more)
 
-    plain = lower(nets.SPADEGenerator(PLANES - 1, grid=grid))
-    assert_near(count(), plain)
-    again = lower(nets.SPADEGenerator(PLANES - 1, grid=grid, remat=True))
-    assert_near(count(remat=True) - count(), again - plain)
-    styled = lower(
-        nets.SPADEGenerator(PLANES - 1, grid=grid, latent_size=256),
-        encoder=nets.ImageEncoder(latent_size=256),
-    )
-    with_encoder = count(latent_size=256, encoder=work.encoder())
-    assert_near(with_encoder - count(), styled - plain, rel=0.15)
+    module = nets.SPADEGenerator(PLANES - 1, grid=grid)
+    plain = lower(module)
+    assert_near(count(module), plain)
+    again = lower(module.clone(remat=True))
+    assert_near(count(module, remat=True) - count(module), again - plain)
+    with_style, encoder = module.clone(latent_size=256), nets.ImageEncoder()
+    styled = lower(with_style, encoder=encoder)
+    with_encoder = count(with_style, encoder=work.encoder(encoder))
+    assert_near(with_encoder - count(module), styled - plain, rel=0.15)
 
 
 def test_the_options_of_a_train_step():
     # Few planes: XLA counts what a discriminator makes of the layout twice.
-    few, small = {"num_planes": 2}, {"downsamplings": 1, "blocks": 1}
-    parts = {
-        "generator": work.pix2pixhd_generator(SIZE, **few, **small),
-        "discriminator": work.discriminator(SIZE, **few),
-    }
-    plain, counted = (
-        lower_step(nets.Pix2PixHDGenerator(1, **small)),
-        work.train_step(**parts),
+    module, vgg = (
+        nets.Pix2PixHDGenerator(1, downsamplings=1, blocks=1),
+        nets.VGG("vgg19"),
     )
+    judges = nets.MultiscaleDiscriminator(1)
+    parts = {
+        "generator": work.generator(module, SIZE, edges=True),
+        "discriminator": work.discriminator(judges, SIZE, edges=True),
+    }
+    plain, counted = lower_step(module), work.train_step(**parts)
     assert_near(counted, plain, rel=0.05)
     for changed, options in (
-        ({"vgg": nets.VGG("vgg19")}, {"vgg": work.vgg(SIZE)}),
+        ({"vgg": vgg}, {"perceptual": work.perceptual(vgg, SIZE)}),
         ({"norm": "spectralsyncbatch"}, {"judges_apart": False}),
         (
             {"weights": LossWeights(feature_matching=0.0)},
@@ -286,6 +295,6 @@ def test_the_options_of_a_train_step():
         ),
         ({"reuse_fake": True}, {"reuse_fake": True}),
     ):
-        flops = lower_step(nets.Pix2PixHDGenerator(1, **small), **changed)
+        flops = lower_step(module, **changed)
         more = work.train_step(**parts, **options) - counted
         assert 2 * more == pytest.approx(flops - plain, rel=0.1), options

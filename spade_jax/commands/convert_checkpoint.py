@@ -1,0 +1,136 @@
+"""Converting checkpoints: official ones (NVlabs/SPADE) to work dirs, and back."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spade_jax import build
+from spade_jax.convert import num_parameters, nvlabs
+from spade_jax.convert.nvlabs import ModelVariables
+from spade_jax.convert.tensors import Variables
+from spade_jax.devices import mesh
+from spade_jax.learning.state import NetState, TrainState
+from spade_jax.models import opening
+from spade_jax.recipe import Recipe
+from spade_jax.workdir import checkpoint, paths
+from spade_jax.workdir.saving import Checkpoints
+
+
+def from_nvlabs(
+    directory: pathlib.Path,
+    workdir: pathlib.Path,
+    *,
+    which_epoch: str = "latest",
+    defaults: Recipe | None = None,
+) -> None:
+    """Writes a work dir with an official checkpoint as its only one.
+
+    The optimisers start anew at iteration 0, as the official files do not hold them,
+    and so does a discriminator whose file is not there.
+
+    Args:
+      directory: of the official checkpoint.
+      workdir: created where missing.
+      which_epoch: the official `--which_epoch`.
+      defaults: see `nvlabs.read_recipe`.
+
+    Raises:
+      ValueError: the work dir holds a checkpoint; or see `nvlabs.read_checkpoint`.
+      ImportError: PyTorch is not installed.
+    """
+    if paths.has_checkpoint(workdir):
+        raise ValueError(
+            f"{workdir} already holds a checkpoint. Give another directory to --out."
+        )
+    recipe, variables = nvlabs.read_checkpoint(
+        directory, which_epoch=which_epoch, defaults=defaults
+    )
+    state = first_state(recipe, variables)
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state, recipe=recipe)
+        checkpoints.wait()
+    _tell(variables, workdir)
+    if variables["discriminator"] is None:
+        print("  discriminator: no file; a new one, for training on")
+
+
+def to_nvlabs(
+    workdir: pathlib.Path, directory: pathlib.Path, *, which_epoch: str = "latest"
+) -> None:
+    """Writes the newest checkpoint of a work dir for the official code.
+
+    The generator gets its averaged weights where there are any, as in prediction.
+
+    Args:
+      workdir: of a run.
+      directory: created where missing.
+      which_epoch: the official `--which_epoch`.
+
+    Raises:
+      ValueError: the directory holds a checkpoint already; there is none in the work
+        dir; or see `nvlabs.write_checkpoint`.
+      ImportError: PyTorch is not installed.
+    """
+    if (directory / nvlabs.OPTIONS_FILE).exists():
+        raise ValueError(
+            f"{directory} already holds an {nvlabs.OPTIONS_FILE}. Give another"
+            " directory to --out."
+        )
+    with checkpoint.open_existing(workdir) as checkpoints:
+        recipe = checkpoints.recipe()
+        abstract = build.abstract_state(recipe)
+        if checkpoints.is_published():
+            abstract = opening.without_training(abstract)
+        sharding = mesh.replicated(mesh.make_mesh())
+        state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
+    discriminator = state.discriminator
+    variables = {
+        "generator": state.generator_variables,
+        "discriminator": None if discriminator is None else discriminator.variables,
+        "encoder": state.encoder_variables,
+    }
+    nvlabs.write_checkpoint(
+        directory, recipe=recipe, variables=variables, which_epoch=which_epoch
+    )
+    _tell(variables, directory)
+
+
+def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
+    """The state from which training goes on with given variables.
+
+    Args:
+      recipe: what made them.
+      variables: of its networks; a discriminator that is not there is a new one.
+    """
+    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
+
+    def net(variables: Variables, optimizer: optax.GradientTransformation) -> NetState:
+        stats = jax.tree.map(jnp.asarray, variables)
+        params = stats.pop("params")
+        return NetState(params, stats, optimizer.init(params))
+
+    if variables["discriminator"] is None:
+        networks = build.networks(recipe.architecture, recipe.compute)
+        init = build.initial_state(recipe, networks, optimizers)
+        # Compiled, so that of the state only what is returned is computed.
+        discriminator = jax.jit(lambda: init().discriminator)()
+    else:
+        discriminator = net(variables["discriminator"], optimizers.discriminator)
+    generator = net(variables["generator"], optimizers.generator)
+    encoder, averages = variables["encoder"], recipe.schedule.ema_decay > 0
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        generator=generator,
+        discriminator=discriminator,
+        encoder=None if encoder is None else net(encoder, optimizers.generator),
+        ema=jax.tree.map(jnp.copy, generator.params) if averages else None,
+    )
+
+
+def _tell(variables: ModelVariables, where: pathlib.Path) -> None:
+    print(f"Wrote {where}:")
+    for name, content in variables.items():
+        if content is not None:
+            print(f"  {name}: {num_parameters(content):,} parameters")

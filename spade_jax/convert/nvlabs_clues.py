@@ -1,0 +1,145 @@
+"""Clues: whether official weights are of the networks that the options beside them say.
+
+A network of other options has tensors of other shapes. Which option is at odds shows in
+a few of them, and is told before the tensors are compared one by one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+
+from spade_jax import nets
+from spade_jax.convert.nvlabs_options import Options, OptionsError, in_words
+from spade_jax.convert.tensors import Shape
+
+_REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
+
+
+def contradictions(
+    module: nn.Module,
+    options: Options,
+    *,
+    expected: Mapping[str, Shape],
+    found: Mapping[str, Shape],
+) -> list[str]:
+    """Options that the weights contradict, in words; none if they fit.
+
+    Args:
+      module: the network that the options describe.
+      options: see `nvlabs_options.parse_options`.
+      expected: keys and shapes of the network's tensors.
+      found: those of the file.
+
+    Raises:
+      OptionsError: the options do not say all about the network.
+    """
+    told = (
+        _contradiction(clue, expected, found, options)
+        for clue in _CLUES[type(module)](options)
+    )
+    return [text for text in told if text is not None]
+
+
+class _Clue(NamedTuple):
+    """A tensor in which an option shows.
+
+    Attributes:
+      options: that decide about it.
+      key: of the tensor.
+      axis: whose size they decide; None if they decide its rank and whether it is
+        there at all.
+    """
+
+    options: tuple[str, ...]
+    key: str
+    axis: int | None = None
+
+
+def _contradiction(
+    clue: _Clue,
+    expected: Mapping[str, Shape],
+    found: Mapping[str, Shape],
+    options: Options,
+) -> str | None:
+    wanted, seen = expected.get(clue.key), found.get(clue.key)
+    if clue.axis is None:
+        agree = (wanted and len(wanted)) == (seen and len(seen))
+    else:
+        # Another rank, or a missing tensor, is some other option's doing.
+        comparable = wanted and seen and len(wanted) == len(seen)
+        agree = not comparable or wanted[clue.axis] == seen[clue.axis]
+    if agree:
+        return None
+    return (
+        f"{in_words(options, clue.options)}: {clue.key} should"
+        + (f" be {wanted}" if wanted else " not exist")
+        + ", the file "
+        + (f"has {seen}." if seen else "has none.")
+    )
+
+
+_PLANES = ("label_nc", "contain_dontcare_label", "no_instance")
+
+
+def _spade_clues(options: Options) -> Iterator[_Clue]:
+    shared = "head_0.norm_0.mlp_shared.0.weight"
+    yield _Clue(("netG",), "conv_img.weight")
+    yield _Clue(("use_vae",), "fc.weight")
+    yield _Clue(("num_upsampling_layers",), "up_4.conv_0.bias")
+    yield _Clue(("norm_G",), "head_0.conv_0.weight_orig")
+    yield _Clue(("norm_G",), "head_0.norm_0.param_free_norm.running_mean")
+    yield _Clue(("norm_G",), shared, 2)
+    yield _Clue(("ngf",), "head_0.conv_0.bias", 0)
+    yield _Clue(_PLANES, shared, 1)
+    if options["use_vae"]:
+        start = ("crop_size", "aspect_ratio", "num_upsampling_layers", "ngf")
+        yield _Clue(("z_dim",), "fc.weight", 1)
+        yield _Clue(start, "fc.weight", 0)
+
+
+def _pix2pixhd_clues(options: Options) -> Iterator[_Clue]:
+    depth = ("resnet_n_downsample", "resnet_n_blocks")
+    yield _Clue(("netG",), "fc.weight")
+    yield _Clue(("norm_G",), "model.1.0.weight_orig")
+    yield _Clue(("norm_G",), "model.1.1.running_mean")
+    yield _Clue(("ngf",), "model.1.0.weight_orig", 0)
+    yield _Clue(_PLANES, "model.1.0.weight_orig", 1)
+    down, blocks = (options.get(o, d) for o, d in zip(depth, (4, 9), strict=True))
+    last = 4 * int(down) + int(blocks) + 4
+    yield _Clue(depth, f"model.{last}.weight")
+
+
+def _discriminator_clues(options: Options) -> Iterator[_Clue]:
+    missing = [o for o in _REQUIRED_FOR_DISCRIMINATOR if o not in options]
+    if missing:
+        raise OptionsError(
+            f"the options do not say {', '.join(missing)}, but there is a"
+            " discriminator."
+        )
+    first = "discriminator_0.model0.0.weight"
+    yield _Clue(("num_D",), f"discriminator_{options['num_D']}.model0.0.weight")
+    yield _Clue(("num_D",), f"discriminator_{options['num_D'] - 1}.model0.0.weight")
+    yield _Clue(
+        ("n_layers_D",), f"discriminator_0.model{options['n_layers_D']}.0.weight"
+    )
+    yield _Clue(("norm_D",), "discriminator_0.model1.0.0.weight_orig")
+    yield _Clue(("norm_D",), "discriminator_0.model1.0.1.running_mean")
+    yield _Clue(("ndf",), first, 0)
+    yield _Clue(_PLANES, first, 1)
+
+
+def _encoder_clues(options: Options) -> Iterator[_Clue]:
+    del options
+    yield _Clue(("norm_E",), "layer1.0.weight_orig")
+    yield _Clue(("norm_E",), "layer1.1.running_mean")
+    yield _Clue(("ngf",), "layer1.0.weight_orig", 0)
+    yield _Clue(("z_dim",), "fc_mu.bias", 0)
+
+
+_CLUES: dict[type, Callable[[Options], Iterator[_Clue]]] = {
+    nets.SPADEGenerator: _spade_clues,
+    nets.Pix2PixHDGenerator: _pix2pixhd_clues,
+    nets.MultiscaleDiscriminator: _discriminator_clues,
+    nets.ImageEncoder: _encoder_clues,
+}
