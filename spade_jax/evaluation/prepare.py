@@ -102,7 +102,7 @@ class _Found(NamedTuple):
     reference: Reference | None
     source: data.Source
     has_others: bool
-    features: Perceptual | None
+    features: PerceptualNetwork | None
     warnings: tuple[str, ...]
 
 

@@ -22,7 +22,7 @@ from spade_jax import build, nets
 from spade_jax.devices import mesh, tpu_flags
 from spade_jax.devices.batches import batch_sharding
 from spade_jax.devices.parallel import parallel_train_step
-from spade_jax.learning.perceptual import Perceptual
+from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
 from spade_jax.recipe import Architecture, Loss, Recipe
@@ -265,14 +265,14 @@ def perceptual_variant(of: Loss) -> str | None:
     return "vgg19" if of.perceptual_network == "auto" else of.perceptual_network
 
 
-def _perceptual(of: Loss) -> Perceptual | None:
+def _perceptual(of: Loss) -> PerceptualNetwork | None:
     variant = perceptual_variant(of)
     if variant is None:
         return None
     # Convolutions: their weights do not depend on the picture's size.
     image = jnp.zeros((1, 32, 32, 3))
     variables = jax.eval_shape(nets.VGG(variant).init, jax.random.key(0), image)
-    return Perceptual(variant, variables["params"])
+    return PerceptualNetwork(variant, variables["params"])
 
 
 def _placed(tree, sharding: NamedSharding):
