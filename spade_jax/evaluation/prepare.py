@@ -16,6 +16,7 @@ from spade_jax.devices import distributed
 from spade_jax.evaluation import diversity, examples, nearness, reference, sources
 from spade_jax.evaluation.evaluator import Evaluator, Reference
 from spade_jax.evaluation.measure import Measure
+from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.metrics import observers, own_segmenter, protocols
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
