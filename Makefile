@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench notebooks clean
+.PHONY: demo test lint docs bench notebooks clean
 
 demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	$(BIN)/python -m spade_jax.main --config=configs/scenes.py
@@ -19,6 +19,10 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(VENV)/.docs-installed  ## the site, in docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going \
+		-d docs/_build/doctrees docs docs/_build/html
+
 bench: $(VENV)/.dev-installed  ## times and memory beside PyTorch's; half an hour
 	$(BIN)/python benchmarks/versus_pytorch.py --out=bench.json
 
@@ -32,8 +36,13 @@ $(VENV)/.dev-installed: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
+$(VENV)/.docs-installed: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
 notebooks: $(VENV)/.dev-installed  ## run from top to bottom, with what they show kept
 	$(BIN)/python notebooks/run.py
 
 clean:  ## what the above made, but not runs/
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf docs/_build docs/api docs/notebooks docs/rooms
