@@ -12,8 +12,9 @@ import pytest
 from jax import export as jax_export
 
 from spade_jax import data, export
+from spade_jax.export import __main__ as door
 from spade_jax.layout import Layout
-from spade_jax.models import restore
+from spade_jax.models import opening
 
 STYLE = {
     "data.instances": True,
@@ -31,8 +32,8 @@ def exported(tmp_path_factory, save_model, two_blocks):
     with two_blocks():
         save_model(root / "run", **STYLE)
         (root / "out").mkdir()
-        export.main([str(root / "run"), f"--out={root / 'out' / 'style.jax'}"])
-        yield root / "out", restore.load_model(root / "run")
+        door.main([str(root / "run"), f"--out={root / 'out' / 'style.jax'}"])
+        yield root / "out", opening.load_model(root / "run")
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_a_saved_model_gives_what_the_model_does(exported, given):
     tensorflow = pytest.importorskip("tensorflow")
     out, model = exported
     arguments = [str(out.parent / "run"), f"--out={out / 'tf'}", "--format=saved_model"]
-    export.main(arguments)
+    door.main(arguments)
     card = json.loads((out / "tf.json").read_text())
     assert card["format"] == "saved_model"
     saved = tensorflow.saved_model.load(str(out / "tf"))
@@ -135,7 +136,7 @@ def test_a_saved_model_gives_what_the_model_does(exported, given):
         for ours, theirs in zip(wanted.values(), made, strict=True):
             np.testing.assert_allclose(theirs.numpy(), ours[:b], atol=1e-5)
     with pytest.raises(SystemExit, match=r"tf exists already"):
-        export.main(arguments)
+        door.main(arguments)
 
 
 def test_the_programs_are_those_of_the_card(exported, card):
@@ -185,8 +186,8 @@ def test_without_style_labels_go_in_alone_and_kernels_are_portable(
     with two_blocks():
         save_model(tmp_path / "run", **{"generator.width": 16, "data.crop_size": 64})
         files = export.export(tmp_path / "run", tmp_path / "plain.jax")
-        here = restore.load_model(tmp_path / "run").generator
-        portable = restore.load_model(tmp_path / "run", portable=True).generator
+        here = opening.load_model(tmp_path / "run").generator
+        portable = opening.load_model(tmp_path / "run", portable=True).generator
     # Kernels transformed for CPUs are four times as large.
     assert "winograd" in here
     assert "winograd" not in portable
@@ -207,6 +208,6 @@ def test_what_cannot_be_written_or_read(tmp_path):
         (tmp_path / "model.jax", r"CheckpointError.*nothing"),
     ):
         with pytest.raises(SystemExit, match=match) as error:
-            export.main([str(tmp_path / "nothing"), f"--out={out}"])
+            door.main([str(tmp_path / "nothing"), f"--out={out}"])
         assert "Nothing was written" in str(error.value)
     assert list(tmp_path.iterdir()) == []

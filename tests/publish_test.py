@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from spade_jax import publish
-from spade_jax.models import restore
+from spade_jax.models.opening import open_model, without_training
+from spade_jax.models.publishing import publish as publish_model
 from spade_jax.training.train import train
 from spade_jax.workdir import checkpoint
-from spade_jax.workdir.checkpoint import CheckpointError, Checkpoints
+from spade_jax.workdir.checkpoint import CheckpointError
+from spade_jax.workdir.saving import Checkpoints
 
 STYLE = {
     "data.source": "scenes",
@@ -42,12 +44,12 @@ def run(tmp_path_factory, save_model):
 
 
 def test_the_same_weights_in_less(tmp_path, run, assert_same_tree, capsys):
-    _, whole = restore.read_state(run)
+    whole = open_model(run).read_state()
     for dtype in ("float32", "float16"):
         out = tmp_path / dtype
         publish.main([str(run), f"--out={out}", f"--dtype={dtype}"])
         assert "step 7" in capsys.readouterr().out
-        _, published = restore.read_state(out)
+        published = open_model(out).read_state()
         assert int(published.step) == 7
         for name in ("generator_variables", "encoder_variables"):
             kept, had = (jax.device_get(getattr(m, name)) for m in (published, whole))
@@ -61,7 +63,7 @@ def test_the_same_weights_in_less(tmp_path, run, assert_same_tree, capsys):
             assert_same_tree(kept, had)
         with checkpoint.open_existing(out) as saved:
             assert saved.is_published()
-            assert saved.config().data.root == ""
+            assert saved.recipe().data.root == ""
     with checkpoint.open_existing(run) as saved:
         assert not saved.is_published()
     assert size(tmp_path / "float16") < size(tmp_path / "float32")
@@ -72,21 +74,23 @@ def size(directory):
     return sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
 
 
-def test_averaged_weights_have_their_own_statistics(tmp_path, save_model, monkeypatch):
+def test_averaged_weights_have_their_own_statistics(tmp_path, save_model):
     save_model(tmp_path / "run", ema_decay=0.5, **STYLE)
     asked = []
 
-    def renewed(config, generator, encoder):
-        asked.append((config.data.root, encoder is not None))
+    def renewed(recipe, generator, encoder):
+        asked.append((recipe.data.root, encoder is not None))
         return {**generator, "batch_stats": jax.tree.map(np.ones_like, stats)}
 
-    _, state = restore.read_state(tmp_path / "run")
+    state = open_model(tmp_path / "run").read_state()
     stats = state.generator.stats["batch_stats"]
-    monkeypatch.setattr(publish, "renewed_statistics", renewed)
-    publish.publish(tmp_path / "run", tmp_path / "out", data_root="/pictures")
+    publish_model(
+        tmp_path / "run", tmp_path / "out", data_root="/pictures", renewed=renewed
+    )
     assert asked == [("/pictures", True)]
-    config, state = restore.read_state(tmp_path / "out")
-    assert config.ema_decay == 0
+    published = open_model(tmp_path / "out")
+    state = published.read_state()
+    assert published.recipe.schedule.ema_decay == 0
     # `save_model` leaves the averaged weights at zero.
     for leaf in jax.tree.leaves(state.generator.params):
         assert not leaf.any()
@@ -95,18 +99,19 @@ def test_averaged_weights_have_their_own_statistics(tmp_path, save_model, monkey
 
 
 def test_what_cannot_be_done(tmp_path, run):
-    config, state = restore.read_state(run)
-    publish.publish(run / "checkpoints" / "7", tmp_path / "out")
+    opened = open_model(run)
+    recipe, state = opened.recipe, opened.read_state()
+    publish_model(run / "checkpoints" / "7", tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"out already holds a checkpoint"):
-        publish.publish(run, tmp_path / "out")
+        publish_model(run, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"out is a published model.*--workdir"):
-        train(config, tmp_path / "out")
+        train(recipe, tmp_path / "out")
     large = jax.tree.map(lambda x: x + 1e5, state.generator.params)
-    state = restore.without_training(state)
+    state = without_training(state)
     with Checkpoints(tmp_path / "large") as checkpoints:
         checkpoints.save(
             state.replace(generator=state.generator.replace(params=large)),
-            config=config,
+            recipe=recipe,
         )
     with pytest.raises(SystemExit, match=r"reaches 1e\+05, which float16 .*float32"):
         publish.main([str(tmp_path / "large"), f"--out={tmp_path / 'short'}"])

@@ -10,21 +10,21 @@ from PIL import Image
 
 from spade_jax.files import replacing
 
-_KINDS = (".mp4", ".gif")
+ENDINGS = (".mp4", ".gif")
 
 
-def check(path: str | os.PathLike[str], *, fps: float) -> None:
-    """Tells early what `write` would find wrong.
+def ending(path: str | os.PathLike[str]) -> str:
+    """The kind of film that a path asks for: one of `ENDINGS`, if it can be written."""
+    return pathlib.Path(path).suffix.lower()
+
+
+def check_encoder(path: str | os.PathLike[str]) -> None:
+    """Tells early that what writes such a film is missing.
 
     Raises:
-      ValueError: the path has another ending, `fps` is not positive, or PyAV is not
-        installed, which writes .mp4.
+      ValueError: PyAV is not installed, which writes .mp4.
     """
-    if _ending(path) not in _KINDS:
-        raise ValueError(f"--film={path}: a film ends in {' or '.join(_KINDS)}.")
-    if not fps > 0:
-        raise ValueError(f"--fps={fps:g} must be positive.")
-    if _ending(path) == ".mp4":
+    if ending(path) == ".mp4":
         _import_av()
 
 
@@ -39,26 +39,34 @@ def write(
     Args:
       path: .mp4 (H.264, plays in browsers) or .gif (256 colours, plays for ever).
       frames: picture files of one size; heights and widths even for .mp4.
-      fps: frames a second, which a .gif has to a hundredth of a second.
+      fps: frames a second, positive, which a .gif has to a hundredth of a second.
 
     Raises:
-      Exception: see `check`.
+      ValueError: see `check_encoder`.
     """
-    check(path, fps=fps)
+    check_encoder(path)
+    write_frames = {".mp4": _write_mp4, ".gif": _write_gif}[ending(path)]
     pictures = (Image.open(frame).convert("RGB") for frame in frames)
     first = next(pictures)
     with replacing(path) as unfinished:
-        if _ending(path) == ".mp4":
-            _write_mp4(unfinished, first, pictures, fps=fps)
-            return
-        first.save(
-            unfinished,
-            format="gif",
-            save_all=True,
-            append_images=pictures,
-            duration=1000 / fps,
-            loop=0,
-        )
+        write_frames(unfinished, first, pictures, fps=fps)
+
+
+def _write_gif(
+    path: pathlib.Path,
+    first: Image.Image,
+    others: Iterable[Image.Image],
+    *,
+    fps: float,
+) -> None:
+    first.save(
+        path,
+        format="gif",
+        save_all=True,
+        append_images=others,
+        duration=1000 / fps,
+        loop=0,
+    )
 
 
 def _write_mp4(
@@ -77,10 +85,6 @@ def _write_mp4(
         for picture in itertools.chain([first], others):
             film.mux(stream.encode(av.VideoFrame.from_image(picture)))
         film.mux(stream.encode())
-
-
-def _ending(path: str | os.PathLike[str]) -> str:
-    return pathlib.Path(path).suffix.lower()
 
 
 def _import_av():

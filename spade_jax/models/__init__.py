@@ -1,4 +1,12 @@
 """Models: a path in, a function from label maps to pictures out.
 
-May import: everything but `training`, `evaluation`, `plan` and `commands`.
+    opening.py      from a path to networks and variables
+    predictor.py    the function, `spade_jax.load`
+    inputs.py       what callers give it: paths, pictures, arrays, or lists of them
+    maps.py         label maps: read, brought to a size, prepared for a generator
+    styles.py       latents: given, drawn, of photographs, or between two of them
+    publishing.py   a checkpoint without what only training needs
+
+May import: `files`, `layout`, `nets`, `data`, `learning`, `devices`, `recipe`,
+`workdir`, `build`, `convert`.
 """

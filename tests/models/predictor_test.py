@@ -10,7 +10,7 @@ from spade_jax import build
 from spade_jax.data import DataError, scenes
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
-from spade_jax.models import predictor, restore
+from spade_jax.models import inputs, opening
 from spade_jax.workdir import checkpoint
 from spade_jax.workdir.checkpoint import CheckpointError
 
@@ -79,7 +79,7 @@ def test_pictures_are_the_generators(plain, workdirs, labels):
     made = plain(labels)
     assert made.shape == (3, SIZE, SIZE, 3)
     assert made.dtype == np.uint8
-    model = restore.load_model(workdirs / "plain")
+    model = opening.load_model(workdirs / "plain")
     expected = synthesise(model, Layout(labels.astype(np.int32)))
     assert np.abs(made - expected).max() <= 1
     assert expected.std() > 10
@@ -155,7 +155,7 @@ def test_styles_of_photographs(vae, workdirs, labels, photos, tmp_path):
     Image.fromarray(photos[0]).save(tmp_path / "photo.png")
     styles = vae.encode(photos)
     assert styles.shape == (2, LATENT_SIZE)
-    model = restore.load_model(workdirs / "vae")
+    model = opening.load_model(workdirs / "vae")
     mean, _ = model.networks.encoder.apply(
         model.encoder, photos.astype(np.float32) / 127.5 - 1, train=False
     )
@@ -212,7 +212,7 @@ def test_interpolation_goes_along_the_arc(vae, photos):
 
 
 def test_instances_make_edges(edges, workdirs, labels):
-    model = restore.load_model(workdirs / "edges")
+    model = opening.load_model(workdirs / "edges")
     edge = np.zeros((1, SIZE, SIZE), bool)
     edge[:, :, 15:17] = True
     instance = np.zeros((SIZE, SIZE), np.uint16)
@@ -254,7 +254,10 @@ def test_maps_that_cannot_be_used(plain, edges, labels, tmp_path):
         (lambda: plain(label[0]), r"int64\[32\] is no picture"),
         (lambda: plain(tmp_path / "gone.png"), r"gone\.png: cannot read"),
         (lambda: plain([label, label[:20]]), r"32x32 and of 32x20 pixels"),
-        (lambda: edges(label, instances=label[:20]), r"32x32 and of 32x20 pixels"),
+        (
+            lambda: edges(label, instances=label[:20]),
+            r"instances is 32x20 pixels .*but label_map is 32x32\.",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             call()
@@ -285,26 +288,27 @@ def test_where_models_are(workdirs, monkeypatch):
         spade_jax.load(workdirs / "plain" / "checkpoints" / "8")
     with pytest.raises(CheckpointError, match=r"nowhere holds no checkpoint"):
         spade_jax.load("nowhere")
-    monkeypatch.setattr(restore, "_SHIPPED", workdirs)
+    monkeypatch.setattr(opening, "_SHIPPED", workdirs)
     assert spade_jax.load("vae").latent_size == LATENT_SIZE
-    assert restore.shipped() == ["edges", "plain", "vae"]
+    assert opening.shipped() == ["edges", "plain", "vae"]
 
 
 def test_the_model_that_ships(repository):
-    directory = repository / "spade_jax" / "models" / "scenes"
+    directory = repository / "spade_jax" / "shipped" / "models" / "scenes"
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 8_000_000
     # Opening it compares the checksums.
     with checkpoint.open_existing(directory) as saved:
-        config, step = saved.config(), saved.latest_step
+        recipe, step = saved.recipe(), saved.latest_step
         assert saved.is_published()
-    assert (config.data.crop_size, config.generator.latent) == (128, "vae")
-    assert tuple(config.data.classes) == tuple(scenes.CLASSES)
-    assert step == config.num_steps
+    assert recipe.data.crop_size == 128
+    assert recipe.architecture.generator.latent == "vae"
+    assert recipe.data.classes == tuple(scenes.CLASSES)
+    assert step == recipe.schedule.num_steps
 
 
 def test_photographs_are_read_as_in_training(vae, photos):
-    transform = build.preprocess(vae.trained.config, training=False)
-    image = predictor.read_photo(photos[0], transform)
+    transform = build.preprocess(vae.trained.recipe.data, training=False)
+    image = inputs.read_photo(photos[0], transform)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image[0], photos[0] / 127.5 - 1, atol=1e-6)

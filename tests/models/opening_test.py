@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from spade_jax import build
-from spade_jax.models import restore
+from spade_jax.models.opening import open_model
+from spade_jax.recipe import describe
 from spade_jax.workdir import checkpoint
-from spade_jax.workdir.checkpoint import Checkpoints
+from spade_jax.workdir.saving import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +34,15 @@ def test_only_what_a_model_needs_is_read(
             "discriminator.width": 1,
         }
     )
-    abstract = restore.abstract_state(config, build.networks(config))
+    recipe = describe(config)
+    abstract = build.abstract_state(recipe)
     # A number of its own for each array.
     leaves, structure = jax.tree.flatten(abstract)
     state = jax.device_put(
         structure.unflatten(np.full(x.shape, i, x.dtype) for i, x in enumerate(leaves))
     )
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state, config=config)
+        checkpoints.save(state, recipe=recipe)
     asked_for = []
     read = checkpoint.SavedCheckpoints.restore
 
@@ -55,7 +57,7 @@ def test_only_what_a_model_needs_is_read(
         renewed.append((generator, encoder))
         return generator
 
-    model = restore.load_model(tmp_path, renew=renew)
+    model = open_model(tmp_path).read(renew=renew)
     assert model.step == int(state.step)
     assert_same_tree(
         jax.device_get((model.generator, model.encoder)),

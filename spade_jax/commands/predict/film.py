@@ -1,0 +1,22 @@
+"""A film: pictures in the order of their names, in which numbers count as numbers."""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterable
+
+from spade_jax.files import video
+
+
+def write(
+    film: str | os.PathLike[str], pictures: Iterable[pathlib.Path], *, fps: float
+) -> None:
+    """Writes a film; see `spade_jax.files.video.write`."""
+    frames = sorted(pictures, key=lambda path: _with_numbers(path.stem))
+    video.write(film, frames, fps=fps)
+
+
+def _with_numbers(name: str) -> list[tuple[int, str]]:
+    """Sorts names: frame_10 after frame_9."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), part) if part.isdigit() else (-1, part) for part in parts]

@@ -1,0 +1,67 @@
+"""Options that do not suit a model or one another, refused before anything is made."""
+
+import os
+
+from spade_jax.files import video
+from spade_jax.models.opening import Model
+
+
+def check_film(film: str | os.PathLike[str], *, fps: float) -> None:
+    """Refuses a film that could not be written.
+
+    Raises:
+      ValueError: the path has another ending, `fps` is not positive, or PyAV is not
+        installed, which writes .mp4.
+    """
+    if video.ending(film) not in video.ENDINGS:
+        raise ValueError(f"--film={film}: a film ends in {' or '.join(video.ENDINGS)}.")
+    if not fps > 0:
+        raise ValueError(f"--fps={fps:g} must be positive.")
+    video.check_encoder(film)
+
+
+def check_model(
+    model: Model,
+    *,
+    instances: str | os.PathLike[str] | None,
+    style: str | os.PathLike[str] | None,
+    num_samples: int,
+    is_film: bool,
+) -> None:
+    """Refuses what a model cannot do.
+
+    Args:
+      model: that is to synthesise.
+      instances, style, num_samples: see `spade_jax.commands.predict.predict`.
+      is_film: whether a film is wanted.
+
+    Raises:
+      ValueError: naming the option and the remedy.
+    """
+    wants_instances = model.recipe.data.instances
+    if wants_instances and instances is None:
+        raise ValueError(
+            "This model was trained with instance maps: give their directory with"
+            " --instances=DIR."
+        )
+    if instances is not None and not wants_instances:
+        raise ValueError(
+            "This model was trained without instance maps: leave --instances out."
+        )
+    if style is not None and model.encoder is None:
+        raise ValueError(
+            "--style needs a model with an encoder"
+            " (config.generator.latent='vae'); this one has none."
+        )
+    if num_samples < 1:
+        raise ValueError(f"--num_samples={num_samples} must be at least 1.")
+    if num_samples > 1 and model.networks.latent_size is None:
+        raise ValueError(
+            f"--num_samples={num_samples}: this model starts from the layout alone"
+            " (config.generator.latent='none'), so all its samples are the same."
+        )
+    if num_samples > 1 and is_film:
+        raise ValueError(
+            f"--num_samples={num_samples} with --film: a film has one style. Leave one"
+            " of them out; --seed gives another style."
+        )

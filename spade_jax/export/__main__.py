@@ -1,0 +1,45 @@
+"""The command `python -m spade_jax.export`: its arguments, and what it says."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from spade_jax import export
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exports one model; errors of the user's making end in one clear message."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spade_jax.export", description=export.__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "path",
+        help="a work dir, WORKDIR/checkpoints/STEP, an official checkpoint's directory,"
+        " or the name of a model that comes with the project",
+    )
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        required=True,
+        metavar="FILE",
+        help="for example scenes.jax; the card takes its name with .json",
+    )
+    parser.add_argument(
+        "--format",
+        choices=export.FORMATS,
+        default=export.FORMATS[0],
+        help="files of jax.export, or a directory for TensorFlow (%(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        written = export.export(options.path, options.out, format=options.format)
+    except (ValueError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+    for path in written:
+        files = [path] if path.is_file() else path.rglob("*")
+        print(f"{path}: {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

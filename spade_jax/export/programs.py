@@ -1,0 +1,123 @@
+"""Programs of `jax.export`: a model's networks with their weights, for any batch size.
+
+Letters: b pictures, H height, W width, N latent size.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+
+from spade_jax.files import replacing
+from spade_jax.layout import Layout
+from spade_jax.models.opening import Model
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+Inputs = dict[str, jax.ShapeDtypeStruct]
+"""What a program takes, in order: one of each by name, without the batch axis."""
+
+
+def generator_inputs(model: Model) -> Inputs:
+    """What the generator's program takes."""
+    size = model.recipe.data.size
+    inputs = {"label": jax.ShapeDtypeStruct(size, jnp.int32)}
+    if model.recipe.data.instances:
+        inputs["edge"] = jax.ShapeDtypeStruct(size, jnp.bool_)
+    if model.networks.latent_size is not None:
+        inputs["z"] = jax.ShapeDtypeStruct((model.networks.latent_size,), jnp.float32)
+    return inputs
+
+
+def encoder_inputs(model: Model) -> Inputs:
+    """What the encoder's program takes."""
+    height, width = model.recipe.data.size
+    return {"photo": jax.ShapeDtypeStruct((height, width, 3), jnp.float32)}
+
+
+def programs(model: Model) -> dict[str, jax_export.Exported]:
+    """The programs of a model: "generator" and, if it has one, "encoder"."""
+    found = {"generator": _generator(model)}
+    if model.encoder is not None:
+        found["encoder"] = _encoder(model)
+    return found
+
+
+def write(
+    out: pathlib.Path, programs: Mapping[str, jax_export.Exported]
+) -> dict[str, dict[str, Any]]:
+    """Writes a file for each program.
+
+    Args:
+      out: the generator's; others have their name before the suffix.
+      programs: by name.
+
+    Returns:
+      For each program what a reader of its file has to know, for the card; `file` is
+      its name beside `out`.
+
+    Raises:
+      ImportError: flatbuffers, which `jax.export` writes with, is not installed.
+    """
+    # All before any is written.
+    contents = {name: program.serialize() for name, program in programs.items()}
+    written = {}
+    for name, content in contents.items():
+        file = out
+        if name != "generator":
+            file = out.with_name(f"{out.stem}.{name}{out.suffix}")
+        with replacing(file) as unfinished:
+            unfinished.write_bytes(content)
+        written[name] = {
+            "file": file.name,
+            "calling_convention": programs[name].calling_convention_version,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    return written
+
+
+def _generator(model: Model) -> jax_export.Exported:
+    inputs = generator_inputs(model)
+
+    def call(variables, *given):
+        named = dict(zip(inputs, given, strict=True))
+        layout = Layout(named["label"], named.get("edge"))
+        latent = (named["z"],) if "z" in named else ()
+        return model.networks.generator.apply(variables, layout, *latent, train=False)
+
+    return _exported(call, model.generator, inputs)
+
+
+def _encoder(model: Model) -> jax_export.Exported:
+    def call(variables, photo):
+        return model.networks.encoder.apply(variables, photo, train=False)
+
+    return _exported(call, model.encoder, encoder_inputs(model))
+
+
+def _exported(
+    call: Callable[..., Any], variables: Any, inputs: Inputs
+) -> jax_export.Exported:
+    """Exports `call(variables, *inputs)` with the variables in the program.
+
+    Args:
+      call: of batches.
+      variables: of a network.
+      inputs: see `Inputs`.
+    """
+    # Not as they lie on the devices of this machine.
+    variables = jax.device_get(variables)
+
+    def one(*given):
+        given = [x[None] for x in given]
+        return jax.tree.map(lambda x: x[0], call(variables, *given))
+
+    # Pictures do not depend on one another. Each is a batch of its own, because
+    # networks choose by the size of a batch how to compute, and here it has none yet.
+    (b,) = jax_export.symbolic_shape("b")
+    specs = [jax.ShapeDtypeStruct((b, *x.shape), x.dtype) for x in inputs.values()]
+    return jax_export.export(jax.jit(jax.vmap(one)), platforms=PLATFORMS)(*specs)

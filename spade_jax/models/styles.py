@@ -1,0 +1,168 @@
+"""Styles: the latents that pictures start from.
+
+They are given, read from photographs, drawn, or lie on the way between two others.
+
+Letters: B number of pictures, N latent size.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from spade_jax.learning.latents import prior
+from spade_jax.models.inputs import Picture, is_several, listed
+from spade_jax.nets.encoder import sample_latent
+
+Posterior = tuple[jax.Array, jax.Array]
+"""Mean and log-variance of the distribution of styles, `[1, N]` each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Styles:
+    """The styles of a model.
+
+    Attributes:
+      latent_size: N, or None for a model that starts from the layout alone.
+      encoder: from a photograph to its posterior, or None for a model without one.
+    """
+
+    latent_size: int | None
+    encoder: Callable[[Picture], Posterior] | None
+
+    def posterior(self, photo: Picture) -> Posterior:
+        """The distribution of a photograph's style.
+
+        Raises:
+          DataError: the photograph cannot be read.
+          ValueError: the model has no encoder.
+        """
+        if self.encoder is None:
+            raise ValueError(
+                "The style of a photograph needs a model with an encoder"
+                " (config.generator.latent='vae'); this one has none."
+            )
+        return self.encoder(photo)
+
+    def encode(self, photo: Picture | Sequence[Picture]) -> np.ndarray:
+        """The means of photographs: float32 `[N]` of one, `[B, N]` of several.
+
+        Raises:
+          Exception: see `posterior`.
+        """
+        several = listed(photo, one_picture=3)
+        means = np.concatenate([np.asarray(self.posterior(one)[0]) for one in several])
+        return means if is_several(photo, one_picture=3) else means[0]
+
+    def given(self, style: Any) -> np.ndarray:
+        """Latents or photographs as float32 `[B, N]`.
+
+        Raises:
+          ValueError: latents are of another size; or see `encode`.
+        """
+        if isinstance(style, np.ndarray | jax.Array) and style.ndim in (1, 2):
+            latents = np.atleast_2d(np.asarray(style, np.float32))
+            if latents.shape[1] != self.latent_size:
+                raise ValueError(
+                    f"A style has {latents.shape[1]} numbers, but this model's have"
+                    f" {self.latent_size}."
+                )
+            return latents
+        return np.atleast_2d(self.encode(style))
+
+    def of_call(self, style: Any, *, seed: int, count: int) -> Sequence[Any]:
+        """A latent `[1, N]` for each picture of a call, or one for all of them.
+
+        Args:
+          style: see `given`; None draws from the prior.
+          seed: of the draws.
+          count: label maps.
+
+        Returns:
+          [None] for a model that starts from the layout.
+
+        Raises:
+          ValueError: that model got a style; or see `given`.
+        """
+        if self.latent_size is None:
+            if style is not None:
+                raise ValueError(
+                    "This model starts from the layout alone"
+                    " (config.generator.latent='none'): leave style out."
+                )
+            return [None]
+        if style is None:
+            latents = drawn(range(count), seed=seed, latent_size=self.latent_size)
+        else:
+            latents = self.given(style)
+        return list(latents[:, None])
+
+    def between(self, a: Any, b: Any, n: int) -> np.ndarray:
+        """Styles from one that is given to another, both included: float32 `[n, N]`.
+
+        Raises:
+          ValueError: `n` is less than 2, or an end is not one style; or see `given`.
+        """
+        if n < 2:
+            raise ValueError(f"n={n} must be at least 2: both ends are included.")
+        ends = [self.given(end) for end in (a, b)]
+        if any(len(end) != 1 for end in ends):
+            raise ValueError("interpolate takes one style at each end.")
+        (a,), (b,) = ends
+        return along_arc(a, b, n)
+
+
+def drawn(
+    numbers: Iterable[int],
+    *,
+    seed: int,
+    sample: int = 0,
+    latent_size: int,
+    posterior: Posterior | None = None,
+) -> np.ndarray:
+    """Draws a style for each example: float32 `[B, N]`.
+
+    Args:
+      numbers: of the examples.
+      seed: of all draws.
+      sample: of the several styles of an example.
+      latent_size: N.
+      posterior: to draw from; None: the prior.
+    """
+    noise = np.stack(
+        [prior(seed, number, sample, latent_size=latent_size) for number in numbers]
+    )
+    if posterior is None:
+        return noise
+    return np.asarray(sample_latent(*posterior, noise))
+
+
+def along_arc(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    """Points on the way from one to another, both included.
+
+    Along the arc between their directions, with lengths in proportion, as draws from a
+    normal distribution have nearly all the same length (White, "Sampling generative
+    networks", 2016). Straight where there is no arc: from or to 0, and between equal or
+    opposite directions.
+
+    Args:
+      a, b: float32 `[N]`.
+      n: how many, at least 2.
+
+    Returns:
+      float32 `[n, N]`.
+    """
+    share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+    lengths = np.linalg.norm(a), np.linalg.norm(b)
+    straight = (1 - share) * a + share * b
+    if min(lengths) == 0:
+        return straight
+    one, other = a / lengths[0], b / lengths[1]
+    angle = np.arccos(np.clip(one @ other, -1, 1))
+    if np.sin(angle) < 1e-3:
+        return straight
+    arc = np.sin((1 - share) * angle) * one + np.sin(share * angle) * other
+    length = (1 - share) * lengths[0] + share * lengths[1]
+    return (length * arc / np.sin(angle)).astype(np.float32)

@@ -1,0 +1,54 @@
+"""Styles: draws that depend on numbers alone, and the way from one to another."""
+
+import jax
+import numpy as np
+import pytest
+
+from spade_jax.learning.latents import prior
+from spade_jax.models import styles
+from spade_jax.models.styles import Styles
+
+N = 4
+
+
+def test_a_draw_depends_on_its_numbers_alone():
+    drawn = styles.drawn([3, 0, 3], seed=5, sample=2, latent_size=N)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 3), 2)
+    np.testing.assert_array_equal(drawn[0], jax.random.normal(key, (1, N))[0])
+    np.testing.assert_array_equal(drawn[0], prior(5, 3, 2, latent_size=N))
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    others = [
+        styles.drawn([1], seed=5, sample=2, latent_size=N),
+        styles.drawn([3], seed=6, sample=2, latent_size=N),
+        styles.drawn([3], seed=5, latent_size=N),
+    ]
+    for other in (drawn[1:2], *others):
+        assert (other != drawn[0]).any()
+
+
+def test_a_posterior_is_scaled_and_moved():
+    mean, logvar = np.full((1, N), 2.0), np.full((1, N), np.log(9.0))
+    of_prior = styles.drawn(range(2), seed=1, latent_size=N)
+    drawn = styles.drawn(range(2), seed=1, latent_size=N, posterior=(mean, logvar))
+    np.testing.assert_allclose(drawn, 2 + 3 * of_prior, rtol=1e-6)
+
+
+def test_points_along_an_arc():
+    a, b = np.float32([3, 0, 0, 0]), np.float32([0, 1, 0, 0])
+    made = styles.along_arc(a, b, 3)
+    half = 2 * np.array([1, 1, 0, 0]) / np.sqrt(2)
+    np.testing.assert_allclose(made, [a, half, b], atol=1e-6)
+    assert made.dtype == np.float32
+    # No arc between these.
+    for end in (3 * a, -a, 0 * a):
+        straight = styles.along_arc(a, end, 3)
+        np.testing.assert_allclose(straight[1], (a + end) / 2, atol=1e-6)
+
+
+def test_a_model_without_styles():
+    none = Styles(latent_size=None, encoder=None)
+    assert none.of_call(None, seed=0, count=3) == [None]
+    with pytest.raises(ValueError, match="leave style out"):
+        none.of_call(np.zeros(N), seed=0, count=3)
+    with pytest.raises(ValueError, match="needs a model with an encoder"):
+        none.posterior("photo.png")
