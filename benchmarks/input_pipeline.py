@@ -53,7 +53,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from spade_jax import data
 from spade_jax.data import scenes
-from spade_jax.workdir import provenance
+from spade_jax.files import provenance
 
 _ROOT = flags.DEFINE_string("root", None, "Pictures to read; None draws landscapes.")
 _WORKERS = flags.DEFINE_list("workers", ["0", "1", "2", "4"], "Numbers of workers.")

@@ -25,8 +25,8 @@ from spade_jax import build
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
+from spade_jax.files import provenance
 from spade_jax.recipe import Recipe, describe, with_fields
-from spade_jax.workdir import provenance
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
 _STEPS = flags.DEFINE_integer("steps", 5, "Counted steps of each variant.")

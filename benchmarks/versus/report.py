@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from spade_jax.workdir import provenance
+from spade_jax.files import provenance
 
 
 class Table(NamedTuple):

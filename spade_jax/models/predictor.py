@@ -19,7 +19,7 @@ import numpy as np
 
 from spade_jax import build, data
 from spade_jax.files import pictures
-from spade_jax.layout import Layout
+from spade_jax.layout import Layout, tabulate
 from spade_jax.learning.latents import prior
 from spade_jax.models import inputs, maps
 from spade_jax.models.inputs import Picture
