@@ -1,8 +1,9 @@
 """Building: the parts of a recipe in, the things that they describe out.
 
 What computes takes plain numbers and names; here they are read out of a recipe's
-parts, for training, evaluation and prediction alike. May import: `recipe`, `data`,
-`nets`, `layout`, `kernels`, `learning`.
+parts, for training, evaluation and prediction alike. One file for each kind of part.
+
+May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 """
 
 from spade_jax.build.architecture import (

@@ -1,4 +1,11 @@
 """Commands: one file for each thing that the command line can be asked to do.
 
-Each is a function of plain arguments. May import everything but `main`.
+Each is a function of plain arguments, named after its mode of `spade_jax.main`
+(`predict`, `check_data`, `label_photos`) or after its program (`convert_weights`).
+`command_line` is what all programs share. Training, evaluation, export and planning are
+rooms of their own.
+
+May import: PIL, absl, jax, ml_collections, optax, `build`, `convert`, `data`,
+`devices`, `files`, `layout`, `learning`, `metrics`, `models`, `nets`, `recipe`,
+`workdir`.
 """

@@ -2,8 +2,10 @@
 
 `mapping` converts the state dict of one network of NVlabs/SPADE, `metric_networks`
 that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an
-extra, is imported only where `.pth` files are read or written. May import: `build`,
-`recipe`, `nets`, `layout`, `data.classes`, `metrics`, ml_collections, jax, flax.
+extra, is imported only where `.pth` files are read or written.
+
+May import: flax, jax, ml_collections, torch, `build`, `data`, `layout`, `metrics`,
+`nets`, `recipe`.
 """
 
 from spade_jax.convert.mapping import (

@@ -2,7 +2,9 @@
 
 In come files: pictures in folders, datasets that TFDS has built, or none at all, for
 the scenes that are drawn here. Out come `Example`s, one by one, and dicts of NumPy
-arrays, batch by batch. What is wrong with the files ends in a `DataError`.
+arrays, batch by batch. What is wrong with the files ends in a `DataError`. There is no
+JAX here: numbers of processes are arguments. Only the sources that TFDS builds need it,
+and TensorFlow, to be installed.
 
     source = open_source("folder", "train", root="my_pictures", num_classes=12)
     transform = Preprocess(mode="resize_and_crop", load_size=286, crop_size=256)
@@ -12,9 +14,7 @@ arrays, batch by batch. What is wrong with the files ends in a `DataError`.
     ):
         ...
 
-May import NumPy, Pillow and Grain, and nothing else of the project: no JAX, and no
-devices, whose process numbers are arguments. Only the sources that TFDS builds need it,
-and TensorFlow, to be installed.
+May import: PIL, absl, grain, tensorflow_datasets.
 """
 
 from spade_jax.data.colors import ColorTable, color_table, read_palette

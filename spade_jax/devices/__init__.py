@@ -1,4 +1,11 @@
 """Devices: processes, meshes, and the way of arrays onto them and back.
 
+    mesh.py         the axes `data` and `spatial`
+    parallel.py     a function of one device's share, compiled for all
+    batches.py      a process' batch onto the devices, ahead of its use
+    gather.py       numbers of all processes back to each host
+    distributed.py  how processes meet, agree and end together
+    tpu_flags.py    what TPU's compiler has to be told
+
 May import: jax.
 """

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spade_jax import build
-from spade_jax.convert import nvlabs
 from spade_jax.evaluation import measure as measures
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate_opened
@@ -154,6 +153,6 @@ def _workdir_to_follow(path: str | os.PathLike[str]) -> pathlib.Path:
     if is_official(workdir):
         raise ValueError(
             f"--follow waits for the checkpoints of a run, and {workdir} is an official"
-            f" checkpoint ({nvlabs.OPTIONS_FILE}): leave out --follow."
+            f" checkpoint (opt.txt): leave out --follow."
         )
     return workdir

@@ -13,7 +13,7 @@ and what comes out. See `docs/export.md`.
     card.py         what one has to know to use them
     __main__.py     the command
 
-May import: `files`, `layout`, `models`; TensorFlow for its own format only.
+May import: jax, tensorflow, `data`, `files`, `layout`, `models`.
 """
 
 import json

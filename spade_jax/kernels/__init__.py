@@ -3,5 +3,5 @@
 `choose` holds every choice by platform or shape, each with the measurement that it
 comes from; the other modules hold one operation each: `convolution`, `winograd`.
 
-May import: jax, `layout`.
+May import: jax.
 """

@@ -17,5 +17,5 @@ training forward advances (power iterations, running averages). The discriminato
 *judgements*, of which the last layer's is its *prediction*; the perceptual network
 gives *features*; what an array has last are *channels*.
 
-May import: jax, flax, optax, `layout`, `nets`.
+May import: flax, jax, optax, `layout`, `nets`.
 """

@@ -21,5 +21,5 @@ Scores are plain NumPy: `frechet` (FID, and its square root), `kernel` (KID),
 `segmentation` (mIoU, accuracy); `lpips` compares pictures. `published_results` is what
 others measured.
 
-May import: jax, flax, SciPy, Pillow, `files`, `nets`, `learning.perceptual`.
+May import: PIL, flax, jax, scipy, `files`, `learning`, `nets`.
 """

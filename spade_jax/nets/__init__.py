@@ -7,7 +7,7 @@ them, densely or by the tables of `factored`. `stages` says which blocks a decod
 and `freezing` prepares networks that are only used any more. They take plain numbers
 and names, never a config.
 
-May import: jax, flax, `layout`, `kernels`.
+May import: flax, jax, `kernels`, `layout`.
 """
 
 from spade_jax.nets.baselines import ConcatGenerator, Pix2PixHDGenerator

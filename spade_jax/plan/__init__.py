@@ -3,6 +3,7 @@
 Found out without a TPU: libtpu compiles for them on any x86-64 Linux machine. The whole
 train step is compiled ahead of time from the shapes of things alone, and the compiler's
 own figures are read: memory, traffic, collectives. Beside them stands the arithmetic
-that the networks' traces show. `python -m spade_jax.plan --help`. May import: `recipe`,
-`build`, `nets`, `layout`, `learning`, `devices`, jax, flax; `commands` at the door.
+that the networks' traces show. `python -m spade_jax.plan --help`.
+
+May import: flax, jax, `build`, `devices`, `layout`, `learning`, `nets`, `recipe`.
 """

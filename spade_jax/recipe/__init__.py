@@ -2,8 +2,9 @@
 
 `library` finds the files, `reading` reads and checks every field, `parts` says
 what the parts of a recipe are. Nothing below the commands sees a `ConfigDict`, and
-nothing but the composition of a whole run sees more than the parts it needs. May
-import: ml_collections.
+nothing but the composition of a whole run sees more than the parts it needs.
+
+May import: ml_collections.
 """
 
 from spade_jax.recipe.parts import (

@@ -1,4 +1,11 @@
 """Training: a recipe and a work dir in, checkpoints and curves out.
 
-May import: everything but `plan` and `commands`.
+    train.py            a run, in one reading
+    prepare.py          everything that its loop works with, made before it begins
+    progress.py, sheet.py, finite.py, stop.py   losses and speed; pictures; divergence;
+                        signals
+    train_segmenter.py  the project's own segmenter
+
+May import: flax, jax, optax, `build`, `data`, `devices`, `evaluation`, `files`,
+`learning`, `metrics`, `recipe`, `workdir`.
 """

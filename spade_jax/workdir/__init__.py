@@ -1,4 +1,10 @@
 """Work dirs: everything that a run leaves on disk, written and read.
 
-May import: jax, Orbax, clu, `files`.
+    checkpoint.py  checkpoints, to read
+    saving.py      checkpoints, to write: whole or not there
+    integrity.py   whether a checkpoint is damaged
+    paths.py       where things are
+    report.py      numbers and pictures of a run: metrics.jsonl, TensorBoard
+
+May import: clu, jax, orbax, tensorflow, `data`, `files`, `recipe`.
 """
