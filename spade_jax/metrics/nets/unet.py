@@ -1,7 +1,7 @@
-"""The project's own segmenter, for data that has no published one.
+"""The U-Net of the project's own segmenter, for data that has no published one.
 
-A U-Net (Ronneberger, Fischer and Brox, *U-Net: Convolutional Networks for Biomedical
-Image Segmentation*, MICCAI 2015), small. It halves by convolutions of stride 2 and
+It is a small one of Ronneberger, Fischer and Brox, *U-Net: Convolutional Networks for
+Biomedical Image Segmentation*, MICCAI 2015. It halves by convolutions of stride 2 and
 enlarges by nearest neighbour, and all other convolutions keep the size.
 
 Letters: B batch, H height, W width, C classes, F features of the first width.
