@@ -21,7 +21,7 @@ from spade_jax.data.colors import ColorTable, color_table, read_palette
 from spade_jax.data.decode import decode_image, decode_map
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example, Source, check
-from spade_jax.data.folder import FolderSource, LayoutSource
+from spade_jax.data.folder import FolderSource
 from spade_jax.data.ids import class_ids
 from spade_jax.data.pipeline import batches
 from spade_jax.data.sources import BUILT, SOURCES, open_source
@@ -47,7 +47,6 @@ __all__ = [
     "Example",
     "FolderSource",
     "Geometry",
-    "LayoutSource",
     "Preprocess",
     "Source",
     "apply",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from spade_jax import recipe as recipes
 from spade_jax.learning.state import NetState, TrainState
+from spade_jax.models.averaged import renewed_statistics
 from spade_jax.models.opening import Variables, open_model, without_training
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import paths
@@ -28,7 +29,9 @@ def publish(
     *,
     dtype: str = "float16",
     data_root: str = "",
-    renewed: Callable[[Recipe, Variables, Variables | None], Variables] | None = None,
+    renewed: Callable[
+        [Recipe, Variables, Variables | None], Variables
+    ] = renewed_statistics,
 ) -> int:
     """Writes what synthesis needs of a checkpoint: a work dir for all but training.
 
@@ -61,8 +64,6 @@ def publish(
     if state.ema is not None:
         if data_root:
             recipe = recipes.with_fields(recipe, data__root=data_root)
-        if renewed is None:
-            from spade_jax.models.averaged import renewed_statistics as renewed
         state = _averaged(state, functools.partial(renewed, recipe))
         recipe = recipes.with_fields(recipe, ema_decay=0.0)
     state = _shortened(without_training(state), jnp.dtype(dtype))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from spade_jax.data.colors import color_table
 from spade_jax.data.error import DataError
-from spade_jax.data.folder import FolderSource, LayoutSource
+from spade_jax.data.folder import FolderSource
 from spade_jax.data.pairing import pair_pictures
 
 COLORS = [(9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9)]
@@ -182,10 +182,8 @@ def test_labels_may_be_colors(make_folder):
     color_labels(root, 2)
     colors = color_table(COLORS, num_classes=4)
     folder = FolderSource(root, "train", num_classes=4, colors=colors)
-    layouts = LayoutSource(root / "train_label", num_classes=4, colors=colors)
     for i in range(2):
         np.testing.assert_array_equal(folder[i].label, expected[i])
-        np.testing.assert_array_equal(layouts[i].label, expected[i])
     assert "colors of config.data.palette" in repr(folder)
 
 
@@ -195,35 +193,9 @@ def test_colors_of_no_class_are_unknown_or_refused(make_folder):
     few = {"num_classes": 3, "colors": color_table(COLORS[:3], num_classes=3)}
     known = FolderSource(root, "train", unknown_label=255, **few)[0].label
     assert set(known.ravel()) == {0, 1, 2, 3}
-    for source in (
-        FolderSource(root, "train", **few),
-        LayoutSource(root / "train_label", **few),
-    ):
-        with pytest.raises(DataError, match=r"train_label/000\.png: .*\(9, 9, 9\)"):
-            source[0]
-
-
-def test_layouts_need_no_photographs(make_folder):
-    root = make_folder(3, instances=True)
-    (root / "train_label" / "001.png").unlink()
-    source = LayoutSource(root / "train_label", root / "train_inst", num_classes=4)
-    assert [source[i].name for i in range(len(source))] == ["000", "002"]
-    assert source[1].image.shape == (8, 12, 3)
-    assert source[1].image.max() == 0
-    assert source[1].instance.max() == 2002
-
-
-def test_layouts_without_an_instance_map(make_folder):
-    root = make_folder(3, instances=True)
-    (root / "train_inst" / "001.png").unlink()
-    message = r"1 labels of train_label have no instance in train_inst \(001\)\. Pairs"
-    with pytest.raises(DataError, match=message):
-        LayoutSource(root / "train_label", root / "train_inst", num_classes=4)
-
-
-def test_missing_directory_of_layouts_names_the_flag(tmp_path):
-    with pytest.raises(DataError, match=r"--labels=.*nowhere: there is no such"):
-        LayoutSource(tmp_path / "nowhere", num_classes=4)
+    source = FolderSource(root, "train", **few)
+    with pytest.raises(DataError, match=r"train_label/000\.png: .*\(9, 9, 9\)"):
+        source[0]
 
 
 def test_everything_unpaired_is_told_at_once(make_folder):

@@ -3,7 +3,7 @@
 import os
 
 from spade_jax import data
-from spade_jax.data.folder import pair_pictures
+from spade_jax.data.pairing import pair_pictures
 from spade_jax.models import inputs
 from spade_jax.models.maps import LabelFormat, Maps
 
