@@ -20,7 +20,7 @@ NAMES = ("a", "b", "c")
 SIZE = 32
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick(two_blocks):
     with two_blocks():
         yield
@@ -62,18 +62,20 @@ def ids(layouts, name):
     return np.where(label == 255, 3, label)[None]
 
 
-@pytest.fixture
-def plain(tmp_path, save_model):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, save_model):
     """A model that starts from the layout."""
-    save_model(tmp_path / "run")
-    return tmp_path / "run"
+    workdir = tmp_path_factory.mktemp("plain")
+    save_model(workdir)
+    return workdir
 
 
-@pytest.fixture
-def vae(tmp_path, save_model):
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory, save_model):
     """A model with an encoder, and instance edges."""
+    workdir = tmp_path_factory.mktemp("vae")
     save_model(
-        tmp_path / "vae",
+        workdir,
         **{
             "data.instances": True,
             "generator.latent": "vae",
@@ -82,7 +84,7 @@ def vae(tmp_path, save_model):
             "encoder.image_size": 8,
         },
     )
-    return tmp_path / "vae"
+    return workdir
 
 
 def test_every_layout_becomes_the_generators_picture(plain, layouts, tmp_path):
