@@ -19,9 +19,9 @@ from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch, share_size
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.batch import Batch, layout_of
+from spade_jax.learning.sample import styles
 from spade_jax.learning.state import Networks
 from spade_jax.models.batches import layout_tables, numbered_batches
-from spade_jax.models.latents import latents
 from spade_jax.nets.norm import MOMENTUM
 from spade_jax.recipe import Recipe
 
@@ -119,7 +119,7 @@ def recomputed_statistics(
         _, advanced = networks.generator.apply(
             {**generator_variables, "batch_stats": jax.tree.map(jnp.zeros_like, kept)},
             layout_of(batch),
-            *latents(networks, encoder_variables, batch, seed=seed),
+            *styles(networks, encoder_variables, batch, seed=seed),
             train=True,
             mutable=others,
         )

@@ -14,7 +14,7 @@ from spade_jax.devices import distributed, mesh
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
-from spade_jax.learning.sample import make_sample
+from spade_jax.learning.sample import synthesise
 from spade_jax.learning.state import TrainState
 from spade_jax.recipe import Recipe
 from spade_jax.training import sheet
@@ -113,23 +113,14 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
 
     # ---- Pictures and scores of progress --------------------------------------------
     sample = jax.jit(
-        make_sample(
-            generator=networks.generator,
-            encoder=networks.encoder,
-            latent_size=networks.latent_size,
-        ),
+        functools.partial(synthesise, networks, seed=recipe.seed),
         # Whole in every process: the compiler may otherwise share the pictures out.
         out_shardings=replicated,
     )
     palette = pictures.full_palette(recipe.data.palette, recipe.data.num_ids)
 
     def synthesise_examples(state: TrainState) -> jax.Array:
-        return sample(
-            state.generator_variables,
-            state.encoder_variables,
-            examples,
-            jax.random.key(recipe.seed),
-        )
+        return sample(state.generator_variables, state.encoder_variables, examples)
 
     sheet.check_size(jax.eval_shape(synthesise_examples, abstract_state), examples)
     evaluate = None

@@ -12,7 +12,7 @@ from spade_jax.recipe import Recipe
 
 
 def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
-    """The validation examples that are shown, evenly spaced.
+    """The validation examples that are shown, evenly spaced, with their `number`s.
 
     Args:
       recipe: of which the data, the seed and the size of the sheet count.
@@ -36,7 +36,7 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
             ),
         )
     )
-    return dict(batch)
+    return {**batch, "number": chosen.astype(np.int32)}
 
 
 def check_size(
