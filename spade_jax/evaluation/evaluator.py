@@ -18,11 +18,11 @@ from spade_jax.metrics.protocols import Protocol
 
 Batch = Mapping[str, np.ndarray]
 Sample = Callable[[Batch], np.ndarray]
-"""From a batch to pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
+"""Makes of a batch pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
 Diversity = Callable[[Batch], np.ndarray]
-"""From a batch to the mean distance between samples of each of its layouts, `[B]`."""
+"""Makes of a batch the mean distance between samples of each of its layouts, `[B]`."""
 Nearness = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From synthesised and real pictures `[B, H, W, 3]` to distances `[B]`."""
+"""Makes of synthesised and real pictures `[B, H, W, 3]` distances `[B]`."""
 
 # A set of so many at most keeps its features, which the kernel distance needs.
 KEPT_FEATURES = 10_000

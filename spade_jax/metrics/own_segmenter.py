@@ -66,17 +66,17 @@ class Description(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return max(self.truth) + 1
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """For each class its id in the dataset's layouts."""
+        """The id of each class in the dataset's layouts."""
         return tuple(map(self.truth.index, range(self.num_classes)))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the C classes."""
+        """Names of the C classes."""
         named = len(self.names)
         return tuple(self.names[i] if i < named else f"id {i}" for i in self.ids)
 
@@ -283,7 +283,7 @@ def _as_tuples(value: Any) -> Any:
 
 
 def _sha256(variables: Mapping[str, Any]) -> str:
-    """Of all arrays with their paths and shapes, in the order of the paths."""
+    """The hash of all arrays with their paths and shapes, in the order of the paths."""
     digest = hashlib.sha256()
     for name, array in sorted(flatten_dict(variables, sep="/").items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
