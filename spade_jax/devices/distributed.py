@@ -19,7 +19,6 @@ import jax
 # The coordinator's store has no public name in JAX. Orbax uses this one too.
 from jax._src.distributed import global_state as _coordination
 
-
 _Result = TypeVar("_Result")
 
 # Building a dataset may take hours. Should process 0 die meanwhile, the wait ends then.

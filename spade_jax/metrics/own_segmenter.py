@@ -15,7 +15,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
 from spade_jax import files
+from spade_jax.files import provenance
 from spade_jax.metrics.nets.unet import Seen, UNet
 from spade_jax.metrics.weights import UNREADABLE, WeightsError
 
@@ -146,12 +146,7 @@ def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
         "network": NETWORK,
         **segmenter.description._asdict(),
         "sha256": segmenter.sha256,
-        "versions": {
-            "spade_jax": spade_jax.__version__,
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": provenance.versions(["jax", "flax", "numpy"]),
     }
     # Opened here, as NumPy would add `.npz` to the name.
     with files.replacing(path) as unfinished, unfinished.open("wb") as file:
