@@ -205,7 +205,7 @@ def _run(mode: str) -> None:
             out=_OUT.value,
             weights_dir=_WEIGHTS_DIR.value,
         )
-    else:
+    elif mode == "predict":
         _need(_LABELS, _OUT)
         predict(
             _workdir(),

@@ -1,4 +1,4 @@
-"""Whether a recipe's layouts are tabulated, and what does it."""
+"""A recipe's tables of layouts: whether there are any, and what makes them."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""From a source of examples to an iterator over batches, with Grain.
+"""Pipeline: a source of examples in, an iterator over batches out, with Grain.
 
 Batch number n is a pure function of the source, the seed and n. Whatever a run was
 interrupted by, `start_batch=n` goes on with it: the number of the step is the whole

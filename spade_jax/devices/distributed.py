@@ -7,7 +7,6 @@ waits in a collective operation for a process that is gone.
 """
 
 import itertools
-import logging
 import os
 import pathlib
 import sys
@@ -19,8 +18,6 @@ import jax
 
 # The coordinator's store has no public name in JAX. Orbax uses this one too.
 from jax._src.distributed import global_state as _coordination
-
-_log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -255,7 +252,7 @@ def _check(given: dict[str, str | int]) -> None:
 
 def _join(where: str, **arguments) -> None:
     # It would take SIGTERM for itself, and a process that does not train yet would
-    # outlive it. While training, StopRequest of spade_jax.training does what it is for.
+    # outlive it. While training, StopRequest of spade_jax.training.stop does that.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments)

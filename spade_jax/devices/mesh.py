@@ -1,4 +1,4 @@
-"""Devices, shardings, and the way from a host's batch to arrays on all devices.
+"""The mesh: all devices along two axes, and which holds what of a batch and a state.
 
 The mesh has two axes. The batch is split over `data`, and the height of its pictures
 over `spatial`; the state is the same on every device. The train step knows `data`,

@@ -27,8 +27,8 @@ from spade_jax.recipe import Generator
 _TRUNK = "alex"  # its authors' choice for measuring
 
 Diversity = Callable[[dict[str, Any], Any, Mapping[str, np.ndarray]], np.ndarray]
-"""From variables of the generator and of a distance, and this process' share of a batch
-with `number`, int32 `[B]`, to distances `[B]`, on the host."""
+"""Makes of variables of the generator and of a distance, and of this process' share of
+a batch with `number`, int32 `[B]`, distances `[B]` on the host."""
 
 
 def check(num_samples: int, generator: Generator, *, called: str) -> None:

@@ -18,11 +18,11 @@ from spade_jax.metrics.protocols import Protocol
 
 Batch = Mapping[str, np.ndarray]
 Sample = Callable[[Batch], np.ndarray]
-"""From a batch to pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
+"""Makes of a batch pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
 Diversity = Callable[[Batch], np.ndarray]
-"""From a batch to the mean distance between samples of each of its layouts, `[B]`."""
+"""Makes of a batch the mean distance between samples of each of its layouts, `[B]`."""
 Nearness = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From synthesised and real pictures `[B, H, W, 3]` to distances `[B]`."""
+"""Makes of synthesised and real pictures `[B, H, W, 3]` distances `[B]`."""
 
 # A set of so many at most keeps its features, which the kernel distance needs.
 KEPT_FEATURES = 10_000
@@ -63,7 +63,7 @@ class Evaluator:
 
     Attributes:
       protocol: how.
-      networks: that look at the pictures.
+      observers: that look at the pictures.
       reference: the real pictures.
       batches: makes the validation split's batches: this process' share of each, all
         of one size and as many in every process. Besides what `sample` needs they hold
@@ -77,7 +77,7 @@ class Evaluator:
     """
 
     protocol: Protocol
-    networks: Observers
+    observers: Observers
     reference: Reference
     batches: Callable[[], Iterable[Batch]]
     others: Callable[[], Iterable[Batch]] | None
@@ -101,7 +101,7 @@ class Evaluator:
           ValueError: it makes pictures that are not finite, or too few to compare.
         """
         features = _FeatureSet(keep=self.reference.features is not None)
-        confusion = segmentation.Confusion.empty(len(self.networks.class_names))
+        confusion = segmentation.Confusion.empty(len(self.observers.class_names))
         distances: dict[str, _Sum] = {}
         for batch in self.batches():
             mask = batch["mask"]
@@ -109,7 +109,7 @@ class Evaluator:
             fake = np.asarray(sample(shown))
             _check_finite(fake, batch["number"])
             png = pictures.to_uint8(fake)
-            features.add(self.networks.features(self._shown(fake, png)), mask)
+            features.add(self.observers.features(self._shown(fake, png)), mask)
             confusion = confusion.update(batch["truth"], self._seen(png), mask=mask)
             of_batch = {
                 name: measure(fake, batch["image"])
@@ -140,7 +140,7 @@ class Evaluator:
         The segmenter looks at those of the same layouts. The Frechet distance is of
         others, as these are the reference itself.
         """
-        confusion = segmentation.Confusion.empty(len(self.networks.class_names))
+        confusion = segmentation.Confusion.empty(len(self.observers.class_names))
         for batch in self.batches():
             # Rounded: truncation would take one off of some of the stored values.
             stored = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
@@ -150,7 +150,10 @@ class Evaluator:
         if self.others is None:
             return found
         others = reference_of(
-            self.others(), self.networks.features, keep=False, name="The other real set"
+            self.others(),
+            self.observers.features,
+            keep=False,
+            name="The other real set",
         )
         return {self._distance_name: self._distance(others.statistics), **found}
 
@@ -165,7 +168,7 @@ class Evaluator:
         size = self.protocol.segmenter.size
         if size is not None:
             png = np.stack([views.resize_image(one, size, "bicubic") for one in png])
-        return self.networks.classes(png)
+        return self.observers.classes(png)
 
     @property
     def _distance_name(self) -> str:

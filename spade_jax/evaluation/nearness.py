@@ -25,24 +25,24 @@ def load(of: Loss) -> tuple[perceptual.PerceptualNetwork | None, tuple[str, ...]
         return None, (f"{error} The perceptual distance is left out.",)
 
 
-def measures(features: perceptual.PerceptualNetwork | None) -> dict[str, Nearness]:
+def measures(network: perceptual.PerceptualNetwork | None) -> dict[str, Nearness]:
     """The L1 distance and, where its network is at hand, the perceptual one."""
     found = {"l1": mean_difference}
-    if features is None:
+    if network is None:
         return found
-    network = perceptual.module(features, dtype=jnp.float32)
+    module = perceptual.module(network, dtype=jnp.float32)
 
     @jax.jit
     def distances(params, fake, real):
         def of_one(fake, real):
             return losses.perceptual_loss(
-                network.apply({"params": params}, fake[None]),
-                network.apply({"params": params}, real[None]),
+                module.apply({"params": params}, fake[None]),
+                module.apply({"params": params}, real[None]),
             )
 
         return jax.vmap(of_one)(fake, real)
 
-    return found | {"perceptual": functools.partial(distances, features.params)}
+    return found | {"perceptual": functools.partial(distances, network.params)}
 
 
 def mean_difference(fake: np.ndarray, real: np.ndarray) -> np.ndarray:

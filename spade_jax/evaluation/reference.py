@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 def read(
     file: str | os.PathLike[str],
-    looking: Observers,
+    observers: Observers,
     size: tuple[int, int],
     *,
     called: str,
@@ -40,7 +40,7 @@ def read(
 
     Args:
       file: see `frechet.read_statistics`.
-      looking: what will look at the synthesised pictures.
+      observers: that will look at the synthesised pictures.
       size: of these, (height, width).
       called: what messages call the file.
 
@@ -49,7 +49,7 @@ def read(
     """
     statistics = frechet.read_statistics(file)
     blank = np.zeros((1, *size, 3), np.float32)
-    expected, found = looking.features(blank).shape[1], len(statistics.mean)
+    expected, found = observers.features(blank).shape[1], len(statistics.mean)
     if found != expected:
         raise ValueError(
             f"{called}={os.fspath(file)} has {found} features a picture, but the"
@@ -63,7 +63,7 @@ def read(
 def of_split(
     recipe: Recipe,
     protocol: Protocol,
-    looking: Observers,
+    observers: Observers,
     *,
     workdir: str | os.PathLike[str],
     devices: Mesh,
@@ -75,7 +75,7 @@ def of_split(
     Args:
       recipe: of which the data, the size of a batch and the seed count.
       protocol: that says which split, and at which size.
-      looking: what looks at the pictures.
+      observers: that look at the pictures.
       workdir: where they are kept.
       devices: that share each batch.
 
@@ -91,7 +91,7 @@ def of_split(
         transform,
         dataset=of.source,
         split=split,
-        network=looking.description.get(protocol.features),
+        network=observers.description.get(protocol.features),
     )
     file = result.directory(workdir) / f"reference-{fingerprint}.npz"
     of_features = file.with_suffix(".npy")
@@ -109,7 +109,7 @@ def of_split(
             batch_size=recipe.schedule.batch_size,
             seed=recipe.seed,
         ),
-        looking.features,
+        observers.features,
         keep=keep,
         name=f"The reference set, {split!r},",
     )

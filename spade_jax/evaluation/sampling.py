@@ -22,8 +22,8 @@ from spade_jax.learning.state import Networks
 
 Variables = dict[str, Any]
 Sampler = Callable[[Variables, Variables | None, Mapping[str, np.ndarray]], np.ndarray]
-"""From variables of generator and encoder, and this process' share of a batch with
-`number`, int32 `[B]`, to float32 `[B, H, W, 3]` in [-1, 1], on the host."""
+"""Makes of variables of generator and encoder, and of this process' share of a batch
+with `number`, int32 `[B]`, float32 `[B, H, W, 3]` in [-1, 1] on the host."""
 
 
 def make_sampler(networks: Networks, devices: Mesh, *, seed: int) -> Sampler:

@@ -5,9 +5,6 @@ See `docs/export.md`. Letters: b pictures, H height, W width, N latent size.
 
 from typing import Any
 
-import jax
-
-import spade_jax
 from spade_jax.data import EDGE_RULE
 from spade_jax.export.programs import (
     PLATFORMS,
@@ -15,6 +12,7 @@ from spade_jax.export.programs import (
     encoder_inputs,
     generator_inputs,
 )
+from spade_jax.files import provenance
 from spade_jax.models.opening import Model
 from spade_jax.models.predictor import Predictor
 
@@ -61,10 +59,7 @@ def describe(model: Model) -> dict[str, Any]:
         "step": model.step,
         "training_data": model.recipe.data.source,
         "compute_dtype": model.recipe.compute.dtype,
-        "versions": {
-            "spade_jax": spade_jax.__version__,
-            "jax": jax.__version__,
-        },
+        "versions": provenance.versions(["jax"]),
     }
 
 

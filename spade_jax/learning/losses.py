@@ -18,7 +18,7 @@ Judgements = Sequence[Sequence[jax.Array]]
 of which is the prediction, `[B, H, W, 1]`."""
 
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""Of relu1_1 .. relu5_1, from pix2pixHD (Wang et al., 2018) and official SPADE."""
+"""Weights of relu1_1 .. relu5_1: pix2pixHD (Wang et al., 2018) and official SPADE."""
 
 
 class GANLoss(NamedTuple):

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import optax
 
+from spade_jax.learning.average import average
 from spade_jax.learning.batch import Batch, layout_of
 from spade_jax.learning.forward import forward
 from spade_jax.learning.objectives import Objective, Terms
@@ -125,7 +126,7 @@ def update_makers(
     (gradients, terms), stats, fake = in_parts(
         learn, _stats(makers, judge), (batch, z), count=accumulate
     )
-    gradients, terms = _average((gradients, terms), axis_name)
+    gradients, terms = average((gradients, terms), axis_name)
     changes: dict[str, Any] = {
         name: _step(
             net,
@@ -201,7 +202,7 @@ def update_discriminator(
     (gradients, terms), stats, _ = in_parts(
         learn, _stats(makers, judge), (batch, z, fake), count=accumulate
     )
-    gradients, terms = _average((gradients, terms), axis_name)
+    gradients, terms = average((gradients, terms), axis_name)
     changes = {name: net.replace(stats=stats[name]) for name, net in makers.items()}
     changes["discriminator"] = _step(
         judge,
@@ -225,11 +226,6 @@ def _stats(makers: dict[str, NetState], judge: NetState) -> dict[str, Stats]:
     return {
         name: net.stats for name, net in (makers | {"discriminator": judge}).items()
     }
-
-
-def _average(tree: Any, axis_name: str | None) -> Any:
-    """The mean over the devices, of all gradients and terms in one reduction."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
 def _step(

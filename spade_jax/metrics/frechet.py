@@ -61,11 +61,11 @@ class Moments(NamedTuple):
 
     @classmethod
     def empty(cls, dimension: int) -> "Moments":
-        """Those of no picture, of `dimension` features."""
+        """The moments of no picture, of `dimension` features."""
         return cls(0, np.zeros(dimension), np.zeros((dimension, dimension)))
 
     def update(self, features: np.ndarray, mask: np.ndarray | None = None) -> "Moments":
-        """Those with a batch more.
+        """The moments with a batch more.
 
         Args:
           features: `[B, D]`.
@@ -99,7 +99,7 @@ class Moments(NamedTuple):
         return self.merge(Moments(len(features), mean, deviations.T @ deviations))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Those of both sets together."""
+        """The moments of both sets together."""
         count = self.count + other.count
         if not self.count or not other.count:
             return other if other.count else self

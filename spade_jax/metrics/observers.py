@@ -1,4 +1,4 @@
-"""What looks at pictures in place of people: networks with weights, on devices.
+"""Observers look at pictures in place of people: networks with weights, on devices.
 
 A protocol's observers are two functions of pictures, one that gives features and one
 that gives classes; a segmenter alone is one.
@@ -26,7 +26,7 @@ _PIXELS = 4 * 256 * 256
 
 
 class Observers(NamedTuple):
-    """Those of a protocol.
+    """The observers of a protocol.
 
     Attributes:
       features: from float32 `[B, H, W, 3]` in [0, 1] to `[B, F]`.

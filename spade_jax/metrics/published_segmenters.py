@@ -17,7 +17,7 @@ from spade_jax.metrics.nets import deeplab, drn, upernet
 from spade_jax.metrics.nets.resample import resize_bilinear
 
 Network = Callable[[jax.Array], jax.Array]
-"""From prepared pictures `[B, H, W, 3]` to scores `[B, H', W', C]`."""
+"""A function from prepared pictures `[B, H, W, 3]` to scores `[B, H', W', C]`."""
 
 
 def deeplab_classes(

@@ -32,7 +32,7 @@ class Confusion(NamedTuple):
 
     @classmethod
     def empty(cls, num_classes: int) -> "Confusion":
-        """That of no pixel."""
+        """The confusion of no pixel."""
         return cls(np.zeros((num_classes, num_classes), np.int64), 0)
 
     def update(
@@ -42,7 +42,7 @@ class Confusion(NamedTuple):
         *,
         mask: np.ndarray | None = None,
     ) -> "Confusion":
-        """That with a batch more.
+        """The confusion with a batch more.
 
         Args:
           truth: integers `[B, H, W]`, classes 0 .. C - 1 or -1, ignored.
@@ -77,7 +77,7 @@ class Confusion(NamedTuple):
         )
 
     def merge(self, other: "Confusion") -> "Confusion":
-        """That of both sets of pixels together."""
+        """The confusion of both sets of pixels together."""
         return Confusion(self.counts + other.counts, self.ignored + other.ignored)
 
 

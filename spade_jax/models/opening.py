@@ -27,7 +27,7 @@ _SHIPPED = pathlib.Path(__file__).parents[1] / "shipped" / "models"
 
 Variables = dict[str, Any]
 Renewal = Callable[[Variables, Variables | None], Variables]
-"""From variables of generator and encoder to the generator's with other statistics."""
+"""Gives a generator's variables, beside an encoder's or None, other statistics."""
 
 
 class Model(NamedTuple):

@@ -62,11 +62,11 @@ class MultiscaleDiscriminator(nn.Module):
         """
         planes = layout.planes(self.num_classes, self.dtype)
         image = image.astype(self.dtype)
-        features = []
+        judgements = []
         for scale in range(self.num_scales):
             if scale:
                 planes, image = _half(planes), _half(image)
-            features.append(
+            judgements.append(
                 _PatchDiscriminator(
                     num_layers=self.num_layers,
                     width=self.width,
@@ -76,7 +76,7 @@ class MultiscaleDiscriminator(nn.Module):
                     name=f"scale_{scale}",
                 )(planes, image, train=train)
             )
-        return features
+        return judgements
 
 
 class _PatchDiscriminator(nn.Module):

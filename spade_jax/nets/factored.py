@@ -275,7 +275,7 @@ _tables.defvjp(_tables_forward, _tables_backward)
 
 
 def _hidden_around(neighbourhoods: Neighbourhoods, kernel: Kernel, chunk: int):
-    """From the start of a chunk to int32 `[R, T]`, rows of the hidden table."""
+    """A function from a chunk's start to int32 `[R, T]`, rows of the hidden table."""
     size = kernel.kernel.shape[0]
     return _around(
         neighbourhoods.hidden_index + 1, neighbourhoods.at[0], size, chunk, outside=0
@@ -360,7 +360,7 @@ def _write(table: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:
 def _product(
     x: jax.Array, y: jax.Array, axes: tuple[int, int], dtype: jnp.dtype
 ) -> jax.Array:
-    """Of two matrices over one axis of each, summed in `dtype`."""
+    """The product of two matrices over one axis of each, summed in `dtype`."""
     dims = (((axes[0],), (axes[1],)), ((), ()))
     return jax.lax.dot_general(x, y, dims, preferred_element_type=dtype)
 

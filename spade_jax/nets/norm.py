@@ -114,7 +114,7 @@ class BatchNorm(nn.Module):
     affine: bool = False
 
     def moments(self, x: jax.Array) -> Moments:
-        """Of `[B, H, W, F]`, such as a training call normalises it by."""
+        """The moments of `[B, H, W, F]` that a training call normalises it by."""
         return moments(x, axis_name=self._sync_axis)
 
     @property

@@ -158,11 +158,11 @@ def lower(recipe: Recipe, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
     networks = build.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
     check_size(recipe.architecture, networks.generator)
     optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
-    features = _perceptual(recipe.loss)
+    perceptual = _perceptual(recipe.loss)
     replicated = mesh.replicated(devices)
     step = parallel_train_step(
         build.train_step(
-            recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
+            recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
         ),
         devices,
     )
@@ -170,7 +170,7 @@ def lower(recipe: Recipe, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
     return step.lower(
         _placed(state, replicated),
         abstract_batch(recipe, devices),
-        None if features is None else _placed(features.params, replicated),
+        None if perceptual is None else _placed(perceptual.params, replicated),
     )
 
 

@@ -1,4 +1,4 @@
-"""From a config to a `Recipe`: the one place where fields are read and checked."""
+"""Reading: a config in, a `Recipe` out; the one place where fields are checked."""
 
 import copy
 import json

@@ -100,14 +100,14 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     optimizers = build.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=steps_per_epoch
     )
-    features = distributed.together(functools.partial(build.perceptual, recipe.loss))
+    perceptual = distributed.together(functools.partial(build.perceptual, recipe.loss))
     distributed.check_same(
-        "loss.perceptual_network", features.variant if features else "none"
+        "loss.perceptual_network", perceptual.variant if perceptual else "none"
     )
     replicated = mesh.replicated(devices)
     constants = None
-    if features is not None:
-        constants = jax.device_put(features.params, replicated)
+    if perceptual is not None:
+        constants = jax.device_put(perceptual.params, replicated)
     init = build.initial_state(recipe, networks, optimizers)
     abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
 
@@ -138,7 +138,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         learning_rate=optimizers.generator_learning_rate,
         train_step=parallel_train_step(
             build.train_step(
-                recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
+                recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
             ),
             devices,
         ),

@@ -172,7 +172,7 @@ def test_batches_number_the_examples_and_translate_their_labels(
     )
     source = build.source(recipe.data, "val")
     enlarged = examples.validation_batches(
-        recipe, source, one_device, truth=made.networks.truth, label_size=(64, 96)
+        recipe, source, one_device, truth=made.observers.truth, label_size=(64, 96)
     )
     for batch, other in zip(batches, enlarged, strict=True):
         truth = np.where(batch["label"] == 3, -1, batch["label"])

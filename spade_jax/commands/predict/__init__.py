@@ -29,7 +29,7 @@ _BATCH = 4
 _SHEET_ROWS = 16
 
 Latents = Callable[[Sequence[int], int], np.ndarray | None]
-"""From the numbers of B examples and of the sample to latents `[B, N]`, or None."""
+"""Makes of the numbers of B examples and of the sample latents `[B, N]`, or None."""
 
 
 def predict(
