@@ -5,7 +5,6 @@ See `docs/export.md`. Letters: b pictures, H height, W width, N latent size.
 
 from typing import Any
 
-from spade_jax.data import EDGE_RULE
 from spade_jax.export.programs import (
     PLATFORMS,
     Inputs,
@@ -16,6 +15,12 @@ from spade_jax.files import provenance
 from spade_jax.models.opening import Model
 from spade_jax.models.predictor import Predictor
 
+# `spade_jax.data.edges` in the words of somebody who has to write it anew.
+_EDGE_RULE = (
+    "true where the instance map differs from the pixel above, below, left or right;"
+    " pixels beyond the border count as equal"
+)
+
 
 def describe(model: Model) -> dict[str, Any]:
     """Describes a model as JSON has it, for files of `jax.export`."""
@@ -23,7 +28,7 @@ def describe(model: Model) -> dict[str, Any]:
     (height, width), classes = predictor.size, predictor.classes
     means = {
         "label": f"class ids, 0 to {len(classes) - 1}",
-        "edge": f"true at {EDGE_RULE}; pixels beyond the border are none",
+        "edge": _EDGE_RULE,
         "z": "a style: draws from the normal distribution, or the encoder's mean",
         "photo": "a photograph, -1 (black) to 1",
     }
