@@ -37,12 +37,13 @@ def make_sampler(networks: Networks, devices: Mesh, *, seed: int) -> Sampler:
     """
 
     def of_share(generator_variables, encoder_variables, batch: Batch) -> jax.Array:
-        return networks.generator.apply(
+        pictures: Any = networks.generator.apply(
             generator_variables,
             layout_of(batch),
             *latents(networks, encoder_variables, batch, seed=seed),
             train=False,
         )
+        return pictures
 
     synthesise = parallel(
         of_share, devices, inputs=(WHOLE, WHOLE, SHARED), output=SHARED

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
@@ -42,8 +43,9 @@ def encoder_inputs(model: Model) -> Inputs:
 def programs(model: Model) -> dict[str, jax_export.Exported]:
     """The programs of a model: "generator" and, if it has one, "encoder"."""
     found = {"generator": _generator(model)}
-    if model.encoder is not None:
-        found["encoder"] = _encoder(model)
+    encoder = model.networks.encoder
+    if encoder is not None:
+        found["encoder"] = _encoder(model, encoder)
     return found
 
 
@@ -92,9 +94,9 @@ def _generator(model: Model) -> jax_export.Exported:
     return _exported(call, model.generator, inputs)
 
 
-def _encoder(model: Model) -> jax_export.Exported:
+def _encoder(model: Model, encoder: nn.Module) -> jax_export.Exported:
     def call(variables, photo):
-        return model.networks.encoder.apply(variables, photo, train=False)
+        return encoder.apply(variables, photo, train=False)
 
     return _exported(call, model.encoder, encoder_inputs(model))
 

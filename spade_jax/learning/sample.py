@@ -1,6 +1,7 @@
 """Pictures of a batch in evaluation mode, to see how training goes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -36,8 +37,9 @@ def make_sample(
         elif latent_size is not None:
             shape = (batch["label"].shape[0], latent_size)
             latent = (jax.random.normal(key, shape),)
-        return generator.apply(
+        pictures: Any = generator.apply(
             generator_variables, layout_of(batch), *latent, train=False
         )
+        return pictures
 
     return sample

@@ -31,8 +31,13 @@ def latents(
       encoder_variables: or None without a VAE.
       batch: with `image`, float32 `[B, H, W, 3]` in [-1, 1], or `number`, int32 `[B]`.
       seed: of the draws.
+
+    Raises:
+      ValueError: the variables of the encoder are missing.
     """
     if networks.encoder is not None:
+        if encoder_variables is None:
+            raise ValueError("A model with an encoder needs its variables.")
         mean, _ = networks.encoder.apply(encoder_variables, batch["image"], train=False)
         return (mean,)
     if networks.latent_size is None:

@@ -71,7 +71,7 @@ def train_segmenter(
     description = own_segmenter.Description(
         dataset=recipe.data.source,
         names=tuple(recipe.data.classes),
-        palette=tuple(map(tuple, recipe.data.palette)),
+        palette=recipe.data.palette,
         truth=truth,
         unknown_label=recipe.data.unknown_label,
         size=size,
@@ -107,7 +107,9 @@ def train_segmenter(
 
     def init() -> NetState:
         blank = jnp.zeros((1, *size, 3))
-        variables = module.init(jax.random.key(recipe.seed), blank, train=False)
+        variables: dict[str, Any] = dict(
+            module.init(jax.random.key(recipe.seed), blank, train=False)
+        )
         params = variables.pop("params")
         return NetState(
             params=params, stats=variables, opt_state=optimizer.init(params)
@@ -329,13 +331,14 @@ def _score(
     batches: Callable,
 ) -> tuple[segmentation.Confusion, dict[str, np.ndarray]]:
     """Of the real pictures, and some of them with what was seen."""
-    confusion, examples = segmentation.Confusion.empty(max(truth) + 1), None
+    confusion = segmentation.Confusion.empty(max(truth) + 1)
+    examples: dict[str, np.ndarray] = {}
     for batch in batches():
         seen = np.asarray(classify(variables, batch["image"]))
         confusion = confusion.update(
             np.array(truth)[batch["label"]], seen, mask=batch["mask"]
         )
-        if examples is None:
+        if not examples:
             examples = {**_picture_and_label(batch), "seen": seen}
     return confusion, examples
 
