@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
@@ -43,9 +42,9 @@ def encoder_inputs(model: Model) -> Inputs:
 def programs(model: Model) -> dict[str, jax_export.Exported]:
     """The programs of a model: "generator" and, if it has one, "encoder"."""
     found = {"generator": _generator(model)}
-    encoder = model.networks.encoder
+    encoder = _encoder(model)
     if encoder is not None:
-        found["encoder"] = _encoder(model, encoder)
+        found["encoder"] = encoder
     return found
 
 
@@ -94,7 +93,11 @@ def _generator(model: Model) -> jax_export.Exported:
     return _exported(call, model.generator, inputs)
 
 
-def _encoder(model: Model, encoder: nn.Module) -> jax_export.Exported:
+def _encoder(model: Model) -> jax_export.Exported | None:
+    encoder = model.networks.encoder
+    if encoder is None:
+        return None
+
     def call(variables, photo):
         return encoder.apply(variables, photo, train=False)
 
