@@ -18,6 +18,7 @@ test: $(VENV)/.dev-installed  ## the whole suite, on two cores
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.docs-installed  ## the site, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going \

@@ -86,7 +86,7 @@ def to_nvlabs(
         sharding = mesh.replicated(mesh.make_mesh())
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
     discriminator = state.discriminator
-    variables = {
+    variables: ModelVariables = {
         "generator": state.generator_variables,
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
@@ -131,6 +131,7 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
 
 def _tell(variables: ModelVariables, where: pathlib.Path) -> None:
     print(f"Wrote {where}:")
-    for name, content in variables.items():
+    for name in ("generator", "discriminator", "encoder"):
+        content = variables[name]
         if content is not None:
             print(f"  {name}: {num_parameters(content):,} parameters")

@@ -9,6 +9,7 @@ import os
 import pathlib
 import pickle
 import tempfile
+from typing import TypedDict
 
 import flax.linen as nn
 
@@ -24,8 +25,14 @@ from spade_jax.convert.nvlabs_options import (
 from spade_jax.convert.tensors import Variables
 from spade_jax.recipe import Recipe
 
-ModelVariables = dict[str, Variables | None]
-"""Variables of `generator`, `discriminator` and `encoder`; None: not there."""
+
+class ModelVariables(TypedDict):
+    """Variables of each network of a model; None: not there."""
+
+    generator: Variables
+    discriminator: Variables | None
+    encoder: Variables | None
+
 
 OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 
@@ -88,17 +95,24 @@ def read_checkpoint(
             + ("does not exist." if options["use_vae"] else "exists.")
         )
     networks = build.networks(recipe.architecture, recipe.compute)
-    variables: ModelVariables = dict.fromkeys(_LETTERS)
-    for name, file in files.items():
-        if name == "generator" or file.exists():
-            variables[name] = _read_network(
-                getattr(networks, name),
-                file,
-                options,
-                options_file,
-                edges=recipe.architecture.edges,
-            )
-    return recipe, variables
+
+    def read(name: str) -> Variables:
+        return _read_network(
+            getattr(networks, name),
+            files[name],
+            options,
+            options_file,
+            edges=recipe.architecture.edges,
+        )
+
+    def read_if_there(name: str) -> Variables | None:
+        return read(name) if files[name].exists() else None
+
+    return recipe, {
+        "generator": read("generator"),
+        "discriminator": read_if_there("discriminator"),
+        "encoder": read_if_there("encoder"),
+    }
 
 
 def write_checkpoint(
@@ -129,9 +143,9 @@ def write_checkpoint(
     options = options_from_recipe(recipe, directory=directory)
     networks = build.networks(recipe.architecture, recipe.compute)
     state_dicts = {
-        letter: mapping.to_official(getattr(networks, name), variables[name])
+        letter: mapping.to_official(getattr(networks, name), found)
         for name, letter in _LETTERS.items()
-        if variables.get(name) is not None
+        if (found := variables.get(name)) is not None
     }
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as unfinished:

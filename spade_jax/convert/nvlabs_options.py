@@ -17,8 +17,8 @@ from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
-Option = bool | int | float | str | None
-Options = dict[str, Option]
+Options = dict[str, Any]
+"""By name what an options file says: bool, int, float, str or None, as it reads."""
 
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
@@ -345,7 +345,7 @@ def _not_official(of: Architecture) -> Iterator[str]:
             yield f"config.{field}={norm!r}: it needs the prefix 'spectral'."
 
 
-def _value(text: str) -> Option:
+def _value(text: str) -> bool | int | float | str | None:
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]

@@ -30,7 +30,7 @@ _ENDLESS = 2**48
 
 
 def batches(
-    source: Source,
+    source: Source | Sequence[Example],
     *,
     batch_size: int,
     seed: int,
@@ -43,7 +43,7 @@ def batches(
     num_epochs: int | None = None,
     names: bool = False,
     finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+) -> grain.DatasetIterator[dict[str, Any]]:
     """Iterates over this process' share of the global batches.
 
     Epochs follow one another without a seam: a batch may hold the last examples of

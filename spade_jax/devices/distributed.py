@@ -12,7 +12,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 
@@ -67,7 +67,7 @@ def initialize(
       ProcessError: the others were not to be found.
     """
     numbers = {"num_processes": num_processes, "process_id": process_id}
-    given = {
+    given: dict[str, Any] = {
         name: value
         for name, value in ({"coordinator": coordinator} | numbers).items()
         if value is not None
@@ -81,7 +81,7 @@ def initialize(
         _join("as this machine's metadata say")
     elif given:
         _check(given)
-        if num_processes > 1:
+        if given["num_processes"] > 1:
             _join(
                 f"at --coordinator={coordinator}",
                 coordinator_address=coordinator,
@@ -177,7 +177,7 @@ def check_same(field: str, value: str) -> None:
         if me == 0:
             _publish(key, value)
             return
-        first = _coordination.client.blocking_key_value_get(key, 1000 * _LONG)
+        first = _store().blocking_key_value_get(key, 1000 * _LONG)
         if value != first:
             raise ValueError(
                 f"config.{field} comes to {value!r} for process {me}, but to {first!r}"
@@ -226,7 +226,7 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
     os._exit(1)
 
 
-def _check(given: dict[str, str | int]) -> None:
+def _check(given: dict[str, Any]) -> None:
     names = ("coordinator", "num_processes", "process_id")
     missing = [f"--{name}" for name in names if name not in given]
     if missing:
@@ -300,15 +300,18 @@ def _describe(error: Exception) -> str:
 def _raise_failure(name: str, processes: range | list[int]) -> None:
     """Waits until processes have told how their work went, and raises if one failed."""
     for process in processes:
-        failure = _coordination.client.blocking_key_value_get(
-            f"{name}/{process}", 1000 * _LONG
-        )
+        failure = _store().blocking_key_value_get(f"{name}/{process}", 1000 * _LONG)
         if failure:
             raise ProcessError(f"process {process}: {failure}")
 
 
+def _store() -> Any:
+    """The coordinator's, which is there once this process has joined."""
+    return _coordination.client
+
+
 def _publish(key: str, value: str) -> None:
-    _coordination.client.key_value_set(key, value, allow_overwrite=True)
+    _store().key_value_set(key, value, allow_overwrite=True)
 
 
 def _fetch_soon(name: str, processes: range) -> list[str]:
@@ -318,9 +321,7 @@ def _fetch_soon(name: str, processes: range) -> list[str]:
         left = max(deadline - time.monotonic(), 0.1)
         try:
             found.append(
-                _coordination.client.blocking_key_value_get(
-                    f"{name}/{process}", int(1000 * left)
-                )
+                _store().blocking_key_value_get(f"{name}/{process}", int(1000 * left))
             )
         except jax.errors.JaxRuntimeError:
             break

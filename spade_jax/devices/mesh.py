@@ -16,8 +16,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 DATA_AXIS = "data"
 SPATIAL_AXIS = "spatial"
 
+Devices = Sequence[jax.Device]  # pyright: ignore[reportInvalidTypeForm]
+"""Some devices; jaxlib has no stubs to tell type checkers what one is."""
 
-def make_mesh(devices: Sequence[jax.Device] | None = None, *, spatial: int = 1) -> Mesh:
+
+def make_mesh(devices: Devices | None = None, *, spatial: int = 1) -> Mesh:
     """A mesh with axes `data` and `spatial`.
 
     Args:

@@ -93,7 +93,7 @@ def make_diversity(
     *,
     seed: int,
     num_samples: int,
-    distance: Callable[[Any, jax.Array], jax.Array],
+    distance: Callable[[Any, jax.Array], Any],
 ) -> Diversity:
     """Builds the measurement of how much the samples of a layout differ.
 
@@ -107,7 +107,12 @@ def make_diversity(
       num_samples: K.
       distance: from its variables and pictures `[K, H, W, 3]` in [-1, 1] of one layout
         to their mean distance.
+
+    Raises:
+      ValueError: the model has no latent.
     """
+    if networks.latent_size is None:
+        raise ValueError("A model without a latent has no diversity.")
     generator = networks.generator
     draw = functools.partial(prior, seed, latent_size=networks.latent_size)
 

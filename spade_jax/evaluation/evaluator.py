@@ -120,7 +120,7 @@ class Evaluator:
             for name, values in of_batch.items():
                 part = _Sum.of(np.asarray(values)[mask])
                 distances[name] = distances.get(name, _Sum(0, 0.0)).merge(part)
-        fakes = features.gathered("The synthesised set")
+        fakes, count = features.gathered("The synthesised set")
         confusion = gather.merge_processes(confusion)
         return Scores(
             {
@@ -129,7 +129,7 @@ class Evaluator:
                 **{n: gather.merge_processes(d).mean for n, d in distances.items()},
             },
             confusion,
-            fakes.statistics.count,
+            count,
             self._warnings(fakes.statistics),
         )
 
@@ -182,8 +182,9 @@ class Evaluator:
     def _set_distances(self, fakes: Reference) -> dict[str, float]:
         """How far a synthesised set is from the real one, by name."""
         found = {self._distance_name: self._distance(fakes.statistics)}
-        if fakes.features is not None:
-            of_kernel = kernel.kernel_distance(fakes.features, self.reference.features)
+        real = self.reference
+        if fakes.features is not None and real.features is not None:
+            of_kernel = kernel.kernel_distance(fakes.features, real.features)
             values = (of_kernel.mean, of_kernel.deviation)
             found |= zip(self._kernel_names, values, strict=True)
         return found
@@ -225,7 +226,8 @@ def reference_of(
     found = _FeatureSet(keep=keep)
     for batch in batches:
         found.add(features((batch["image"] + 1) / 2), batch["mask"])
-    return found.gathered(name)
+    reference, _ = found.gathered(name)
+    return reference
 
 
 class _FeatureSet:
@@ -251,16 +253,21 @@ class _FeatureSet:
             self._rows.append(features)
             self._masks.append(mask)
 
-    def gathered(self, name: str) -> Reference:
-        """What all processes have counted. To be called by all of them.
+    def gathered(self, name: str) -> tuple[Reference, int]:
+        """What all processes have counted, and of how many pictures.
+
+        To be called by all of them.
 
         Raises:
           ValueError: the set, called `name`, has fewer than two pictures.
         """
-        statistics = gather.merge_processes(self._moments).statistics(name)
-        if not self._keep:
-            return Reference(statistics)
-        return Reference(statistics, gather.gather_rows(self._rows, self._masks))
+        if self._moments is None:
+            raise ValueError(f"{name} has no pictures.")
+        moments = gather.merge_processes(self._moments)
+        statistics, features = moments.statistics(name), None
+        if self._keep:
+            features = gather.gather_rows(self._rows, self._masks)
+        return Reference(statistics, features), moments.count
 
 
 def _check_finite(fake: np.ndarray, numbers: np.ndarray) -> None:

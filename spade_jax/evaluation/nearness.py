@@ -6,6 +6,7 @@ Letters: B batch, H height, W width.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +28,17 @@ def load(of: Loss) -> tuple[perceptual.PerceptualNetwork | None, tuple[str, ...]
 
 def measures(network: perceptual.PerceptualNetwork | None) -> dict[str, Nearness]:
     """The L1 distance and, where its network is at hand, the perceptual one."""
-    found = {"l1": mean_difference}
+    found: dict[str, Nearness] = {"l1": mean_difference}
     if network is None:
         return found
-    module = perceptual.module(network, dtype=jnp.float32)
+    module: Any = perceptual.module(network, dtype=jnp.float32)
 
     @jax.jit
     def distances(params, fake, real):
         def of_one(fake, real):
-            return losses.perceptual_loss(
-                module.apply({"params": params}, fake[None]),
-                module.apply({"params": params}, real[None]),
-            )
+            of_fake: Any = module.apply({"params": params}, fake[None])
+            of_real: Any = module.apply({"params": params}, real[None])
+            return losses.perceptual_loss(of_fake, of_real)
 
         return jax.vmap(of_one)(fake, real)
 

@@ -164,13 +164,14 @@ def find_protocol(measure: Measure, dataset: str) -> Protocol:
       ValueError: there is none, or more than one.
     """
     known = protocols.names(dataset)
-    if not measure.protocol and len(known) > 1:
+    first, *others = known
+    if not measure.protocol and others:
         raise ValueError(
             f"Data of the kind {dataset!r} is evaluated in more than one way: give"
             f" {measure.called('protocol')}={' or '.join(known)}. docs/evaluation.md"
             " tells them apart."
         )
-    return protocols.find(measure.protocol or known[0], dataset, called=measure.called)
+    return protocols.find(measure.protocol or first, dataset, called=measure.called)
 
 
 def about_sizes(of: Data, observers: Observers) -> tuple[str, ...]:

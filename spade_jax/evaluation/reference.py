@@ -115,7 +115,7 @@ def of_split(
     )
     if jax.process_index() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
-        if keep:
+        if found.features is not None:
             np.save(of_features, found.features)
         # Last, as where it is the features are looked for, too.
         frechet.write_statistics(file, found.statistics)

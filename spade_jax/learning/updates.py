@@ -96,6 +96,9 @@ def update_makers(
 
     Returns:
       The new state, the terms, and the fakes `[B, H, W, 3]` of before the update.
+
+    Raises:
+      ValueError: there is a decay, but no average.
     """
     makers = _makers(state, encoder)
     params = {name: net.params for name, net in makers.items()}
@@ -139,6 +142,8 @@ def update_makers(
     }
     changes["discriminator"] = judge.replace(stats=stats["discriminator"])
     if ema_decay:
+        if state.ema is None:
+            raise ValueError("A state without averaged parameters has none to advance.")
         changes["ema"] = optax.incremental_update(
             changes["generator"].params, state.ema, 1 - ema_decay
         )
@@ -216,7 +221,7 @@ def update_discriminator(
 
 def _makers(state: TrainState, encoder: nn.Module | None) -> dict[str, NetState]:
     """The networks that make the fakes, by name."""
-    if encoder is None:
+    if encoder is None or state.encoder is None:
         return {"generator": state.generator}
     return {"generator": state.generator, "encoder": state.encoder}
 

@@ -15,7 +15,7 @@ import os
 import pathlib
 import warnings
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -214,7 +214,7 @@ def write_statistics(path: str | os.PathLike[str], statistics: Statistics) -> No
 
     What was there stays until the new file is whole.
     """
-    arrays = {"mu": statistics.mean, "sigma": statistics.covariance}
+    arrays: dict[str, Any] = {"mu": statistics.mean, "sigma": statistics.covariance}
     if statistics.count is not None:
         arrays["count"] = np.int64(statistics.count)
     # Opened here, as NumPy would add `.npz` to a name without it.
@@ -239,13 +239,13 @@ def _trace_of_sqrtm(first: np.ndarray, second: np.ndarray) -> float:
             offset = _EPSILON * np.eye(len(first))
             root = scipy.linalg.sqrtm((first + offset) @ (second + offset))
     diagonal = np.diagonal(root)
-    imaginary = np.abs(diagonal.imag).max()
+    imaginary = np.abs(np.imag(diagonal)).max()
     if imaginary > _IMAGINARY:
         raise ValueError(
             f"The square root of the covariances' product has imaginary parts up to"
             f" {imaginary:.3g}. Use the square root 'eigh', which has none."
         )
-    return diagonal.real.sum()
+    return np.real(diagonal).sum()
 
 
 def _trace_of_eigh(first: np.ndarray, second: np.ndarray) -> float:

@@ -112,7 +112,7 @@ class OwnSegmenter(NamedTuple):
         # Scores must not depend on the kind of device, some of which round the factors
         # of products.
         with jax.default_matmul_precision("highest"):
-            seen = module.apply(self.variables, images, train=False)
+            seen: Any = module.apply(self.variables, images, train=False)
         return seen._replace(logits=seen.logits[:, :height, :width])
 
     def features(self, images: jax.Array) -> jax.Array:
@@ -141,7 +141,7 @@ class OwnSegmenter(NamedTuple):
 
 def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
     """Writes a segmenter; what was there stays until the new file is whole."""
-    arrays = flatten_dict(segmenter.variables, sep="/")
+    arrays: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
     meta = {
         "network": NETWORK,
         **segmenter.description._asdict(),
@@ -155,8 +155,8 @@ def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
 
 def make(description: Description, variables: Mapping[str, Any]) -> OwnSegmenter:
     """A segmenter of these variables."""
-    variables = jax.tree.map(np.asarray, dict(variables))
-    return OwnSegmenter(description, variables, _sha256(variables))
+    arrays = jax.tree.map(np.asarray, dict(variables))
+    return OwnSegmenter(description, arrays, _sha256(arrays))
 
 
 def load(

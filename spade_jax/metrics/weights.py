@@ -129,7 +129,7 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
         "versions": provenance.versions(["numpy"]),
     }
     with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
-        arrays = flatten_dict(weights.variables, sep="/")
+        arrays: dict[str, Any] = flatten_dict(weights.variables, sep="/")
         np.savez(file, **{_META: json.dumps(meta)}, **arrays)
 
 

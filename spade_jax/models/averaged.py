@@ -6,7 +6,7 @@ trained.
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -65,7 +65,9 @@ def renewed_statistics(
         )
 
 
-def training_batches(recipe: Recipe, devices: Mesh) -> Iterator[dict[str, Any]]:
+def training_batches(
+    recipe: Recipe, devices: Mesh
+) -> Generator[dict[str, Any], None, None]:
     """Endless batches as training sees them; to be closed.
 
     Args:

@@ -140,7 +140,7 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
         directory=directory,
-        step=checkpoints.latest_step if step is None else step,
+        step=checkpoints.newest_step if step is None else step,
         recipe=checkpoints.recipe(step=step),
         checkpoints=checkpoints,
     )
@@ -205,7 +205,7 @@ def usable(
         inputs=build.generator_inputs(recipe.architecture) if transformed else (),
     )
     encoder = None
-    if networks.encoder is not None:
+    if networks.encoder is not None and encoder_variables is not None:
         encoder, encoder_variables = frozen(networks.encoder, encoder_variables)
     return Model(
         recipe=recipe,

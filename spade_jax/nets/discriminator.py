@@ -140,5 +140,10 @@ class _FirstLayer(nn.Module):
 
 def _half(x: jax.Array) -> jax.Array:
     return nn.avg_pool(
-        x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False
+        x,
+        (3, 3),
+        strides=(2, 2),
+        # Without annotations there, the default "VALID" passes for the only type.
+        padding=((1, 1), (1, 1)),  # pyright: ignore[reportArgumentType]
+        count_include_pad=False,
     )

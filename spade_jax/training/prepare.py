@@ -15,6 +15,7 @@ from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.learning.sample import synthesise
+from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import TrainState
 from spade_jax.recipe import Recipe
 from spade_jax.training import sheet
@@ -44,7 +45,7 @@ class Run:
     batches: Callable[[int], Any]
     init: Callable[[], TrainState]
     abstract_state: TrainState
-    learning_rate: Callable[[int], jax.Array]
+    learning_rate: LearningRate
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     constants: Any
     draw_sheet: Callable[[TrainState], Any]
