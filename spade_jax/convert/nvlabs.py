@@ -13,7 +13,7 @@ from typing import TypedDict
 
 import flax.linen as nn
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.convert import mapping, nvlabs_clues, torch_file
 from spade_jax.convert.nvlabs_options import (
     Options,
@@ -94,7 +94,7 @@ def read_checkpoint(
             f" {files['encoder']} "
             + ("does not exist." if options["use_vae"] else "exists.")
         )
-    networks = build.networks(recipe.architecture, recipe.compute)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
 
     def read(name: str) -> Variables:
         return _read_network(
@@ -141,7 +141,7 @@ def write_checkpoint(
     """
     directory = pathlib.Path(directory).absolute()
     options = options_from_recipe(recipe, directory=directory)
-    networks = build.networks(recipe.architecture, recipe.compute)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     state_dicts = {
         letter: mapping.to_official(getattr(networks, name), found)
         for name, letter in _LETTERS.items()

@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax import recipe as recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
@@ -246,7 +246,7 @@ def recipe_from_options(
         ):
             raise ValueError(f"{in_words(options, grid)} leave no start grid.")
         recipe = recipes.describe(config)
-        build.networks(recipe.architecture, recipe.compute)
+        assemble.networks(recipe.architecture, recipe.compute)
         parse = parse_spade_norm if options["netG"] == "spade" else parse_norm
         parse(recipe.architecture.generator.norm)
     except ValueError as error:

@@ -17,6 +17,6 @@
 
 The scores themselves are in `spade_jax.metrics`.
 
-May import: jax, `build`, `data`, `devices`, `files`, `learning`, `metrics`, `models`,
-`recipe`, `workdir`.
+May import: jax, `assemble`, `data`, `devices`, `files`, `learning`, `metrics`,
+`models`, `recipe`, `workdir`.
 """

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.evaluation.evaluator import Nearness
 from spade_jax.learning import losses, perceptual
 from spade_jax.recipe import Loss
@@ -21,7 +21,7 @@ from spade_jax.recipe import Loss
 def load(of: Loss) -> tuple[perceptual.PerceptualNetwork | None, tuple[str, ...]]:
     """The network of the perceptual distance, or a warning where it is not at hand."""
     try:
-        return build.perceptual(of), ()
+        return assemble.perceptual(of), ()
     except ValueError as error:
         return None, (f"{error} The perceptual distance is left out.",)
 

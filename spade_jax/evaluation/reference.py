@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import distributed
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, result
@@ -128,7 +128,7 @@ def open_split(of: Data, split: str) -> data.Source:
     Raises:
       DataError: it is missing or wrong, or has too few pictures.
     """
-    source = build.source(of, split)
+    source = assemble.source(of, split)
     if len(source) < 2:
         raise data.DataError(
             f"The split {split!r} has {len(source)} picture, and a Frechet distance"

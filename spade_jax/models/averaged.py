@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch, share_size
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
@@ -51,7 +51,7 @@ def renewed_statistics(
       DataError: the training split is missing or wrong.
     """
     devices = mesh.make_mesh() if devices is None else devices
-    networks = build.networks(
+    networks = assemble.networks(
         recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
     )
     with contextlib.closing(training_batches(recipe, devices)) as batches:
@@ -80,8 +80,8 @@ def training_batches(
     """
     batch_size = recipe.schedule.batch_size
     yield from numbered_batches(
-        build.source(recipe.data, recipe.data.train_split),
-        build.preprocess(recipe.data, training=True),
+        assemble.source(recipe.data, recipe.data.train_split),
+        assemble.preprocess(recipe.data, training=True),
         batch_size=share_size(batch_size, batch_size, devices),
         seed=recipe.seed,
         shuffle=True,

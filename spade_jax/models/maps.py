@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spade_jax import build, data, recipe
+from spade_jax import assemble, data, recipe
 from spade_jax.data import decode_map
 from spade_jax.data.colors import decode_label
 from spade_jax.data.example import make_example
@@ -136,7 +136,7 @@ class LabelFormat:
 
     @functools.cached_property
     def _colors(self) -> data.ColorTable:
-        given = build.label_colors(self.of)
+        given = assemble.label_colors(self.of)
         if given is not None:
             return given
         palette = pictures.full_palette(self.of.palette, self.of.num_ids)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.convert import nvlabs
 from spade_jax.devices import mesh
 from spade_jax.kernels import choose
@@ -86,7 +86,7 @@ class Opened:
             variables = renew(variables, state.encoder_variables)
         return usable(
             self.recipe,
-            build.networks(self.recipe.architecture, self.recipe.compute),
+            assemble.networks(self.recipe.architecture, self.recipe.compute),
             variables,
             state.encoder_variables,
             step=int(state.step),
@@ -107,7 +107,7 @@ class Opened:
                 f"{self.directory} holds an official checkpoint, which has no state of"
                 " training. Convert it first: python -m spade_jax.convert nvlabs."
             )
-        wanted = build.abstract_state(self.recipe)
+        wanted = assemble.abstract_state(self.recipe)
         if self.checkpoints.is_published(step=self.step):
             wanted = without_training(wanted)
         else:
@@ -166,9 +166,11 @@ def is_official(directory: str | os.PathLike[str]) -> bool:
 
 def untrained_model(recipe: Recipe) -> Model:
     """The model of a recipe as it is before its first iteration."""
-    networks = build.networks(recipe.architecture, recipe.compute)
-    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
-    init = build.initial_state(recipe, networks, optimizers)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
+    optimizers = assemble.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=1
+    )
+    init = assemble.initial_state(recipe, networks, optimizers)
 
     def variables():
         state = init()
@@ -202,7 +204,7 @@ def usable(
     generator, generator_variables = frozen(
         networks.generator,
         generator_variables,
-        inputs=build.generator_inputs(recipe.architecture) if transformed else (),
+        inputs=assemble.generator_inputs(recipe.architecture) if transformed else (),
     )
     encoder = None
     if networks.encoder is not None and encoder_variables is not None:
@@ -249,7 +251,7 @@ def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
     )
     return usable(
         recipe,
-        build.networks(recipe.architecture, recipe.compute),
+        assemble.networks(recipe.architecture, recipe.compute),
         generator,
         encoder,
         step=0,

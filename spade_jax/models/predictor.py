@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.files import pictures
 from spade_jax.layout import Array, Layout, tabulate
 from spade_jax.learning.latents import prior
@@ -70,7 +70,7 @@ class Predictor:
             # Without a latent the start is the layout, of whatever size it is.
             generator = generator.clone(grid=None)
         self._generator = generator
-        self._is_factored = build.is_factored(
+        self._is_factored = assemble.is_factored(
             recipe.architecture, recipe.compute, platform=jax.default_backend()
         )
         self._label_format = LabelFormat(recipe.data)
@@ -375,7 +375,7 @@ def _posterior(model: Model) -> Callable[[Picture], Posterior] | None:
         return encoder.apply(variables, photo, train=False)
 
     def posterior(photo):
-        transform = build.preprocess(model.recipe.data, training=False)
+        transform = assemble.preprocess(model.recipe.data, training=False)
         return encode(model.encoder, inputs.read_photo(photo, transform))
 
     return posterior

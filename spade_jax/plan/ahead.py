@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax.devices import mesh, tpu_flags
 from spade_jax.devices.batches import batch_sharding
 from spade_jax.devices.mesh import Devices
@@ -157,18 +157,20 @@ def lower(recipe: Recipe, devices: Devices) -> jax.stages.Lowered:
     compute = recipe.compute
     shared = mesh.make_mesh(devices, spatial=compute.spatial)
     mesh.check_batch(recipe.schedule.batch_size, shared, accumulate=compute.accumulate)
-    networks = build.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
+    networks = assemble.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
     check_size(recipe.architecture, networks.generator)
-    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
+    optimizers = assemble.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=1
+    )
     perceptual = _perceptual(recipe.loss)
     replicated = mesh.replicated(shared)
     step = parallel_train_step(
-        build.train_step(
+        assemble.train_step(
             recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
         ),
         shared,
     )
-    state = jax.eval_shape(build.initial_state(recipe, networks, optimizers))
+    state = jax.eval_shape(assemble.initial_state(recipe, networks, optimizers))
     return step.lower(
         _placed(state, replicated),
         abstract_batch(recipe, shared),
@@ -191,7 +193,7 @@ def abstract_batch(recipe: Recipe, devices: Mesh) -> dict:
     }
     if architecture.edges:
         batch["edge"] = np.zeros(shape, bool)
-    add_tables = build.tabulator(
+    add_tables = assemble.tabulator(
         architecture,
         recipe.compute,
         shards=devices.shape[mesh.DATA_AXIS] * recipe.compute.accumulate,

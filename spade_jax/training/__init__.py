@@ -7,6 +7,6 @@
     train_segmenter.py, prepare_segmenter.py, score_segmenter.py   the project's own
                         segmenter: its loop, what it works with, and its scores
 
-May import: jax, optax, `build`, `data`, `devices`, `evaluation`, `files`,
+May import: jax, optax, `assemble`, `data`, `devices`, `evaluation`, `files`,
 `learning`, `metrics`, `recipe`, `workdir`.
 """

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import distributed, mesh
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation.in_training import TrainingEvaluation
@@ -67,8 +67,8 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
 
     # ---- Data -----------------------------------------------------------------------
     def open_data():
-        source = build.source(recipe.data, recipe.data.train_split)
-        transform = build.preprocess(recipe.data, training=True)
+        source = assemble.source(recipe.data, recipe.data.train_split)
+        transform = assemble.preprocess(recipe.data, training=True)
         data.check(source, transform=transform)
         return source, transform, sheet.example_batch(recipe, platform=platform)
 
@@ -86,7 +86,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
             process_count=jax.process_count(),
             workers=recipe.data.workers,
             start_batch=first_step,
-            finish=build.tabulator(
+            finish=assemble.tabulator(
                 recipe.architecture,
                 recipe.compute,
                 shards=mesh.local_shares(devices) * recipe.compute.accumulate,
@@ -95,13 +95,15 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         )
 
     # ---- Networks, optimisers, step -------------------------------------------------
-    networks = build.networks(
+    networks = assemble.networks(
         recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
     )
-    optimizers = build.optimizers(
+    optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=steps_per_epoch
     )
-    perceptual = distributed.together(functools.partial(build.perceptual, recipe.loss))
+    perceptual = distributed.together(
+        functools.partial(assemble.perceptual, recipe.loss)
+    )
     distributed.check_same(
         "loss.perceptual_network", perceptual.variant if perceptual else "none"
     )
@@ -109,7 +111,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     constants = None
     if perceptual is not None:
         constants = jax.device_put(perceptual.params, replicated)
-    init = build.initial_state(recipe, networks, optimizers)
+    init = assemble.initial_state(recipe, networks, optimizers)
     abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
 
     # ---- Pictures and scores of progress --------------------------------------------
@@ -138,7 +140,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         abstract_state=abstract_state,
         learning_rate=optimizers.generator_learning_rate,
         train_step=parallel_train_step(
-            build.train_step(
+            assemble.train_step(
                 recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
             ),
             devices,

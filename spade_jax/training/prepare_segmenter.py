@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import mesh
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.segmenter_step import IGNORED, make_segmenter_step
@@ -57,9 +57,9 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
     _check_share(options.batch_size, devices)
 
     # ---- Data -----------------------------------------------------------------------
-    source = build.source(recipe.data, recipe.data.train_split)
-    real = build.source(recipe.data, recipe.data.val_split)
-    transform = build.preprocess(recipe.data, training=True)
+    source = assemble.source(recipe.data, recipe.data.train_split)
+    real = assemble.source(recipe.data, recipe.data.val_split)
+    transform = assemble.preprocess(recipe.data, training=True)
     data.check(source, transform=transform)
 
     def batches():
@@ -148,7 +148,7 @@ def _check_share(batch_size: int, devices: Mesh) -> None:
 
 
 def _picture_size(of: Data, source: data.Source) -> tuple[int, int]:
-    transform = build.preprocess(of, training=False)
+    transform = assemble.preprocess(of, training=False)
     height, width = transform(source[0], np.random.default_rng(0)).label.shape
     return height, width
 

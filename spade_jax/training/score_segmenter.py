@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.files import pictures
 from spade_jax.metrics import own_segmenter, protocols, segmentation
 from spade_jax.recipe import Data, Recipe
@@ -110,6 +110,6 @@ def _batches(recipe: Recipe, source: data.Source) -> Iterable[dict[str, np.ndarr
         batch_size=min(recipe.segmenter.batch_size, len(source)),
         seed=recipe.seed,
         shuffle=False,
-        transform=build.preprocess(recipe.data, training=False),
+        transform=assemble.preprocess(recipe.data, training=False),
         num_epochs=1,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.files import pictures
 from spade_jax.recipe import Recipe
 
@@ -21,7 +21,7 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
     Raises:
       DataError: the validation split is missing or wrong.
     """
-    source = build.source(recipe.data, recipe.data.val_split)
+    source = assemble.source(recipe.data, recipe.data.val_split)
     count = min(recipe.keeping.num_samples, len(source))
     chosen = np.linspace(0, len(source) - 1, count, dtype=int)
     batch = next(
@@ -30,8 +30,8 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
             batch_size=count,
             seed=recipe.seed,
             shuffle=False,
-            transform=build.preprocess(recipe.data, training=False),
-            finish=build.tabulator(
+            transform=assemble.preprocess(recipe.data, training=False),
+            finish=assemble.tabulator(
                 recipe.architecture, recipe.compute, shards=1, platform=platform
             ),
         )

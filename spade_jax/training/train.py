@@ -9,7 +9,7 @@ import time
 
 import jax
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
 from spade_jax.devices import distributed, mesh
 from spade_jax.devices.mesh import Devices
@@ -71,7 +71,7 @@ def train(
             saved.check_trainable()
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
     # Files may be missing on one host only, here and below.
-    recipe = distributed.together(functools.partial(build.with_palette, recipe))
+    recipe = distributed.together(functools.partial(assemble.with_palette, recipe))
     over = mesh.make_mesh(devices, spatial=recipe.compute.spatial)
     mesh.check_batch(
         recipe.schedule.batch_size,

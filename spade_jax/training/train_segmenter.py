@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
 from spade_jax.devices import mesh
 from spade_jax.files import pictures
@@ -43,7 +43,7 @@ def train_segmenter(
       ValueError: fields of the config do not fit together, or training diverged.
     """
     workdir = pathlib.Path(workdir)
-    recipe = build.with_palette(recipe)
+    recipe = assemble.with_palette(recipe)
     options = recipe.segmenter
     devices = mesh.make_mesh()
     run = prepare_segmenter(recipe, devices)

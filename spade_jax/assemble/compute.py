@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spade_jax.build.architecture import networks
+from spade_jax.assemble.architecture import networks
 from spade_jax.kernels import choose
 from spade_jax.layout import tabulate_batch
 from spade_jax.recipe import Architecture, Compute
