@@ -237,8 +237,15 @@ def test_discriminator_alone(small, make_step, relative_error, assert_same_tree)
     assert relative_error(new.params, old.params) > 1e-4
 
 
-@pytest.mark.parametrize("reuse_fake", [False, True])
-@pytest.mark.parametrize("tabulated", [False, True])
+@pytest.mark.parametrize(
+    ("tabulated", "reuse_fake"),
+    [
+        (True, True),
+        pytest.param(True, False, marks=pytest.mark.long),
+        pytest.param(False, True, marks=pytest.mark.long),
+        pytest.param(False, False, marks=pytest.mark.long),
+    ],
+)
 def test_a_batch_in_parts_is_the_whole(
     small_networks,
     small_batch,
@@ -247,8 +254,8 @@ def test_a_batch_in_parts_is_the_whole(
     small_features,
     feature_params,
     relative_error,
-    reuse_fake,
     tabulated,
+    reuse_fake,
 ):
     """Where no norm looks beyond a picture and nothing advances."""
     networks = small_networks(kind="instance", spectral="")

@@ -217,11 +217,17 @@ def test_layout_start_is_a_convolution_of_the_small_layout(fill, make_batch):
     assert np.abs(pictures[0] - pictures[1]).max() > 0.01
 
 
-def test_rematerialisation_changes_no_gradient(fill, make_batch, relative_error):
-    batch = make_batch(4, 64, 32, 5)
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_rematerialisation_changes_no_gradient(
+    whole, two_stages, fill, make_batch, relative_error
+):
+    size, upsampling = ((64, 32), "normal") if whole else ((8, 4), two_stages)
+    batch = make_batch(4, *size, 5)
 
     def gradients(remat):
-        module = SPADEGenerator(num_classes=5, width=2, hidden=4, remat=remat)
+        module = SPADEGenerator(
+            num_classes=5, width=2, hidden=4, upsampling=upsampling, remat=remat
+        )
         layout = Layout(batch["label"], batch["edge"])
         abstract = jax.eval_shape(
             functools.partial(module.init, train=False), jax.random.key(0), layout

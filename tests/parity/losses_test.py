@@ -81,15 +81,16 @@ def test_perceptual(golden, vgg19, variables, compare):
     weights = variables(vgg, vgg19)
     x, y = (nhwc(file.arrays[f"vgg_{name}"]) for name in "xy")
 
+    # VGG19 is an argument: as a constant it would take long to compile.
     @jax.jit
-    def value_and_grad(x, y):
+    def value_and_grad(weights, x, y):
         def loss(x):
             fake, real = vgg.apply(weights, x), vgg.apply(weights, y)
             return losses.perceptual_loss(fake, real), (fake, real)
 
         return jax.value_and_grad(loss, has_aux=True)(x)
 
-    (value, (fake, real)), gradient = value_and_grad(x, y)
+    (value, (fake, real)), gradient = value_and_grad(weights, x, y)
     compare("loss", file.name, "VGG", value, file.arrays["vgg_loss"])
     theirs = file.arrays["vgg_grad_x"]
     compare("loss gradient", file.name, "VGG", nchw(gradient), theirs)

@@ -247,9 +247,12 @@ def lower_step(
     return xla_flops(train_step, before, batch, params)
 
 
-def test_a_train_step_of_spade():
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_train_step_of_spade(whole, two_stages):
     # Of the size at which the encoder resizes nothing.
-    size, grid = (256, 256), (8, 8)
+    size, grid = (256, 256), (8, 8) if whole else (128, 128)
+    # The start is as large as two blocks, and so has to be narrow.
+    changes = {} if whole else {"upsampling": two_stages, "width": 1}
     judges = nets.MultiscaleDiscriminator(PLANES - 1)
 
     def count(module, **more):
@@ -262,7 +265,7 @@ def test_a_train_step_of_spade():
     def lower(generator, **more):
         return lower_step(generator, size=size, **more)
 
-    module = nets.SPADEGenerator(PLANES - 1, grid=grid)
+    module = nets.SPADEGenerator(PLANES - 1, grid=grid, **changes)
     plain = lower(module)
     assert_near(count(module), plain)
     again = lower(module.clone(remat=True))
