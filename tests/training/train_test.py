@@ -198,7 +198,7 @@ def runs(pictures, two_blocks, tmp_path_factory):
     with two_blocks():
         config = configure(SPADE | {"num_steps": 10**6}, pictures)
         with listening() as output, interrupting(disturbed, lines=4):
-            state = train(config, disturbed)
+            state = train(config, disturbed, devices=jax.devices()[:1])
         found["interrupted output"] = output.getvalue()
         found["interrupted at"] = int(state.step)
         found["interrupted lines"] = lines_of(disturbed)
@@ -207,7 +207,7 @@ def runs(pictures, two_blocks, tmp_path_factory):
         config = configure(SPADE | {"num_steps": found["last step"]}, pictures)
         for workdir in (disturbed, undisturbed):
             with listening() as output:
-                train(config, workdir)
+                train(config, workdir, devices=jax.devices()[:1])
             found[f"{workdir.name} output"] = output.getvalue()
     return found
 
