@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench notebooks clean
+.PHONY: demo test test-long lint docs bench notebooks clean
 
 demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	$(BIN)/python -m spade_jax.main --config=configs/scenes.py
@@ -12,8 +12,15 @@ demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	@echo "Look at runs/scenes/samples.png (layout | synthesised | real)."
 	@echo "Loss curves: $(BIN)/tensorboard --logdir=runs/scenes"
 
-test: $(VENV)/.dev-installed  ## the whole suite, on two cores
-	$(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
+# Two processes; each works through a whole file, the slowest ones first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
+
+test: $(VENV)/.dev-installed  ## everything that can be met, in ten minutes on two cores
+	$(PYTEST)
+
+test-long: $(VENV)/.long-installed  ## larger forms of these, another Python, 20 kills
+	$(PYTEST) -m long
+	$(BIN)/python benchmarks/kill.py --kills=20
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
@@ -35,6 +42,10 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.dev-installed: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+$(VENV)/.long-installed: $(VENV)/.dev-installed
+	$(BIN)/python -m pip install --quiet -e '.[dev,tpu]'
 	touch $@
 
 $(VENV)/.docs-installed: $(VENV)/.installed pyproject.toml

@@ -109,13 +109,17 @@ def two_stages():
     return TWO_STAGES
 
 
+# Goldens and samples beside the repository, and the few numbers that come with it.
+SHARED = REPOSITORY.parent / "shared"
+NUMBERS = REPOSITORY / "tests" / "parity" / "numbers"
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The directory of goldens and samples beside the repository."""
-    path = REPOSITORY.parent / "shared"
-    if not path.is_dir():
-        pytest.skip(f"{path} is not here")
-    return path
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    return SHARED
 
 
 @pytest.fixture(scope="session")
@@ -125,11 +129,24 @@ def goldens(shared) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def golden(goldens):
+def golden_file():
+    """`golden_file(name)`: where one of their files is, or the part of it kept here."""
+
+    def find(name):
+        for directory in (SHARED / "goldens", NUMBERS):
+            if (directory / name).is_file():
+                return directory / name
+        return pytest.skip(f"neither {SHARED} nor {NUMBERS} has {name}")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def golden(golden_file):
     """`golden(name)`: the arrays and the `meta` of one of their files."""
 
     def load(name):
-        with np.load(goldens / f"{name}.npz") as file:
+        with np.load(golden_file(f"{name}.npz")) as file:
             arrays = {key: file[key] for key in file.files}
         return arrays, json.loads(str(arrays.pop("meta")))
 

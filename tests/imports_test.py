@@ -8,8 +8,10 @@ backquotes.
 import ast
 import graphlib
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -269,3 +271,71 @@ def test_an_update_needs_neither_tensorflow_nor_what_reads_data(repository):
     assert found["finite"]
     assert found["changed"] > 0.7
     assert found["modules"] == []
+
+
+# ---- Another Python ------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_python(repository, tmp_path):
+    """The newest other Python of this machine, with what is required installed."""
+    for minor in (13, 12, 11):
+        if sys.version_info[:2] == (3, minor):
+            continue
+        name = f"python3.{minor}"
+        kept = pathlib.Path.home() / ".pyenv" / "versions"
+        candidates = [shutil.which(name), *kept.glob(f"3.{minor}*/bin/{name}")]
+        for candidate in filter(None, candidates):
+            # A name on the path may stand for a Python that is not switched on.
+            started = subprocess.run(
+                [candidate, "-m", "venv", tmp_path / "venv"],
+                capture_output=True,
+                check=False,
+            )
+            if started.returncode == 0:
+                python = tmp_path / "venv" / "bin" / "python"
+                subprocess.run(
+                    [
+                        *(python, "-m", "pip", "install", "--quiet", "-r"),
+                        repository / "requirements.txt",
+                    ],
+                    check=True,
+                )
+                return python
+    pytest.skip("there is no other Python here")
+
+
+LOAD = """
+    from PIL import Image
+    import spade_jax
+    from spade_jax.data import scenes
+
+    (picture,) = spade_jax.load("scenes")(scenes.draw(5013).label)
+    assert picture.dtype == "uint8" and picture.std() > 20, picture
+    print(picture.shape)
+"""
+
+
+@pytest.mark.long
+def test_an_update_and_a_picture_under_another_python(other_python, repository):
+    """An update as above, and the five lines of the README."""
+    # Compilers differ in their flags.
+    environment = os.environ | {
+        "PYTHONPATH": "",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
+    last = []
+    for script in (SCRIPT, LOAD):
+        result = subprocess.run(
+            [other_python, "-c", textwrap.dedent(script)],
+            cwd=repository,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        last.append(result.stdout.splitlines()[-1])
+    assert json.loads(last[0])["finite"]
+    assert last[1] == "(128, 128, 3)"

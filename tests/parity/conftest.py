@@ -1,13 +1,13 @@
 """What the parity tests share: the goldens, the tolerances, and how errors are taken.
 
 The goldens are numbers of the official PyTorch code (`../shared/goldens`, whose README
-describes them). Without that directory these tests are skipped. With PARITY_TABLE=1 in
-the environment the run ends with a table of the largest error of each file.
+describes them). Without that directory the few of them in `numbers/` are compared with,
+and the tests that need others are skipped. With PARITY_TABLE=1 in the environment the
+run ends with a table of the largest error of each file.
 """
 
 import hashlib
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +20,6 @@ from spade_jax.convert import abstract_variables, from_official, nvlabs_options
 from spade_jax.data.transforms import edges, to_float
 from spade_jax.layout import Layout
 from spade_jax.recipe import with_fields
-
-REPOSITORY = pathlib.Path(__file__).parents[2]
-GOLDENS = REPOSITORY.parent / "shared" / "goldens"
 
 # The largest error allowed, by kind. An error is the largest difference of an array,
 # divided by the golden's largest value where that exceeds 1 (always, for gradients).

@@ -75,6 +75,7 @@ def test_feature_matching(golden, compare):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients[1]))
 
 
+@pytest.mark.usefixtures("shared")  # The pictures are too large for `numbers/`.
 def test_perceptual(golden, vgg19, variables, compare):
     file = golden("losses")
     vgg = nets.VGG("vgg19")

@@ -12,7 +12,7 @@ STEPS_PER_EPOCH = 7
 
 @pytest.mark.parametrize("ttur", [True, False])
 @pytest.mark.parametrize("epochs", [(3, 4), (2, 3)])
-def test_learning_rates(ttur, epochs, goldens, default_config):
+def test_learning_rates(ttur, epochs, golden_file, default_config):
     key = f"TTUR={ttur} niter={epochs[0]} niter_decay={epochs[1]}"
     default_config.optimizer.ttur = ttur
     default_config.num_epochs, default_config.decay_epochs = epochs
@@ -20,7 +20,7 @@ def test_learning_rates(ttur, epochs, goldens, default_config):
     optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=STEPS_PER_EPOCH
     )
-    schedules = json.loads((goldens / "lr_schedule.json").read_text())
+    schedules = json.loads(golden_file("lr_schedule.json").read_text())
     rows = schedules[key]["rows_epoch_lrG_lrD_in_effect_during_epoch"]
     for epoch, generator, discriminator in rows:
         if epoch == "after_last":

@@ -45,6 +45,7 @@ def run(repository, tmp_path):
     return run
 
 
+@pytest.mark.long  # It needs libtpu, which is large.
 def test_a_small_recipe_is_planned_for_tpus(run, tmp_path):
     pytest.importorskip("libtpu")
     file = tmp_path / "plan.json"

@@ -11,7 +11,12 @@ def variables(golden_weights):
 
 
 @pytest.mark.parametrize(
-    ("size", "variant"), [("129x129", "raw"), ("129x129", "cal"), ("120x161", "cal")]
+    ("size", "variant"),
+    [
+        ("129x129", "raw"),
+        ("129x129", "cal"),
+        pytest.param("120x161", "cal", marks=pytest.mark.long),
+    ],
 )
 def test_logits(
     size, variant, variables, metric_golden, assert_close, assert_same_classes

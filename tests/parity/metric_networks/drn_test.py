@@ -19,7 +19,12 @@ def random_up(metric_goldens, seeded):
 
 
 @pytest.mark.parametrize(
-    ("size", "variant"), [("100x180", "raw"), ("100x180", "cal"), ("128x256", "cal")]
+    ("size", "variant"),
+    [
+        ("100x180", "raw"),
+        ("100x180", "cal"),
+        pytest.param("128x256", "cal", marks=pytest.mark.long),
+    ],
 )
 def test_log_probabilities(
     size,

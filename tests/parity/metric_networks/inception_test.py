@@ -12,7 +12,14 @@ def variables(golden_weights):
     return golden_weights("inception", {"inception_fid": "inception"})
 
 
-@pytest.mark.parametrize("size", ["64x64", "256x256", "128x256", "299x299"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "64x64",
+        "128x256",
+        *(pytest.param(x, marks=pytest.mark.long) for x in ("256x256", "299x299")),
+    ],
+)
 def test_features(size, variables, metric_golden, assert_close):
     image, goldens = metric_golden("inception", size)
     x = inception.prepare(image / np.float32(255))

@@ -12,7 +12,12 @@ def variables(golden_weights):
 
 
 @pytest.mark.parametrize(
-    ("size", "variant"), [("96x160", "raw"), ("96x160", "cal"), ("128x128", "cal")]
+    ("size", "variant"),
+    [
+        ("96x160", "raw"),
+        ("96x160", "cal"),
+        pytest.param("128x128", "cal", marks=pytest.mark.long),
+    ],
 )
 def test_logits(
     size, variant, variables, metric_golden, assert_close, assert_same_classes
