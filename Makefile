@@ -25,6 +25,7 @@ test-long: $(VENV)/.long-installed  ## larger forms of these, another Python, 20
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.docs-installed  ## the site, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going \

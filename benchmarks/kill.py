@@ -158,13 +158,13 @@ def read_state(workdir: pathlib.Path, *, step: int | None = None):
     """The state in a checkpoint, by default the newest, as a tree of NumPy arrays."""
     import jax
 
-    from spade_jax import build
+    from spade_jax import assemble
     from spade_jax.devices import mesh
     from spade_jax.workdir import checkpoint
 
     sharding = mesh.replicated(mesh.make_mesh(jax.devices()[:1]))
     with checkpoint.open_existing(workdir) as checkpoints:
-        abstract = build.abstract_state(checkpoints.recipe(step=step))
+        abstract = assemble.abstract_state(checkpoints.recipe(step=step))
         return jax.device_get(
             checkpoints.restore(checkpoint.abstract(abstract, sharding), step=step)
         )

@@ -21,7 +21,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
@@ -49,21 +49,21 @@ class Variant:
     def __init__(self, recipe: Recipe):
         devices = mesh.make_mesh()
         replicated = mesh.replicated(devices)
-        networks = build.networks(
+        networks = assemble.networks(
             recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
         )
-        optimizers = build.optimizers(
+        optimizers = assemble.optimizers(
             recipe.optimizer, recipe.schedule, steps_per_epoch=1
         )
-        init = build.initial_state(recipe, networks, optimizers)
+        init = assemble.initial_state(recipe, networks, optimizers)
         self._state = jax.jit(init, out_shardings=replicated)()
         self._batch = shard_batch(_random_batch(recipe), devices)
-        features = build.perceptual(recipe.loss)
+        features = assemble.perceptual(recipe.loss)
         self._features = None
         if features is not None:
             self._features = jax.device_put(features.params, replicated)
         step = parallel_train_step(
-            build.train_step(
+            assemble.train_step(
                 recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
             ),
             devices,

@@ -16,6 +16,7 @@ import types
 
 # What flax gives every module besides its fields and methods.
 _FLAX = ("name", "parent", "scope", "setup")
+_FLAX_ARGUMENTS = re.compile(r", parent: .*? object>, name: str \| None = None")
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 _ROW = re.compile(r"\|.*\|")
 # What means something else in reStructuredText.
@@ -51,9 +52,7 @@ def signature(app, what, name, obj, options, arguments, result):
     """Rewrites a signature (a listener to autodoc-process-signature)."""
     if arguments is None:
         return None
-    arguments = re.sub(
-        r", parent: .*? object>, name: str \| None = None", "", arguments
-    )
+    arguments = _FLAX_ARGUMENTS.sub("", arguments)
     return re.sub(r"<class '([\w.]+)'>", r"\1", arguments), result
 
 

@@ -135,7 +135,7 @@ def _shortcuts(module: str, file: pathlib.Path) -> list[str]:
     ]
     if not links:
         return []
-    return [f"Also from `{module}`: " + ",\n".join(sorted(set(links))) + ".", ""]
+    return [f"`{module}` exports " + ",\n".join(sorted(set(links))) + ".", ""]
 
 
 def _fresh(directory: pathlib.Path) -> pathlib.Path:

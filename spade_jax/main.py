@@ -198,20 +198,19 @@ def _run(mode: str) -> None:
     elif mode == "eval":
         _evaluate()
     elif mode == "label_photos":
-        _need(_PHOTOS, _OUT)
         label_photos(
-            _PHOTOS.value,
+            _needed(_PHOTOS),
             segmenter=_SEGMENTER.value,
-            out=_OUT.value,
+            out=_needed(_OUT),
             weights_dir=_WEIGHTS_DIR.value,
         )
-    else:
-        _need(_LABELS, _OUT)
+    elif mode == "predict":
+        labels, out = _needed(_LABELS), _needed(_OUT)
         predict(
             _workdir(),
-            labels=_LABELS.value,
+            labels=labels,
             instances=_INSTANCES.value,
-            out=_OUT.value,
+            out=out,
             style=_STYLE.value,
             seed=_SEED.value,
             num_samples=_NUM_SAMPLES.value,
@@ -230,10 +229,10 @@ def _check_flags(mode: str) -> None:
             )
 
 
-def _need(*directories: flags.FlagHolder) -> None:
-    for flag in directories:
-        if not flag.value:
-            raise ValueError(f"--mode={_MODE.value} needs --{flag.name}=DIR.")
+def _needed(directory: flags.FlagHolder[str | None]) -> str:
+    if not directory.value:
+        raise ValueError(f"--mode={_MODE.value} needs --{directory.name}=DIR.")
+    return directory.value
 
 
 def _evaluate() -> None:

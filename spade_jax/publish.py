@@ -17,7 +17,8 @@ from spade_jax.models.publishing import DTYPES, publish
 def main(arguments: Sequence[str] | None = None) -> None:
     """Publishes one model; errors of the user's making end in one clear message."""
     parser = argparse.ArgumentParser(
-        prog="python -m spade_jax.publish", description=__doc__.splitlines()[0]
+        prog="python -m spade_jax.publish",
+        description=(__doc__ or "").partition("\n")[0],
     )
     parser.add_argument("path", help="a work dir, or WORKDIR/checkpoints/STEP")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")

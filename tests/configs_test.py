@@ -5,7 +5,7 @@ import importlib
 import jax
 import pytest
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.recipe import describe
 
 # Of the paper, section 4 and appendix A.
@@ -47,8 +47,8 @@ def test_every_recipe_is_tested(repository):
 
 def test_makes_pictures_of_the_size_it_loads(recipe):
     name, whole = recipe
-    networks = build.networks(whole.architecture, whole.compute)
-    inputs = build.generator_inputs(whole.architecture)
+    networks = assemble.networks(whole.architecture, whole.compute)
+    inputs = assemble.generator_inputs(whole.architecture)
     made = jax.eval_shape(
         lambda: networks.generator.init_with_output(
             jax.random.key(0), *inputs, train=False
@@ -56,7 +56,7 @@ def test_makes_pictures_of_the_size_it_loads(recipe):
     )
     assert made.shape == (1, *SIZES.get(name, (256, 256)), 3)
     assert made.shape[1:3] == whole.architecture.size == whole.data.size
-    build.preprocess(whole.data, training=True)
+    assemble.preprocess(whole.data, training=True)
 
 
 def test_names_and_colours_are_complete(recipe):

@@ -47,7 +47,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.nets.stages import STAGES, Stage
 from spade_jax.recipe import describe
 from spade_jax.workdir.saving import Checkpoints
@@ -232,7 +232,7 @@ def save_model(make_default_config, fill):
             }
         )
         recipe = describe(config)
-        abstract = build.abstract_state(recipe)
+        abstract = assemble.abstract_state(recipe)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
         for seed, name in enumerate(("generator", "discriminator", "encoder")):
             net = getattr(abstract, name)

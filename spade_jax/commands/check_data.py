@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.data import survey
 from spade_jax.recipe import Recipe
 
@@ -44,23 +44,23 @@ def check_data(
     d = recipe.data
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
-    open_split = functools.partial(build.source, d)
+    open_split = functools.partial(assemble.source, d)
     if d.source == "folder":
         look = functools.partial(
             _folder_split,
             root=d.root,
             instances=d.instances,
-            colors=build.label_colors(d),
+            colors=assemble.label_colors(d),
             **ids,
         )
     else:
         look = _source_split
     splits = [look(name, open_split=open_split) for name in names]
     transforms = {
-        name: build.preprocess(d, training=name == d.train_split) for name in names
+        name: assemble.preprocess(d, training=name == d.train_split) for name in names
     }
     # The unknown class comes after the named ones.
-    classes = dict(enumerate(build.with_palette(recipe).data.classes))
+    classes = dict(enumerate(assemble.with_palette(recipe).data.classes))
     if d.unknown_label is not None:
         classes[d.num_classes] = "unknown"
 

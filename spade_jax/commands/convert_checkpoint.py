@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs
 from spade_jax.convert.nvlabs import ModelVariables
 from spade_jax.convert.tensors import Variables
@@ -80,13 +80,13 @@ def to_nvlabs(
         )
     with checkpoint.open_existing(workdir) as checkpoints:
         recipe = checkpoints.recipe()
-        abstract = build.abstract_state(recipe)
+        abstract = assemble.abstract_state(recipe)
         if checkpoints.is_published():
             abstract = opening.without_training(abstract)
         sharding = mesh.replicated(mesh.make_mesh())
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
     discriminator = state.discriminator
-    variables = {
+    variables: ModelVariables = {
         "generator": state.generator_variables,
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
@@ -104,7 +104,9 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
       recipe: what made them.
       variables: of its networks; a discriminator that is not there is a new one.
     """
-    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
+    optimizers = assemble.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=1
+    )
 
     def net(variables: Variables, optimizer: optax.GradientTransformation) -> NetState:
         stats = jax.tree.map(jnp.asarray, variables)
@@ -112,8 +114,8 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
         return NetState(params, stats, optimizer.init(params))
 
     if variables["discriminator"] is None:
-        networks = build.networks(recipe.architecture, recipe.compute)
-        init = build.initial_state(recipe, networks, optimizers)
+        networks = assemble.networks(recipe.architecture, recipe.compute)
+        init = assemble.initial_state(recipe, networks, optimizers)
         # Compiled, so that of the state only what is returned is computed.
         discriminator = jax.jit(lambda: init().discriminator)()
     else:
@@ -131,6 +133,7 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
 
 def _tell(variables: ModelVariables, where: pathlib.Path) -> None:
     print(f"Wrote {where}:")
-    for name, content in variables.items():
+    for name in ("generator", "discriminator", "encoder"):
+        content = variables[name]
         if content is not None:
             print(f"  {name}: {num_parameters(content):,} parameters")

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m spade_jax.convert", description=__doc__.splitlines()[0]
+        prog="python -m spade_jax.convert",
+        description=(__doc__ or "").partition("\n")[0],
     )
     commands = parser.add_subparsers(required=True)
 

@@ -11,7 +11,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -70,7 +70,7 @@ def abstract_variables(module: nn.Module, *, edges: bool = False) -> Variables:
     size = 256
     label = jax.ShapeDtypeStruct((1, size, size), jnp.int32)
     edge = jax.ShapeDtypeStruct((1, size, size), jnp.bool_) if edges else None
-    layout = Layout(label, edge)
+    layout = jax.eval_shape(Layout, label, edge)
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     match module:
         case nets.SPADEGenerator(latent_size=int(latent_size)):
@@ -97,7 +97,8 @@ def entries(module: nn.Module, variables: Variables) -> list[Entry]:
     Raises:
       ValueError: the network has no official counterpart.
     """
-    shapes = {path: leaf.shape for path, leaf in flatten_dict(variables).items()}
+    leaves: dict[Path, Any] = flatten_dict(variables)
+    shapes = {path: leaf.shape for path, leaf in leaves.items()}
     found = [
         entry for layer in _layers(module, shapes) for entry in _tensors(layer, shapes)
     ]
@@ -269,7 +270,8 @@ def _layers(module: nn.Module, shapes: Mapping[Path, Shape]) -> Iterator[Layer]:
 
 def _spade_generator(module: nets.SPADEGenerator) -> Iterator[Layer]:
     start = _CONVOLUTION
-    if module.latent_size is not None:
+    # One that starts from a latent has a grid.
+    if module.latent_size is not None and module.grid is not None:
         start = _dense_to_grid(*module.grid)
     yield Layer(("start",), "fc", start)
     for stage in stages(module.upsampling):
@@ -363,7 +365,7 @@ def _tensors(layer: Layer, shapes: Mapping[Path, Shape]) -> Iterator[Entry]:
         yield from entry("batch_stats", "count", "num_batches_tracked", _same)
         return
     kernel, v, bias = layer.weight
-    if ("spectral", *layer.path, "spectral_norm", "u") not in shapes:
+    if v is None or ("spectral", *layer.path, "spectral_norm", "u") not in shapes:
         yield from entry("params", "kernel", "weight", kernel)
         yield from entry("params", "bias", "bias", bias)
         return

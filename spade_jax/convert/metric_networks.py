@@ -97,7 +97,8 @@ def entries(network: str, variables: Variables) -> list[Entry]:
     Raises:
       ValueError: a variable has no official counterpart.
     """
-    shapes = {path: leaf.shape for path, leaf in flatten_dict(variables).items()}
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(variables)
+    shapes = {path: leaf.shape for path, leaf in leaves.items()}
     found = []
     for path, convolution, norm in _layers(network, shapes):
         parts = _BIASED_CONVOLUTION if norm is None else _CONVOLUTION

@@ -9,10 +9,11 @@ import os
 import pathlib
 import pickle
 import tempfile
+from typing import TypedDict
 
 import flax.linen as nn
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.convert import mapping, nvlabs_clues, torch_file
 from spade_jax.convert.nvlabs_options import (
     Options,
@@ -24,8 +25,14 @@ from spade_jax.convert.nvlabs_options import (
 from spade_jax.convert.tensors import Variables
 from spade_jax.recipe import Recipe
 
-ModelVariables = dict[str, Variables | None]
-"""Variables of `generator`, `discriminator` and `encoder`; None: not there."""
+
+class ModelVariables(TypedDict):
+    """Variables of each network of a model; None: not there."""
+
+    generator: Variables
+    discriminator: Variables | None
+    encoder: Variables | None
+
 
 OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 
@@ -87,18 +94,25 @@ def read_checkpoint(
             f" {files['encoder']} "
             + ("does not exist." if options["use_vae"] else "exists.")
         )
-    networks = build.networks(recipe.architecture, recipe.compute)
-    variables: ModelVariables = dict.fromkeys(_LETTERS)
-    for name, file in files.items():
-        if name == "generator" or file.exists():
-            variables[name] = _read_network(
-                getattr(networks, name),
-                file,
-                options,
-                options_file,
-                edges=recipe.architecture.edges,
-            )
-    return recipe, variables
+    networks = assemble.networks(recipe.architecture, recipe.compute)
+
+    def read(name: str) -> Variables:
+        return _read_network(
+            getattr(networks, name),
+            files[name],
+            options,
+            options_file,
+            edges=recipe.architecture.edges,
+        )
+
+    def read_if_there(name: str) -> Variables | None:
+        return read(name) if files[name].exists() else None
+
+    return recipe, {
+        "generator": read("generator"),
+        "discriminator": read_if_there("discriminator"),
+        "encoder": read_if_there("encoder"),
+    }
 
 
 def write_checkpoint(
@@ -127,11 +141,11 @@ def write_checkpoint(
     """
     directory = pathlib.Path(directory).absolute()
     options = options_from_recipe(recipe, directory=directory)
-    networks = build.networks(recipe.architecture, recipe.compute)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     state_dicts = {
-        letter: mapping.to_official(getattr(networks, name), variables[name])
+        letter: mapping.to_official(getattr(networks, name), found)
         for name, letter in _LETTERS.items()
-        if variables.get(name) is not None
+        if (found := variables.get(name)) is not None
     }
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as unfinished:

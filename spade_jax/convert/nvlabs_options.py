@@ -11,14 +11,14 @@ from typing import Any
 
 import ml_collections
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax import recipe as recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
-Option = bool | int | float | str | None
-Options = dict[str, Option]
+Options = dict[str, Any]
+"""By name what an options file says: bool, int, float, str or None, as it reads."""
 
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
@@ -246,7 +246,7 @@ def recipe_from_options(
         ):
             raise ValueError(f"{in_words(options, grid)} leave no start grid.")
         recipe = recipes.describe(config)
-        build.networks(recipe.architecture, recipe.compute)
+        assemble.networks(recipe.architecture, recipe.compute)
         parse = parse_spade_norm if options["netG"] == "spade" else parse_norm
         parse(recipe.architecture.generator.norm)
     except ValueError as error:
@@ -345,7 +345,7 @@ def _not_official(of: Architecture) -> Iterator[str]:
             yield f"config.{field}={norm!r}: it needs the prefix 'spectral'."
 
 
-def _value(text: str) -> Option:
+def _value(text: str) -> bool | int | float | str | None:
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]

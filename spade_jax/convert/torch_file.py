@@ -74,7 +74,7 @@ def write(path: str | os.PathLike[str], state_dict: Mapping[str, np.ndarray]) ->
 
 
 def _load(path: str | os.PathLike[str]) -> Any:
-    """By PyTorch's `weights_only` loader.
+    """Loads a file by PyTorch's `weights_only` loader.
 
     It builds tensors and plain containers, and calls nothing that a file names.
     """

@@ -47,7 +47,7 @@ class Decoded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ColorTable:
-    """From colours to ids; made by `color_table`.
+    """A table from colours to ids; made by `color_table`.
 
     Attributes:
       colors: one a class.
@@ -291,7 +291,7 @@ def _commonest(
 
 
 def _pack(colors: np.ndarray) -> np.ndarray:
-    """From [..., 3] to one number of 24 bits a colour."""
+    """Packs [..., 3] into one number of 24 bits a colour."""
     red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     return (red << 16) | (green << 8) | blue
 

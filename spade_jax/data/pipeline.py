@@ -1,4 +1,4 @@
-"""From a source of examples to an iterator over batches, with Grain.
+"""Pipeline: a source of examples in, an iterator over batches out, with Grain.
 
 Batch number n is a pure function of the source, the seed and n. Whatever a run was
 interrupted by, `start_batch=n` goes on with it: the number of the step is the whole
@@ -30,7 +30,7 @@ _ENDLESS = 2**48
 
 
 def batches(
-    source: Source,
+    source: Source | Sequence[Example],
     *,
     batch_size: int,
     seed: int,
@@ -43,7 +43,7 @@ def batches(
     num_epochs: int | None = None,
     names: bool = False,
     finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+) -> grain.DatasetIterator[dict[str, Any]]:
     """Iterates over this process' share of the global batches.
 
     Epochs follow one another without a seam: a batch may hold the last examples of

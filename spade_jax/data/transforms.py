@@ -180,7 +180,7 @@ def apply(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """From an example as stored to an example as trained on: `transform(example, rng)`.
+    """Makes of an example as stored one as trained on: `transform(example, rng)`.
 
     Attributes:
       mode: one of `MODES`.
@@ -282,7 +282,7 @@ def edges(instance: np.ndarray) -> np.ndarray:
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """From uint8 0..255 to float32 -1..1: (u / 255 - 0.5) / 0.5, in float32.
+    """Turns uint8 0..255 into float32 -1..1: (u / 255 - 0.5) / 0.5, in float32.
 
     The steps and their order are those of the official ToTensor and Normalize, so the
     result has the same bits.

@@ -7,20 +7,17 @@ waits in a collective operation for a process that is gone.
 """
 
 import itertools
-import logging
 import os
 import pathlib
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 
 # The coordinator's store has no public name in JAX. Orbax uses this one too.
 from jax._src.distributed import global_state as _coordination
-
-_log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -70,7 +67,7 @@ def initialize(
       ProcessError: the others were not to be found.
     """
     numbers = {"num_processes": num_processes, "process_id": process_id}
-    given = {
+    given: dict[str, Any] = {
         name: value
         for name, value in ({"coordinator": coordinator} | numbers).items()
         if value is not None
@@ -84,7 +81,7 @@ def initialize(
         _join("as this machine's metadata say")
     elif given:
         _check(given)
-        if num_processes > 1:
+        if given["num_processes"] > 1:
             _join(
                 f"at --coordinator={coordinator}",
                 coordinator_address=coordinator,
@@ -180,7 +177,7 @@ def check_same(field: str, value: str) -> None:
         if me == 0:
             _publish(key, value)
             return
-        first = _coordination.client.blocking_key_value_get(key, 1000 * _LONG)
+        first = _store().blocking_key_value_get(key, 1000 * _LONG)
         if value != first:
             raise ValueError(
                 f"config.{field} comes to {value!r} for process {me}, but to {first!r}"
@@ -229,7 +226,7 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
     os._exit(1)
 
 
-def _check(given: dict[str, str | int]) -> None:
+def _check(given: dict[str, Any]) -> None:
     names = ("coordinator", "num_processes", "process_id")
     missing = [f"--{name}" for name in names if name not in given]
     if missing:
@@ -255,7 +252,7 @@ def _check(given: dict[str, str | int]) -> None:
 
 def _join(where: str, **arguments) -> None:
     # It would take SIGTERM for itself, and a process that does not train yet would
-    # outlive it. While training, StopRequest of spade_jax.training does what it is for.
+    # outlive it. While training, StopRequest of spade_jax.training.stop does that.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments)
@@ -303,15 +300,18 @@ def _describe(error: Exception) -> str:
 def _raise_failure(name: str, processes: range | list[int]) -> None:
     """Waits until processes have told how their work went, and raises if one failed."""
     for process in processes:
-        failure = _coordination.client.blocking_key_value_get(
-            f"{name}/{process}", 1000 * _LONG
-        )
+        failure = _store().blocking_key_value_get(f"{name}/{process}", 1000 * _LONG)
         if failure:
             raise ProcessError(f"process {process}: {failure}")
 
 
+def _store() -> Any:
+    """The coordinator's, which is there once this process has joined."""
+    return _coordination.client
+
+
 def _publish(key: str, value: str) -> None:
-    _coordination.client.key_value_set(key, value, allow_overwrite=True)
+    _store().key_value_set(key, value, allow_overwrite=True)
 
 
 def _fetch_soon(name: str, processes: range) -> list[str]:
@@ -321,9 +321,7 @@ def _fetch_soon(name: str, processes: range) -> list[str]:
         left = max(deadline - time.monotonic(), 0.1)
         try:
             found.append(
-                _coordination.client.blocking_key_value_get(
-                    f"{name}/{process}", int(1000 * left)
-                )
+                _store().blocking_key_value_get(f"{name}/{process}", int(1000 * left))
             )
         except jax.errors.JaxRuntimeError:
             break

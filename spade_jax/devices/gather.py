@@ -1,4 +1,4 @@
-"""From features on many devices of many processes to one set of numbers on every host.
+"""Gathering: numbers of many devices and processes in, one set on every host out.
 
 Letters: B batch, P processes, D features.
 """

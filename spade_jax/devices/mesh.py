@@ -1,4 +1,4 @@
-"""Devices, shardings, and the way from a host's batch to arrays on all devices.
+"""The mesh: all devices along two axes, and which holds what of a batch and a state.
 
 The mesh has two axes. The batch is split over `data`, and the height of its pictures
 over `spatial`; the state is the same on every device. The train step knows `data`,
@@ -16,8 +16,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 DATA_AXIS = "data"
 SPATIAL_AXIS = "spatial"
 
+Devices = Sequence[jax.Device]  # pyright: ignore[reportInvalidTypeForm]
+"""Some devices; jaxlib has no stubs to tell type checkers what one is."""
 
-def make_mesh(devices: Sequence[jax.Device] | None = None, *, spatial: int = 1) -> Mesh:
+
+def make_mesh(devices: Devices | None = None, *, spatial: int = 1) -> Mesh:
     """A mesh with axes `data` and `spatial`.
 
     Args:

@@ -5,7 +5,7 @@
     in_training.py  a state, while it is trained
     measure.py      what to measure with
     job.py          what the evaluations of a model's checkpoints share
-    prepare.py      protocol, networks, reference and batches: an `Evaluator`
+    prepare.py      protocol, observers, reference and batches: an `Evaluator`
     sources.py      which data a model is evaluated on, and which it was trained on
     examples.py     batches of it
     reference.py    the real pictures, in statistics
@@ -17,6 +17,6 @@
 
 The scores themselves are in `spade_jax.metrics`.
 
-May import: jax, `build`, `data`, `devices`, `files`, `learning`, `metrics`, `models`,
-`recipe`, `workdir`.
+May import: jax, `assemble`, `data`, `devices`, `files`, `learning`, `metrics`,
+`models`, `recipe`, `workdir`.
 """

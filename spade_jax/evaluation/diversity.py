@@ -27,8 +27,8 @@ from spade_jax.recipe import Generator
 _TRUNK = "alex"  # its authors' choice for measuring
 
 Diversity = Callable[[dict[str, Any], Any, Mapping[str, np.ndarray]], np.ndarray]
-"""From variables of the generator and of a distance, and this process' share of a batch
-with `number`, int32 `[B]`, to distances `[B]`, on the host."""
+"""Makes of variables of the generator and of a distance, and of this process' share of
+a batch with `number`, int32 `[B]`, distances `[B]` on the host."""
 
 
 def check(num_samples: int, generator: Generator, *, called: str) -> None:
@@ -93,7 +93,7 @@ def make_diversity(
     *,
     seed: int,
     num_samples: int,
-    distance: Callable[[Any, jax.Array], jax.Array],
+    distance: Callable[[Any, jax.Array], Any],
 ) -> Diversity:
     """Builds the measurement of how much the samples of a layout differ.
 
@@ -107,7 +107,12 @@ def make_diversity(
       num_samples: K.
       distance: from its variables and pictures `[K, H, W, 3]` in [-1, 1] of one layout
         to their mean distance.
+
+    Raises:
+      ValueError: the model has no latent.
     """
+    if networks.latent_size is None:
+        raise ValueError("A model without a latent has no diversity.")
     generator = networks.generator
     draw = functools.partial(prior, seed, latent_size=networks.latent_size)
 

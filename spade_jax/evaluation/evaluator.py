@@ -18,11 +18,11 @@ from spade_jax.metrics.protocols import Protocol
 
 Batch = Mapping[str, np.ndarray]
 Sample = Callable[[Batch], np.ndarray]
-"""From a batch to pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
+"""Makes of a batch pictures of its layouts: float32 `[B, H, W, 3]` in [-1, 1]."""
 Diversity = Callable[[Batch], np.ndarray]
-"""From a batch to the mean distance between samples of each of its layouts, `[B]`."""
+"""Makes of a batch the mean distance between samples of each of its layouts, `[B]`."""
 Nearness = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From synthesised and real pictures `[B, H, W, 3]` to distances `[B]`."""
+"""Makes of synthesised and real pictures `[B, H, W, 3]` distances `[B]`."""
 
 # A set of so many at most keeps its features, which the kernel distance needs.
 KEPT_FEATURES = 10_000
@@ -63,7 +63,7 @@ class Evaluator:
 
     Attributes:
       protocol: how.
-      networks: that look at the pictures.
+      observers: that look at the pictures.
       reference: the real pictures.
       batches: makes the validation split's batches: this process' share of each, all
         of one size and as many in every process. Besides what `sample` needs they hold
@@ -77,7 +77,7 @@ class Evaluator:
     """
 
     protocol: Protocol
-    networks: Observers
+    observers: Observers
     reference: Reference
     batches: Callable[[], Iterable[Batch]]
     others: Callable[[], Iterable[Batch]] | None
@@ -101,7 +101,7 @@ class Evaluator:
           ValueError: it makes pictures that are not finite, or too few to compare.
         """
         features = _FeatureSet(keep=self.reference.features is not None)
-        confusion = segmentation.Confusion.empty(len(self.networks.class_names))
+        confusion = segmentation.Confusion.empty(len(self.observers.class_names))
         distances: dict[str, _Sum] = {}
         for batch in self.batches():
             mask = batch["mask"]
@@ -109,7 +109,7 @@ class Evaluator:
             fake = np.asarray(sample(shown))
             _check_finite(fake, batch["number"])
             png = pictures.to_uint8(fake)
-            features.add(self.networks.features(self._shown(fake, png)), mask)
+            features.add(self.observers.features(self._shown(fake, png)), mask)
             confusion = confusion.update(batch["truth"], self._seen(png), mask=mask)
             of_batch = {
                 name: measure(fake, batch["image"])
@@ -120,7 +120,7 @@ class Evaluator:
             for name, values in of_batch.items():
                 part = _Sum.of(np.asarray(values)[mask])
                 distances[name] = distances.get(name, _Sum(0, 0.0)).merge(part)
-        fakes = features.gathered("The synthesised set")
+        fakes, count = features.gathered("The synthesised set")
         confusion = gather.merge_processes(confusion)
         return Scores(
             {
@@ -129,7 +129,7 @@ class Evaluator:
                 **{n: gather.merge_processes(d).mean for n, d in distances.items()},
             },
             confusion,
-            fakes.statistics.count,
+            count,
             self._warnings(fakes.statistics),
         )
 
@@ -140,7 +140,7 @@ class Evaluator:
         The segmenter looks at those of the same layouts. The Frechet distance is of
         others, as these are the reference itself.
         """
-        confusion = segmentation.Confusion.empty(len(self.networks.class_names))
+        confusion = segmentation.Confusion.empty(len(self.observers.class_names))
         for batch in self.batches():
             # Rounded: truncation would take one off of some of the stored values.
             stored = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
@@ -150,7 +150,10 @@ class Evaluator:
         if self.others is None:
             return found
         others = reference_of(
-            self.others(), self.networks.features, keep=False, name="The other real set"
+            self.others(),
+            self.observers.features,
+            keep=False,
+            name="The other real set",
         )
         return {self._distance_name: self._distance(others.statistics), **found}
 
@@ -165,7 +168,7 @@ class Evaluator:
         size = self.protocol.segmenter.size
         if size is not None:
             png = np.stack([views.resize_image(one, size, "bicubic") for one in png])
-        return self.networks.classes(png)
+        return self.observers.classes(png)
 
     @property
     def _distance_name(self) -> str:
@@ -179,8 +182,9 @@ class Evaluator:
     def _set_distances(self, fakes: Reference) -> dict[str, float]:
         """How far a synthesised set is from the real one, by name."""
         found = {self._distance_name: self._distance(fakes.statistics)}
-        if fakes.features is not None:
-            of_kernel = kernel.kernel_distance(fakes.features, self.reference.features)
+        real = self.reference
+        if fakes.features is not None and real.features is not None:
+            of_kernel = kernel.kernel_distance(fakes.features, real.features)
             values = (of_kernel.mean, of_kernel.deviation)
             found |= zip(self._kernel_names, values, strict=True)
         return found
@@ -222,7 +226,8 @@ def reference_of(
     found = _FeatureSet(keep=keep)
     for batch in batches:
         found.add(features((batch["image"] + 1) / 2), batch["mask"])
-    return found.gathered(name)
+    reference, _ = found.gathered(name)
+    return reference
 
 
 class _FeatureSet:
@@ -248,16 +253,21 @@ class _FeatureSet:
             self._rows.append(features)
             self._masks.append(mask)
 
-    def gathered(self, name: str) -> Reference:
-        """What all processes have counted. To be called by all of them.
+    def gathered(self, name: str) -> tuple[Reference, int]:
+        """What all processes have counted, and of how many pictures.
+
+        To be called by all of them.
 
         Raises:
           ValueError: the set, called `name`, has fewer than two pictures.
         """
-        statistics = gather.merge_processes(self._moments).statistics(name)
-        if not self._keep:
-            return Reference(statistics)
-        return Reference(statistics, gather.gather_rows(self._rows, self._masks))
+        if self._moments is None:
+            raise ValueError(f"{name} has no pictures.")
+        moments = gather.merge_processes(self._moments)
+        statistics, features = moments.statistics(name), None
+        if self._keep:
+            features = gather.gather_rows(self._rows, self._masks)
+        return Reference(statistics, features), moments.count
 
 
 def _check_finite(fake: np.ndarray, numbers: np.ndarray) -> None:

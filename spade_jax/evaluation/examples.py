@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import distributed
 from spade_jax.devices.batches import share_size
 from spade_jax.models.batches import Batch, Finish, layout_tables, numbered_batches
@@ -26,7 +26,7 @@ def transform(of: Data, *, size: tuple[int, int] | None) -> data.Preprocess:
         evaluation of a model of the data.
     """
     if size is None:
-        return build.preprocess(of, training=False)
+        return assemble.preprocess(of, training=False)
     height, width = size
     return data.Preprocess(
         mode="fixed",
@@ -77,7 +77,7 @@ def validation_batches(
 def has_training_pictures(of: Data) -> bool:
     """Whether the training split is here, which an official checkpoint's may not be."""
     try:
-        return len(build.source(of, of.train_split)) > 1
+        return len(assemble.source(of, of.train_split)) > 1
     except data.DataError:
         return False
 
@@ -96,7 +96,7 @@ def training_pictures(recipe: Recipe, count: int, devices: Mesh) -> Iterator[Bat
       DataError: the training split is missing or wrong.
     """
     source = distributed.together(
-        functools.partial(build.source, recipe.data, recipe.data.train_split)
+        functools.partial(assemble.source, recipe.data, recipe.data.train_split)
     )
     batches = once(
         source,

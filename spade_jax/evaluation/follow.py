@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.evaluation import measure as measures
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate_opened
@@ -139,7 +139,7 @@ def run_length(job: Job) -> int:
     if schedule.num_steps is not None:
         return schedule.num_steps
     of = job.training.data
-    return schedule.last_step(len(build.source(of, of.train_split)))
+    return schedule.last_step(len(assemble.source(of, of.train_split)))
 
 
 def _workdir_to_follow(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""What to measure with, as the command line or a recipe says it."""
+"""A measure: what to measure with, as the command line or a recipe says it."""
 
 import dataclasses
 from collections.abc import Callable

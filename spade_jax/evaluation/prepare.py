@@ -1,6 +1,6 @@
 """Preparing: from a recipe and what to measure with to an `Evaluator`.
 
-Protocol, networks, reference and batches: everything about an evaluation that does not
+Protocol, observers, reference and batches: everything about an evaluation that does not
 depend on the generator's weights.
 """
 
@@ -17,7 +17,8 @@ from spade_jax.evaluation import diversity, examples, nearness, reference, sourc
 from spade_jax.evaluation.evaluator import Evaluator, Reference
 from spade_jax.evaluation.measure import Measure
 from spade_jax.learning.perceptual import PerceptualNetwork
-from spade_jax.metrics import observers, own_segmenter, protocols
+from spade_jax.metrics import observers as protocol_observers
+from spade_jax.metrics import own_segmenter, protocols
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
 from spade_jax.recipe import Data, Recipe
@@ -51,16 +52,16 @@ def prepare_evaluator(
     )
     for warning in found.warnings:
         _log.warning("%s", warning)
-    variant = found.features.variant if found.features else "none"
+    variant = found.perceptual.variant if found.perceptual else "none"
     distributed.check_same("loss.perceptual_network", variant)
-    looking = found.networks
-    if found.features:
-        known = {**looking.description, "perceptual": {"network": variant}}
-        looking = looking._replace(description=known)
+    observers = found.observers
+    if found.perceptual:
+        known = {**observers.description, "perceptual": {"network": variant}}
+        observers = observers._replace(description=known)
     given = found.reference
     if given is None:
         given = reference.of_split(
-            recipe, found.protocol, looking, workdir=workdir, devices=devices
+            recipe, found.protocol, observers, workdir=workdir, devices=devices
         )
     others = None
     if found.has_others:
@@ -69,18 +70,18 @@ def prepare_evaluator(
         )
     return Evaluator(
         protocol=found.protocol,
-        networks=looking,
+        observers=observers,
         reference=given,
         batches=functools.partial(
             examples.validation_batches,
             recipe,
             found.source,
             devices,
-            truth=looking.truth,
+            truth=observers.truth,
             label_size=found.protocol.label_size,
         ),
         others=others,
-        nearness=nearness.measures(found.features),
+        nearness=nearness.measures(found.perceptual),
         warnings=found.warnings,
     )
 
@@ -90,20 +91,20 @@ class _Found(NamedTuple):
 
     Attributes:
       protocol: how to measure.
-      networks: that look at the pictures.
+      observers: that look at the pictures.
       reference: from the file that was given, or None.
       source: the validation split.
       has_others: whether there are real pictures that are not in the reference.
-      features: network of the perceptual distance, or None.
+      perceptual: network of the perceptual distance, or None.
       warnings: what is known before anything is measured.
     """
 
     protocol: Protocol
-    networks: Observers
+    observers: Observers
     reference: Reference | None
     source: data.Source
     has_others: bool
-    features: PerceptualNetwork | None
+    perceptual: PerceptualNetwork | None
     warnings: tuple[str, ...]
 
 
@@ -123,7 +124,7 @@ def _find(
         own_file = own_segmenter.find(
             of.source, workdir=workdir, file=measure.segmenter
         )
-    looking = observers.load(
+    observers = protocol_observers.load(
         protocol,
         num_ids=of.num_ids,
         names=of.classes,
@@ -135,20 +136,20 @@ def _find(
     if measure.reference:
         given = reference.read(
             measure.reference,
-            looking,
+            observers,
             protocol.size or of.size,
             called=called("reference"),
         )
     source = reference.open_split(of, of.val_split)
-    features, warnings = nearness.load(recipe.loss)
+    perceptual, warnings = nearness.load(recipe.loss)
     return _Found(
         protocol=protocol,
-        networks=looking,
+        observers=observers,
         reference=given,
         source=source,
         has_others=examples.has_training_pictures(of),
-        features=features,
-        warnings=(*warnings, *about_sizes(of, looking)),
+        perceptual=perceptual,
+        warnings=(*warnings, *about_sizes(of, observers)),
     )
 
 
@@ -163,18 +164,19 @@ def find_protocol(measure: Measure, dataset: str) -> Protocol:
       ValueError: there is none, or more than one.
     """
     known = protocols.names(dataset)
-    if not measure.protocol and len(known) > 1:
+    first, *others = known
+    if not measure.protocol and others:
         raise ValueError(
             f"Data of the kind {dataset!r} is evaluated in more than one way: give"
             f" {measure.called('protocol')}={' or '.join(known)}. docs/evaluation.md"
             " tells them apart."
         )
-    return protocols.find(measure.protocol or known[0], dataset, called=measure.called)
+    return protocols.find(measure.protocol or first, dataset, called=measure.called)
 
 
-def about_sizes(of: Data, looking: Observers) -> tuple[str, ...]:
+def about_sizes(of: Data, observers: Observers) -> tuple[str, ...]:
     """A warning if the project's own segmenter is used to pictures of another size."""
-    known = looking.description.get(own_segmenter.NETWORK)
+    known = observers.description.get(own_segmenter.NETWORK)
     height, width = of.size
     if known is None or tuple(known["size"]) == (height, width):
         return ()

@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import distributed
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, result
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 def read(
     file: str | os.PathLike[str],
-    looking: Observers,
+    observers: Observers,
     size: tuple[int, int],
     *,
     called: str,
@@ -40,7 +40,7 @@ def read(
 
     Args:
       file: see `frechet.read_statistics`.
-      looking: what will look at the synthesised pictures.
+      observers: that will look at the synthesised pictures.
       size: of these, (height, width).
       called: what messages call the file.
 
@@ -49,7 +49,7 @@ def read(
     """
     statistics = frechet.read_statistics(file)
     blank = np.zeros((1, *size, 3), np.float32)
-    expected, found = looking.features(blank).shape[1], len(statistics.mean)
+    expected, found = observers.features(blank).shape[1], len(statistics.mean)
     if found != expected:
         raise ValueError(
             f"{called}={os.fspath(file)} has {found} features a picture, but the"
@@ -63,7 +63,7 @@ def read(
 def of_split(
     recipe: Recipe,
     protocol: Protocol,
-    looking: Observers,
+    observers: Observers,
     *,
     workdir: str | os.PathLike[str],
     devices: Mesh,
@@ -75,7 +75,7 @@ def of_split(
     Args:
       recipe: of which the data, the size of a batch and the seed count.
       protocol: that says which split, and at which size.
-      looking: what looks at the pictures.
+      observers: that look at the pictures.
       workdir: where they are kept.
       devices: that share each batch.
 
@@ -91,7 +91,7 @@ def of_split(
         transform,
         dataset=of.source,
         split=split,
-        network=looking.description.get(protocol.features),
+        network=observers.description.get(protocol.features),
     )
     file = result.directory(workdir) / f"reference-{fingerprint}.npz"
     of_features = file.with_suffix(".npy")
@@ -109,13 +109,13 @@ def of_split(
             batch_size=recipe.schedule.batch_size,
             seed=recipe.seed,
         ),
-        looking.features,
+        observers.features,
         keep=keep,
         name=f"The reference set, {split!r},",
     )
     if jax.process_index() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
-        if keep:
+        if found.features is not None:
             np.save(of_features, found.features)
         # Last, as where it is the features are looked for, too.
         frechet.write_statistics(file, found.statistics)
@@ -128,7 +128,7 @@ def open_split(of: Data, split: str) -> data.Source:
     Raises:
       DataError: it is missing or wrong, or has too few pictures.
     """
-    source = build.source(of, split)
+    source = assemble.source(of, split)
     if len(source) < 2:
         raise data.DataError(
             f"The split {split!r} has {len(source)} picture, and a Frechet distance"

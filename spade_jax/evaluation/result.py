@@ -95,13 +95,13 @@ def describe(
         },
         "protocol": protocol.description(),
         "diversity": diversity.description(num_samples),
-        "networks": evaluator.networks.description,
+        "networks": evaluator.observers.description,
         "model": {
             "workdir": os.fspath(workdir),
             "ema": recipe.schedule.ema_decay > 0,
         },
         "classes": segmentation.class_rows(
-            scores.confusion, evaluator.networks.class_names
+            scores.confusion, evaluator.observers.class_names
         ),
         "seconds": seconds,
         "versions": {

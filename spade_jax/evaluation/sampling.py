@@ -7,24 +7,23 @@ with the style `prior(seed, number)`.
 Letters: B batch, H height, W width.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.gather import local_rows
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
-from spade_jax.learning.batch import Batch, layout_of
+from spade_jax.learning.sample import synthesise
 from spade_jax.learning.state import Networks
-from spade_jax.models.latents import latents
 
 Variables = dict[str, Any]
 Sampler = Callable[[Variables, Variables | None, Mapping[str, np.ndarray]], np.ndarray]
-"""From variables of generator and encoder, and this process' share of a batch with
-`number`, int32 `[B]`, to float32 `[B, H, W, 3]` in [-1, 1], on the host."""
+"""Makes of variables of generator and encoder, and of this process' share of a batch
+with `number`, int32 `[B]`, float32 `[B, H, W, 3]` in [-1, 1] on the host."""
 
 
 def make_sampler(networks: Networks, devices: Mesh, *, seed: int) -> Sampler:
@@ -33,25 +32,17 @@ def make_sampler(networks: Networks, devices: Mesh, *, seed: int) -> Sampler:
     Args:
       networks: of the model.
       devices: see `mesh.make_mesh`; they share each batch.
-      seed: of the draws of styles; see `spade_jax.models.latents`.
+      seed: of the draws of styles; see `spade_jax.learning.sample`.
     """
-
-    def of_share(generator_variables, encoder_variables, batch: Batch) -> jax.Array:
-        return networks.generator.apply(
-            generator_variables,
-            layout_of(batch),
-            *latents(networks, encoder_variables, batch, seed=seed),
-            train=False,
-        )
-
-    synthesise = parallel(
-        of_share, devices, inputs=(WHOLE, WHOLE, SHARED), output=SHARED
+    of_all = parallel(
+        functools.partial(synthesise, networks, seed=seed),
+        devices,
+        inputs=(WHOLE, WHOLE, SHARED),
+        output=SHARED,
     )
 
     def sample(generator_variables, encoder_variables, batch):
         on_devices = shard_batch(batch, devices)
-        return local_rows(
-            synthesise(generator_variables, encoder_variables, on_devices)
-        )
+        return local_rows(of_all(generator_variables, encoder_variables, on_devices))
 
     return sample

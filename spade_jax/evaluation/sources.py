@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.recipe import Data, Recipe, with_fields
 
@@ -50,11 +50,11 @@ def training_recipe(its_own: Recipe, evaluated: Recipe) -> Recipe:
       DataError: the training pictures of neither are.
     """
     try:
-        build.source(its_own.data, its_own.data.train_split)
+        assemble.source(its_own.data, its_own.data.train_split)
     except data.DataError as error:
         if its_own is evaluated:
             raise
-        build.source(evaluated.data, evaluated.data.train_split)
+        assemble.source(evaluated.data, evaluated.data.train_split)
         _log.warning(
             "The pictures that the model was trained on are not here (%s). The training"
             " pictures of --config stand in for them: their number is taken for the"

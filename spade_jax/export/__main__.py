@@ -11,7 +11,8 @@ from spade_jax import export
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports one model; errors of the user's making end in one clear message."""
     parser = argparse.ArgumentParser(
-        prog="python -m spade_jax.export", description=export.__doc__.splitlines()[0]
+        prog="python -m spade_jax.export",
+        description=(export.__doc__ or "").partition("\n")[0],
     )
     parser.add_argument(
         "path",

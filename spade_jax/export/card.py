@@ -5,18 +5,21 @@ See `docs/export.md`. Letters: b pictures, H height, W width, N latent size.
 
 from typing import Any
 
-import jax
-
-import spade_jax
-from spade_jax.data import EDGE_RULE
 from spade_jax.export.programs import (
     PLATFORMS,
     Inputs,
     encoder_inputs,
     generator_inputs,
 )
+from spade_jax.files import provenance
 from spade_jax.models.opening import Model
 from spade_jax.models.predictor import Predictor
+
+# `spade_jax.data.edges` in the words of somebody who has to write it anew.
+_EDGE_RULE = (
+    "true where the instance map differs from the pixel above, below, left or right;"
+    " pixels beyond the border count as equal"
+)
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def describe(model: Model) -> dict[str, Any]:
     (height, width), classes = predictor.size, predictor.classes
     means = {
         "label": f"class ids, 0 to {len(classes) - 1}",
-        "edge": f"true at {EDGE_RULE}; pixels beyond the border are none",
+        "edge": _EDGE_RULE,
         "z": "a style: draws from the normal distribution, or the encoder's mean",
         "photo": "a photograph, -1 (black) to 1",
     }
@@ -61,10 +64,7 @@ def describe(model: Model) -> dict[str, Any]:
         "step": model.step,
         "training_data": model.recipe.data.source,
         "compute_dtype": model.recipe.compute.dtype,
-        "versions": {
-            "spade_jax": spade_jax.__version__,
-            "jax": jax.__version__,
-        },
+        "versions": provenance.versions(["jax"]),
     }
 
 

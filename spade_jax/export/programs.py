@@ -42,8 +42,9 @@ def encoder_inputs(model: Model) -> Inputs:
 def programs(model: Model) -> dict[str, jax_export.Exported]:
     """The programs of a model: "generator" and, if it has one, "encoder"."""
     found = {"generator": _generator(model)}
-    if model.encoder is not None:
-        found["encoder"] = _encoder(model)
+    encoder = _encoder(model)
+    if encoder is not None:
+        found["encoder"] = encoder
     return found
 
 
@@ -92,9 +93,13 @@ def _generator(model: Model) -> jax_export.Exported:
     return _exported(call, model.generator, inputs)
 
 
-def _encoder(model: Model) -> jax_export.Exported:
+def _encoder(model: Model) -> jax_export.Exported | None:
+    encoder = model.networks.encoder
+    if encoder is None:
+        return None
+
     def call(variables, photo):
-        return model.networks.encoder.apply(variables, photo, train=False)
+        return encoder.apply(variables, photo, train=False)
 
     return _exported(call, model.encoder, encoder_inputs(model))
 

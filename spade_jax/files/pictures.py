@@ -12,7 +12,7 @@ from PIL import Image
 
 from spade_jax import files
 
-Palette = Sequence[Sequence[int]]
+Palette = Sequence[Sequence[int]] | np.ndarray
 """(red, green, blue) in 0..255 of each class id."""
 
 
@@ -41,7 +41,7 @@ def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
 
 def full_palette(palette: Palette, num_class_ids: int) -> list[tuple[int, int, int]]:
     """A colour for every class id: those given, or made; black beyond them."""
-    colours = [tuple(c) for c in palette] or distinct_palette(num_class_ids)
+    colours = [(r, g, b) for r, g, b in palette] or distinct_palette(num_class_ids)
     return colours + [(0, 0, 0)] * (num_class_ids - len(colours))
 
 

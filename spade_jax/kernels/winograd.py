@@ -77,10 +77,9 @@ def conv(x: jax.Array, kernels: jax.Array) -> jax.Array:
             for j in range(_INPUTS)
         ]
     )
-    inputs = (of_inputs @ inputs.reshape(_INPUTS**2, -1)).reshape(
-        _INPUTS**2, -1, features
-    )
-    outputs = of_outputs @ (inputs @ kernels).reshape(_INPUTS**2, -1)
+    inputs = jnp.matmul(of_inputs, inputs.reshape(_INPUTS**2, -1))
+    inputs = inputs.reshape(_INPUTS**2, -1, features)
+    outputs = jnp.matmul(of_outputs, (inputs @ kernels).reshape(_INPUTS**2, -1))
     outputs = outputs.reshape(_OUTPUTS, _OUTPUTS, batch, rows, columns, -1)
     outputs = outputs.transpose(2, 3, 0, 4, 1, 5)
     outputs = outputs.reshape(batch, rows * _OUTPUTS, columns * _OUTPUTS, -1)
@@ -105,7 +104,8 @@ def _matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         of_outputs[:, i] = point ** np.arange(_OUTPUTS)
     of_kernel[-1, -1] = of_outputs[-1, -1] = 1
     of_inputs[-1] = polynomial.polyfromroots(_POINTS)
-    return tuple(
-        np.kron(matrix, matrix).astype(np.float32)
-        for matrix in (of_kernel, of_inputs, of_outputs)
-    )
+
+    def squared(matrix: np.ndarray) -> np.ndarray:
+        return np.kron(matrix, matrix).astype(np.float32)
+
+    return squared(of_kernel), squared(of_inputs), squared(of_outputs)

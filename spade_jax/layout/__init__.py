@@ -7,6 +7,7 @@ May import: jax.
 """
 
 from spade_jax.layout.layout import (
+    Array,
     Layout,
     Neighbourhoods,
     nearest,
@@ -16,6 +17,7 @@ from spade_jax.layout.layout import (
 from spade_jax.layout.neighbourhoods import tabulate, tabulate_batch
 
 __all__ = [
+    "Array",
     "Layout",
     "Neighbourhoods",
     "nearest",

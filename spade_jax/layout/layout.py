@@ -15,6 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Array = jax.Array | np.ndarray
+"""Of NumPy on the host that reads data, of JAX on devices and in their programs."""
+
 
 class Neighbourhoods(NamedTuple):
     """Where one pixel of every distinct neighbourhood of a layout is, at one scale.
@@ -33,11 +36,11 @@ class Neighbourhoods(NamedTuple):
       index: int32 `[B, h, w]`, for each pixel its number in `at`.
     """
 
-    count: jax.Array
-    hidden_at: jax.Array
-    hidden_index: jax.Array
-    at: jax.Array
-    index: jax.Array
+    count: Array
+    hidden_at: Array
+    hidden_index: Array
+    at: Array
+    index: Array
 
 
 class Layout(NamedTuple):
@@ -51,8 +54,8 @@ class Layout(NamedTuple):
         depend on it, only how much work that takes.
     """
 
-    label: jax.Array
-    edge: jax.Array | None = None
+    label: Array
+    edge: Array | None = None
     tables: Mapping[str, Neighbourhoods] | None = None
 
     @property
@@ -103,7 +106,7 @@ def scale_name(height: int, width: int) -> str:
     return f"{height}x{width}"
 
 
-def nearest(plane: jax.Array, height: int, width: int) -> jax.Array:
+def nearest(plane: Array, height: int, width: int) -> Array:
     """Resizes `[..., H, W]`, of NumPy or JAX; see `Layout.resize`."""
     in_height, in_width = plane.shape[-2:]
     if in_height % height == 0 and in_width % width == 0:

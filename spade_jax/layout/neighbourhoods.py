@@ -95,7 +95,10 @@ def tabulate_batch(
 
 
 def _neighbourhoods(codes: np.ndarray, kernel_size: int) -> Neighbourhoods:
-    """Of one shard `[b, h, w]`; `count` is `[2]` and the others have no S."""
+    """The neighbourhoods of one shard `[b, h, w]`.
+
+    `count` is `[2]`, and the other arrays have no S.
+    """
     hidden_at, hidden_index = _distinct(codes, kernel_size)
     at, index = _distinct(hidden_index.reshape(codes.shape) + 1, kernel_size)
     count = np.array([len(hidden_at), len(at)], np.int32)

@@ -10,6 +10,7 @@ Pure functions; what they need stands in their signatures.
     optimizers.py, schedule.py   Adam, and where the learning rate decays
     latents.py      random latents: of the prior, and of training
     sample.py       pictures of a batch while training
+    segmenter_step.py   one step of the project's own segmenter
     perceptual.py   the pretrained network of the perceptual loss, found and read
 
 Words: *terms* are the weighted parts of an objective by name, *statistics* what a

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 Noise = Callable[[jax.Array, str, int], jax.Array]
-"""From (iteration, 'generator' or 'discriminator' for the update that asks, number
-of examples here) to standard normal `[B, N]`."""
+"""Makes of (iteration, 'generator' or 'discriminator' for the update that asks, number
+of examples here) standard normal `[B, N]`."""
 
 
 def prior(

@@ -7,7 +7,7 @@ in float32 (float64 under x64).
 Letters: B batch, H height, W width, C channels, N latent size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ Judgements = Sequence[Sequence[jax.Array]]
 of which is the prediction, `[B, H, W, 1]`."""
 
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""Of relu1_1 .. relu5_1, from pix2pixHD (Wang et al., 2018) and official SPADE."""
+"""Weights of relu1_1 .. relu5_1: pix2pixHD (Wang et al., 2018) and official SPADE."""
 
 
 class GANLoss(NamedTuple):
@@ -85,7 +85,7 @@ def feature_matching_loss(fake: Judgements, real: Judgements) -> jax.Array:
     """
     return _mean(
         [
-            sum(
+            _sum(
                 _l1(f, jax.lax.stop_gradient(r))
                 for f, r in zip(fs[:-1], rs[:-1], strict=True)
             )
@@ -101,7 +101,7 @@ def perceptual_loss(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax
       fake: relu1_1 .. relu5_1 of the fakes (`spade_jax.nets.VGG`).
       real: the same of the real pictures, a constant.
     """
-    return sum(
+    return _sum(
         weight * _l1(f, jax.lax.stop_gradient(r))
         for weight, f, r in zip(VGG_WEIGHTS, fake, real, strict=True)
     )
@@ -128,7 +128,12 @@ def _l1(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _mean(values: Sequence[jax.Array]) -> jax.Array:
-    return sum(values) / len(values)
+    return _sum(values) / len(values)
+
+
+def _sum(values: Iterable[jax.Array]) -> jax.Array:
+    # A Python number's zero has no dtype of its own, so the sum has the values'.
+    return sum(values, start=jnp.asarray(0.0))
 
 
 def _float32(x: jax.Array) -> jax.Array:

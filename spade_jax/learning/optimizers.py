@@ -4,7 +4,7 @@ import dataclasses
 
 import optax
 
-from spade_jax.learning.schedule import linear_decay
+from spade_jax.learning.schedule import LearningRate, linear_decay
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Optimizers:
 
     generator: optax.GradientTransformation
     discriminator: optax.GradientTransformation
-    generator_learning_rate: optax.Schedule
-    discriminator_learning_rate: optax.Schedule
+    generator_learning_rate: LearningRate
+    discriminator_learning_rate: LearningRate
 
 
 def adam_pair(

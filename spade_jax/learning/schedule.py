@@ -1,12 +1,17 @@
 """The learning rate by iteration: constant, then decaying to zero."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
-import optax
+
+LearningRate = Callable[[jax.Array | int], jax.Array]
+"""From iteration to learning rate."""
 
 
 def linear_decay(
     learning_rate: float, *, epochs: int, decay_epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+) -> LearningRate:
     """Constant, then linear to zero, changing once an epoch.
 
     Epochs 1 to `epochs + 1` have the full rate, and epoch `epochs + 1 + n` has
@@ -20,7 +25,7 @@ def linear_decay(
       steps_per_epoch: iterations of an epoch.
 
     Returns:
-      An optax schedule from iteration (from 0) to learning rate.
+      From iteration (from 0) to learning rate, as an optax schedule.
     """
 
     def schedule(step):

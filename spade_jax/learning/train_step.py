@@ -8,10 +8,10 @@ twice an iteration. What the steps minimise is handed in: see
 
 The functions know the devices by an axis *name* only: each call sees one device's
 share of the batch, and what has to agree between devices is averaged with
-`jax.lax.pmean`. They run under `jax.shard_map` (see `spade_jax.devices.mesh`) and under
-`jax.pmap` alike. Gradients are taken of the local loss and averaged explicitly, in
-one reduction a network; under `shard_map` that is right with `check_vma=False`,
-where a `psum` transposes as it does under `pmap`.
+`jax.lax.pmean`. They run under `jax.shard_map` (see `spade_jax.devices.parallel`)
+and under `jax.pmap` alike. Gradients are taken of the local loss and averaged
+explicitly, in one reduction a network; under `shard_map` that is right with
+`check_vma=False`, where a `psum` transposes as it does under `pmap`.
 """
 
 import functools
@@ -29,7 +29,7 @@ from spade_jax.learning.updates import update_discriminator, update_makers
 
 
 class TrainStep(Protocol):
-    """From a state and a batch to the new state and the terms of the objective.
+    """Makes of a state and a batch the new state and the terms of the objective.
 
     `constants` are the objective's. Terms are weighted as they are summed (float32
     scalars). Without `update_generator` only (b) is done, as official `D_steps_per_G`

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import optax
 
+from spade_jax.learning.average import average
 from spade_jax.learning.batch import Batch, layout_of
 from spade_jax.learning.forward import forward
 from spade_jax.learning.objectives import Objective, Terms
@@ -95,6 +96,9 @@ def update_makers(
 
     Returns:
       The new state, the terms, and the fakes `[B, H, W, 3]` of before the update.
+
+    Raises:
+      ValueError: there is a decay, but no average.
     """
     makers = _makers(state, encoder)
     params = {name: net.params for name, net in makers.items()}
@@ -125,7 +129,7 @@ def update_makers(
     (gradients, terms), stats, fake = in_parts(
         learn, _stats(makers, judge), (batch, z), count=accumulate
     )
-    gradients, terms = _average((gradients, terms), axis_name)
+    gradients, terms = average((gradients, terms), axis_name)
     changes: dict[str, Any] = {
         name: _step(
             net,
@@ -138,6 +142,8 @@ def update_makers(
     }
     changes["discriminator"] = judge.replace(stats=stats["discriminator"])
     if ema_decay:
+        if state.ema is None:
+            raise ValueError("A state without averaged parameters has none to advance.")
         changes["ema"] = optax.incremental_update(
             changes["generator"].params, state.ema, 1 - ema_decay
         )
@@ -201,7 +207,7 @@ def update_discriminator(
     (gradients, terms), stats, _ = in_parts(
         learn, _stats(makers, judge), (batch, z, fake), count=accumulate
     )
-    gradients, terms = _average((gradients, terms), axis_name)
+    gradients, terms = average((gradients, terms), axis_name)
     changes = {name: net.replace(stats=stats[name]) for name, net in makers.items()}
     changes["discriminator"] = _step(
         judge,
@@ -215,7 +221,7 @@ def update_discriminator(
 
 def _makers(state: TrainState, encoder: nn.Module | None) -> dict[str, NetState]:
     """The networks that make the fakes, by name."""
-    if encoder is None:
+    if encoder is None or state.encoder is None:
         return {"generator": state.generator}
     return {"generator": state.generator, "encoder": state.encoder}
 
@@ -225,11 +231,6 @@ def _stats(makers: dict[str, NetState], judge: NetState) -> dict[str, Stats]:
     return {
         name: net.stats for name, net in (makers | {"discriminator": judge}).items()
     }
-
-
-def _average(tree: Any, axis_name: str | None) -> Any:
-    """The mean over the devices, of all gradients and terms in one reduction."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
 def _step(

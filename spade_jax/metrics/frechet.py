@@ -15,7 +15,7 @@ import os
 import pathlib
 import warnings
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -61,11 +61,11 @@ class Moments(NamedTuple):
 
     @classmethod
     def empty(cls, dimension: int) -> "Moments":
-        """Those of no picture, of `dimension` features."""
+        """The moments of no picture, of `dimension` features."""
         return cls(0, np.zeros(dimension), np.zeros((dimension, dimension)))
 
     def update(self, features: np.ndarray, mask: np.ndarray | None = None) -> "Moments":
-        """Those with a batch more.
+        """The moments with a batch more.
 
         Args:
           features: `[B, D]`.
@@ -99,7 +99,7 @@ class Moments(NamedTuple):
         return self.merge(Moments(len(features), mean, deviations.T @ deviations))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Those of both sets together."""
+        """The moments of both sets together."""
         count = self.count + other.count
         if not self.count or not other.count:
             return other if other.count else self
@@ -214,7 +214,7 @@ def write_statistics(path: str | os.PathLike[str], statistics: Statistics) -> No
 
     What was there stays until the new file is whole.
     """
-    arrays = {"mu": statistics.mean, "sigma": statistics.covariance}
+    arrays: dict[str, Any] = {"mu": statistics.mean, "sigma": statistics.covariance}
     if statistics.count is not None:
         arrays["count"] = np.int64(statistics.count)
     # Opened here, as NumPy would add `.npz` to a name without it.
@@ -239,13 +239,13 @@ def _trace_of_sqrtm(first: np.ndarray, second: np.ndarray) -> float:
             offset = _EPSILON * np.eye(len(first))
             root = scipy.linalg.sqrtm((first + offset) @ (second + offset))
     diagonal = np.diagonal(root)
-    imaginary = np.abs(diagonal.imag).max()
+    imaginary = np.abs(np.imag(diagonal)).max()
     if imaginary > _IMAGINARY:
         raise ValueError(
             f"The square root of the covariances' product has imaginary parts up to"
             f" {imaginary:.3g}. Use the square root 'eigh', which has none."
         )
-    return diagonal.real.sum()
+    return np.real(diagonal).sum()
 
 
 def _trace_of_eigh(first: np.ndarray, second: np.ndarray) -> float:

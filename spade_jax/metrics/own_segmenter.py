@@ -15,7 +15,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import spade_jax
 from spade_jax import files
+from spade_jax.files import provenance
 from spade_jax.metrics.nets.unet import Seen, UNet
 from spade_jax.metrics.weights import UNREADABLE, WeightsError
 
@@ -66,17 +66,17 @@ class Description(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return max(self.truth) + 1
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """For each class its id in the dataset's layouts."""
+        """The id of each class in the dataset's layouts."""
         return tuple(map(self.truth.index, range(self.num_classes)))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the C classes."""
+        """Names of the C classes."""
         named = len(self.names)
         return tuple(self.names[i] if i < named else f"id {i}" for i in self.ids)
 
@@ -112,7 +112,7 @@ class OwnSegmenter(NamedTuple):
         # Scores must not depend on the kind of device, some of which round the factors
         # of products.
         with jax.default_matmul_precision("highest"):
-            seen = module.apply(self.variables, images, train=False)
+            seen: Any = module.apply(self.variables, images, train=False)
         return seen._replace(logits=seen.logits[:, :height, :width])
 
     def features(self, images: jax.Array) -> jax.Array:
@@ -141,17 +141,12 @@ class OwnSegmenter(NamedTuple):
 
 def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
     """Writes a segmenter; what was there stays until the new file is whole."""
-    arrays = flatten_dict(segmenter.variables, sep="/")
+    arrays: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
     meta = {
         "network": NETWORK,
         **segmenter.description._asdict(),
         "sha256": segmenter.sha256,
-        "versions": {
-            "spade_jax": spade_jax.__version__,
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": provenance.versions(["jax", "flax", "numpy"]),
     }
     # Opened here, as NumPy would add `.npz` to the name.
     with files.replacing(path) as unfinished, unfinished.open("wb") as file:
@@ -160,8 +155,8 @@ def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
 
 def make(description: Description, variables: Mapping[str, Any]) -> OwnSegmenter:
     """A segmenter of these variables."""
-    variables = jax.tree.map(np.asarray, dict(variables))
-    return OwnSegmenter(description, variables, _sha256(variables))
+    arrays = jax.tree.map(np.asarray, dict(variables))
+    return OwnSegmenter(description, arrays, _sha256(arrays))
 
 
 def load(
@@ -283,7 +278,7 @@ def _as_tuples(value: Any) -> Any:
 
 
 def _sha256(variables: Mapping[str, Any]) -> str:
-    """Of all arrays with their paths and shapes, in the order of the paths."""
+    """The hash of all arrays with their paths and shapes, in the order of the paths."""
     digest = hashlib.sha256()
     for name, array in sorted(flatten_dict(variables, sep="/").items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())

@@ -154,7 +154,7 @@ def names(dataset: str | None = None) -> tuple[str, ...]:
 
 
 def true_classes(dataset: str, num_ids: int) -> np.ndarray:
-    """From the ids of a dataset's label maps to its segmenter's classes; -1: ignored.
+    """The segmenter's class of each id in a dataset's label maps; -1: ignored.
 
     Args:
       dataset: a value of `config.data.source`.

@@ -6,6 +6,8 @@ only what is done around them.
 Letters: B batch, H height, W width, C classes. Sizes are (height, width).
 """
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 
 import jax
@@ -17,7 +19,7 @@ from spade_jax.metrics.nets import deeplab, drn, upernet
 from spade_jax.metrics.nets.resample import resize_bilinear
 
 Network = Callable[[jax.Array], jax.Array]
-"""From prepared pictures `[B, H, W, 3]` to scores `[B, H', W', C]`."""
+"""A function from prepared pictures `[B, H, W, 3]` to scores `[B, H', W', C]`."""
 
 
 def deeplab_classes(
@@ -42,7 +44,7 @@ def upernet_classes(
     images: np.ndarray,
     size: tuple[int, int],
     *,
-    short_sides: Sequence[int],
+    short_sides: Sequence[float],
     prepare: Callable[[jax.Array], jax.Array],
 ) -> np.ndarray:
     """What an UperNet sees (CSAILVision/semantic-segmentation-pytorch, 8f27c9b).
@@ -59,11 +61,11 @@ def upernet_classes(
       int32 `[B, *size]`: the class of the largest mean probability.
     """
     shown = _by_scale(images, lambda image: views.upernet_views(image, short_sides))
-    total = sum(
+    probabilities = (
         upernet.probabilities(network(prepare(jnp.asarray(view))), size)
         for view in shown
     )
-    return _classes(total)
+    return _classes(functools.reduce(operator.add, probabilities))
 
 
 def drn_classes(

@@ -7,8 +7,8 @@ which.
 Letters: B batch, H height, W width, C classes.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -17,6 +17,22 @@ ACCURACY_RULES = ("labelled", "all_pixels")
 _IGNORED = -1
 # CSAILVision/semantic-segmentation-pytorch adds it to each class' union.
 _EPSILON = 1e-10
+
+
+class ClassRow(TypedDict):
+    """How well one class is found: percentages, NaN where they do not exist.
+
+    Attributes:
+      name: of the class.
+      iou: intersection over union.
+      accuracy: share of its pixels that are found.
+      share: of the labelled pixels that are its.
+    """
+
+    name: str
+    iou: float
+    accuracy: float
+    share: float
 
 
 class Confusion(NamedTuple):
@@ -32,7 +48,7 @@ class Confusion(NamedTuple):
 
     @classmethod
     def empty(cls, num_classes: int) -> "Confusion":
-        """That of no pixel."""
+        """The confusion of no pixel."""
         return cls(np.zeros((num_classes, num_classes), np.int64), 0)
 
     def update(
@@ -42,7 +58,7 @@ class Confusion(NamedTuple):
         *,
         mask: np.ndarray | None = None,
     ) -> "Confusion":
-        """That with a batch more.
+        """The confusion with a batch more.
 
         Args:
           truth: integers `[B, H, W]`, classes 0 .. C - 1 or -1, ignored.
@@ -77,7 +93,7 @@ class Confusion(NamedTuple):
         )
 
     def merge(self, other: "Confusion") -> "Confusion":
-        """That of both sets of pixels together."""
+        """The confusion of both sets of pixels together."""
         return Confusion(self.counts + other.counts, self.ignored + other.ignored)
 
 
@@ -136,17 +152,12 @@ def mean_accuracy(confusion: Confusion) -> float:
     return _mean(accuracy[~np.isnan(accuracy)])
 
 
-def class_rows(
-    confusion: Confusion, names: Sequence[str]
-) -> list[dict[str, str | float]]:
+def class_rows(confusion: Confusion, names: Sequence[str]) -> list[ClassRow]:
     """Each class' name, IoU, accuracy and share of the labelled pixels.
 
     Args:
       confusion: of all pictures.
       names: of the C classes.
-
-    Returns:
-      `name`, and `iou`, `accuracy` and `share` in percent; NaN where they do not exist.
     """
     columns = (
         class_iou(confusion),
@@ -159,7 +170,7 @@ def class_rows(
     ]
 
 
-def class_table(rows: Sequence[Mapping[str, str | float]]) -> str:
+def class_table(rows: Sequence[ClassRow]) -> str:
     """What `class_rows` gives as text: lines of equal length, "-" for NaN."""
     width = max(len("class"), *(len(row["name"]) for row in rows))
     lines = [f"{'class':{width}}     IoU  accuracy  pixels"]

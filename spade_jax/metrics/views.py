@@ -7,6 +7,8 @@ where it ends.
 Letters: H height, W width, C classes. Sizes are (height, width).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -29,7 +31,8 @@ def resize_image(image: np.ndarray, size: tuple[int, int], rule: str) -> np.ndar
     """
     if image.shape[:2] == tuple(size):
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], _FILTERS[rule]))
+    height, width = size
+    return np.asarray(Image.fromarray(image).resize((width, height), _FILTERS[rule]))
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -42,8 +45,9 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
       int32 of that size.
     """
+    height, width = size
     resized = Image.fromarray(label.astype(np.int32)).resize(
-        size[::-1], _FILTERS["nearest"]
+        (width, height), _FILTERS["nearest"]
     )
     return np.asarray(resized)
 
@@ -58,16 +62,17 @@ def resize_scores(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
       float32 `[*size, C]`, by Pillow's bilinear filter.
     """
+    height, width = size
     planes = [
         Image.fromarray(np.ascontiguousarray(plane)).resize(
-            size[::-1], _FILTERS["bilinear"]
+            (width, height), _FILTERS["bilinear"]
         )
         for plane in np.moveaxis(np.asarray(scores, np.float32), -1, 0)
     ]
     return np.stack([np.asarray(plane) for plane in planes], axis=-1)
 
 
-def upernet_views(image: np.ndarray, short_sides: tuple[int, ...]) -> list[np.ndarray]:
+def upernet_views(image: np.ndarray, short_sides: Sequence[float]) -> list[np.ndarray]:
     """The sizes at which CSAIL's evaluation shows a picture to UperNet.
 
     Args:
@@ -85,7 +90,7 @@ def upernet_views(image: np.ndarray, short_sides: tuple[int, ...]) -> list[np.nd
     ]
 
 
-def drn_views(image: np.ndarray, scales: tuple[float, ...]) -> list[np.ndarray]:
+def drn_views(image: np.ndarray, scales: Sequence[float]) -> list[np.ndarray]:
     """The sizes at which fyu/drn shows a picture to DRN with --ms.
 
     Args:

@@ -16,7 +16,7 @@ import flax.linen as nn
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-import spade_jax
+from spade_jax.files import provenance
 from spade_jax.metrics import nets
 
 # What reading an `.npz` of ours raises where the file is cut short or empty, or is
@@ -126,10 +126,10 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
         "network": weights.network,
         "sources": [source._asdict() for source in weights.sources],
         "published": weights.published,
-        "versions": {"spade_jax": spade_jax.__version__, "numpy": np.__version__},
+        "versions": provenance.versions(["numpy"]),
     }
     with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
-        arrays = flatten_dict(weights.variables, sep="/")
+        arrays: dict[str, Any] = flatten_dict(weights.variables, sep="/")
         np.savez(file, **{_META: json.dumps(meta)}, **arrays)
 
 

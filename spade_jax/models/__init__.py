@@ -7,6 +7,6 @@
     styles.py       latents: given, drawn, of photographs, or between two of them
     publishing.py   a checkpoint without what only training needs
 
-May import: PIL, jax, `build`, `convert`, `data`, `devices`, `files`, `kernels`,
+May import: PIL, jax, `assemble`, `convert`, `data`, `devices`, `files`, `kernels`,
 `layout`, `learning`, `nets`, `recipe`, `workdir`.
 """

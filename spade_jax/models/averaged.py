@@ -6,7 +6,7 @@ trained.
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch, share_size
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.batch import Batch, layout_of
+from spade_jax.learning.sample import styles
 from spade_jax.learning.state import Networks
 from spade_jax.models.batches import layout_tables, numbered_batches
-from spade_jax.models.latents import latents
 from spade_jax.nets.norm import MOMENTUM
 from spade_jax.recipe import Recipe
 
@@ -51,7 +51,7 @@ def renewed_statistics(
       DataError: the training split is missing or wrong.
     """
     devices = mesh.make_mesh() if devices is None else devices
-    networks = build.networks(
+    networks = assemble.networks(
         recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
     )
     with contextlib.closing(training_batches(recipe, devices)) as batches:
@@ -65,7 +65,9 @@ def renewed_statistics(
         )
 
 
-def training_batches(recipe: Recipe, devices: Mesh) -> Iterator[dict[str, Any]]:
+def training_batches(
+    recipe: Recipe, devices: Mesh
+) -> Generator[dict[str, Any], None, None]:
     """Endless batches as training sees them; to be closed.
 
     Args:
@@ -78,8 +80,8 @@ def training_batches(recipe: Recipe, devices: Mesh) -> Iterator[dict[str, Any]]:
     """
     batch_size = recipe.schedule.batch_size
     yield from numbered_batches(
-        build.source(recipe.data, recipe.data.train_split),
-        build.preprocess(recipe.data, training=True),
+        assemble.source(recipe.data, recipe.data.train_split),
+        assemble.preprocess(recipe.data, training=True),
         batch_size=share_size(batch_size, batch_size, devices),
         seed=recipe.seed,
         shuffle=True,
@@ -119,7 +121,7 @@ def recomputed_statistics(
         _, advanced = networks.generator.apply(
             {**generator_variables, "batch_stats": jax.tree.map(jnp.zeros_like, kept)},
             layout_of(batch),
-            *latents(networks, encoder_variables, batch, seed=seed),
+            *styles(networks, encoder_variables, batch, seed=seed),
             train=True,
             mutable=others,
         )

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import numbered
 from spade_jax.recipe import Architecture, Compute
@@ -69,7 +69,7 @@ def layout_tables(of: Architecture, compute: Compute, devices: Mesh) -> Finish |
       compute: how.
       devices: that share each batch.
     """
-    return build.tabulator(
+    return assemble.tabulator(
         of,
         compute,
         shards=mesh.local_shares(devices),

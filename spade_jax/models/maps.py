@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spade_jax import build, data, recipe
+from spade_jax import assemble, data, recipe
 from spade_jax.data import decode_map
 from spade_jax.data.colors import decode_label
 from spade_jax.data.example import make_example
@@ -136,8 +136,9 @@ class LabelFormat:
 
     @functools.cached_property
     def _colors(self) -> data.ColorTable:
-        if self.of.label_colors:
-            return build.label_colors(self.of)
+        given = assemble.label_colors(self.of)
+        if given is not None:
+            return given
         palette = pictures.full_palette(self.of.palette, self.of.num_ids)
         return data.color_table(
             palette[: self.of.num_classes],
@@ -173,7 +174,7 @@ def check_instances(instances: Any, *, wanted: bool) -> None:
 
 def read(
     maps: data.Source, *, resize: Resize
-) -> tuple[tuple[int, ...], list[data.Example]]:
+) -> tuple[tuple[int, int], list[data.Example]]:
     """Reads the maps of a call.
 
     Args:
@@ -195,7 +196,10 @@ def read(
                 " (width x height) cannot be synthesised in one call: make them of one"
                 " size, or call the model for each size."
             )
-    return size, [resize(example, np.random.default_rng(0)) for example in examples]
+    height, width = size
+    return (height, width), [
+        resize(example, np.random.default_rng(0)) for example in examples
+    ]
 
 
 def only(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.convert import nvlabs
 from spade_jax.devices import mesh
 from spade_jax.kernels import choose
@@ -27,7 +27,7 @@ _SHIPPED = pathlib.Path(__file__).parents[1] / "shipped" / "models"
 
 Variables = dict[str, Any]
 Renewal = Callable[[Variables, Variables | None], Variables]
-"""From variables of generator and encoder to the generator's with other statistics."""
+"""Gives a generator's variables, beside an encoder's or None, other statistics."""
 
 
 class Model(NamedTuple):
@@ -86,7 +86,7 @@ class Opened:
             variables = renew(variables, state.encoder_variables)
         return usable(
             self.recipe,
-            build.networks(self.recipe.architecture, self.recipe.compute),
+            assemble.networks(self.recipe.architecture, self.recipe.compute),
             variables,
             state.encoder_variables,
             step=int(state.step),
@@ -107,7 +107,7 @@ class Opened:
                 f"{self.directory} holds an official checkpoint, which has no state of"
                 " training. Convert it first: python -m spade_jax.convert nvlabs."
             )
-        wanted = build.abstract_state(self.recipe)
+        wanted = assemble.abstract_state(self.recipe)
         if self.checkpoints.is_published(step=self.step):
             wanted = without_training(wanted)
         else:
@@ -140,7 +140,7 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
         directory=directory,
-        step=checkpoints.latest_step if step is None else step,
+        step=checkpoints.newest_step if step is None else step,
         recipe=checkpoints.recipe(step=step),
         checkpoints=checkpoints,
     )
@@ -166,9 +166,11 @@ def is_official(directory: str | os.PathLike[str]) -> bool:
 
 def untrained_model(recipe: Recipe) -> Model:
     """The model of a recipe as it is before its first iteration."""
-    networks = build.networks(recipe.architecture, recipe.compute)
-    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
-    init = build.initial_state(recipe, networks, optimizers)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
+    optimizers = assemble.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=1
+    )
+    init = assemble.initial_state(recipe, networks, optimizers)
 
     def variables():
         state = init()
@@ -202,10 +204,10 @@ def usable(
     generator, generator_variables = frozen(
         networks.generator,
         generator_variables,
-        inputs=build.generator_inputs(recipe.architecture) if transformed else (),
+        inputs=assemble.generator_inputs(recipe.architecture) if transformed else (),
     )
     encoder = None
-    if networks.encoder is not None:
+    if networks.encoder is not None and encoder_variables is not None:
         encoder, encoder_variables = frozen(networks.encoder, encoder_variables)
     return Model(
         recipe=recipe,
@@ -249,7 +251,7 @@ def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
     )
     return usable(
         recipe,
-        build.networks(recipe.architecture, recipe.compute),
+        assemble.networks(recipe.architecture, recipe.compute),
         generator,
         encoder,
         step=0,

@@ -11,15 +11,15 @@ Letters: B number of pictures, H height, W width, C classes, N latent size.
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.files import pictures
-from spade_jax.layout import Layout, tabulate
+from spade_jax.layout import Array, Layout, tabulate
 from spade_jax.learning.latents import prior
 from spade_jax.models import inputs, maps
 from spade_jax.models.inputs import Picture
@@ -70,7 +70,7 @@ class Predictor:
             # Without a latent the start is the layout, of whatever size it is.
             generator = generator.clone(grid=None)
         self._generator = generator
-        self._is_factored = build.is_factored(
+        self._is_factored = assemble.is_factored(
             recipe.architecture, recipe.compute, platform=jax.default_backend()
         )
         self._label_format = LabelFormat(recipe.data)
@@ -90,19 +90,8 @@ class Predictor:
             known = {} if modulations is None else {"modulations": modulations}
             return generator.apply(variables, layout, *latent, **known, train=False)
 
-        @jax.jit
-        def encode(variables, photo):
-            return model.networks.encoder.apply(variables, photo, train=False)
-
-        def posterior(photo):
-            transform = build.preprocess(recipe.data, training=False)
-            return encode(model.encoder, inputs.read_photo(photo, transform))
-
         self._modulate, self._generate = modulate, generate
-        self._styles = Styles(
-            latent_size=self.latent_size,
-            encoder=None if model.encoder is None else posterior,
-        )
+        self._styles = Styles(latent_size=self.latent_size, encoder=_posterior(model))
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -257,12 +246,16 @@ class Predictor:
         return self._styles.posterior(photo)
 
     def prior(self, seed: int, example: int, sample: int = 0) -> jax.Array:
-        """A random style `[1, N]`, which depends on the arguments and nothing else."""
+        """A random style `[1, N]`, which depends on the arguments and nothing else.
+
+        Raises:
+          ValueError: the model has no styles.
+        """
+        if self.latent_size is None:
+            raise ValueError("This model starts from the layout alone.")
         return prior(seed, example, sample, latent_size=self.latent_size)[None]
 
-    def generate(
-        self, layout: Layout, modulations: Any, z: jax.Array | None
-    ) -> jax.Array:
+    def generate(self, layout: Layout, modulations: Any, z: Array | None) -> jax.Array:
         """Synthesises a batch of layouts of a size that the networks can make.
 
         Args:
@@ -300,7 +293,7 @@ class Predictor:
     def synthesise(
         self,
         prepared: PreparedMaps,
-        latents: Sequence[jax.Array | np.ndarray | None],
+        latents: Sequence[Array | None],
         *,
         values: Sequence[Any] | None = None,
     ) -> np.ndarray:
@@ -369,3 +362,20 @@ class Predictor:
             maps.shown(padded),
             self._generator.multiple,
         )
+
+
+def _posterior(model: Model) -> Callable[[Picture], Posterior] | None:
+    """From a photograph to the distribution of its style; None without an encoder."""
+    encoder = model.networks.encoder
+    if encoder is None:
+        return None
+
+    @jax.jit
+    def encode(variables, photo):
+        return encoder.apply(variables, photo, train=False)
+
+    def posterior(photo):
+        transform = assemble.preprocess(model.recipe.data, training=False)
+        return encode(model.encoder, inputs.read_photo(photo, transform))
+
+    return posterior

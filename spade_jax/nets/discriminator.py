@@ -62,11 +62,11 @@ class MultiscaleDiscriminator(nn.Module):
         """
         planes = layout.planes(self.num_classes, self.dtype)
         image = image.astype(self.dtype)
-        features = []
+        judgements = []
         for scale in range(self.num_scales):
             if scale:
                 planes, image = _half(planes), _half(image)
-            features.append(
+            judgements.append(
                 _PatchDiscriminator(
                     num_layers=self.num_layers,
                     width=self.width,
@@ -76,7 +76,7 @@ class MultiscaleDiscriminator(nn.Module):
                     name=f"scale_{scale}",
                 )(planes, image, train=train)
             )
-        return features
+        return judgements
 
 
 class _PatchDiscriminator(nn.Module):
@@ -140,5 +140,10 @@ class _FirstLayer(nn.Module):
 
 def _half(x: jax.Array) -> jax.Array:
     return nn.avg_pool(
-        x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False
+        x,
+        (3, 3),
+        strides=(2, 2),
+        # Without annotations there, the default "VALID" passes for the only type.
+        padding=((1, 1), (1, 1)),  # pyright: ignore[reportArgumentType]
+        count_include_pad=False,
     )

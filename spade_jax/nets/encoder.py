@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spade_jax.layout import Array
 from spade_jax.nets.conv import ConvNorm, leaky_relu, xavier
 from spade_jax.nets.norm import parse_norm
 
@@ -79,6 +80,6 @@ class ImageEncoder(nn.Module):
         return head("mean"), head("logvar")
 
 
-def sample_latent(mean: jax.Array, logvar: jax.Array, noise: jax.Array) -> jax.Array:
+def sample_latent(mean: jax.Array, logvar: jax.Array, noise: Array) -> jax.Array:
     """Draws z = mean + exp(logvar / 2) * noise (Kingma & Welling, 2014)."""
     return mean + jnp.exp(0.5 * logvar) * noise

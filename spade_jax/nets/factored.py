@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.kernels.choose import TableRows
-from spade_jax.layout import Layout, Neighbourhoods
+from spade_jax.layout import Array, Layout, Neighbourhoods
 
 
 class Kernel(NamedTuple):
@@ -54,9 +54,9 @@ def modulation_tables(
       `[N, F]` of each; the row of a pixel is its number in `Neighbourhoods.index`.
 
     Raises:
-      ValueError: the layout's tables are for several devices.
+      ValueError: the layout has no tables at its size, or for several devices.
     """
-    neighbourhoods = layout.neighbourhoods
+    neighbourhoods = _tabulated(layout)
     if neighbourhoods.count.shape[0] != 1:
         raise ValueError(
             f"This layout is tabulated for {neighbourhoods.count.shape[0]} devices, but"
@@ -66,9 +66,20 @@ def modulation_tables(
     return _tables(hidden, gamma, beta, neighbourhoods, rows)
 
 
-def look_up(table: jax.Array, index: jax.Array) -> jax.Array:
+def look_up(table: jax.Array, index: Array) -> jax.Array:
     """Rows `[..., F]` of a table `[N, F]`; every index is one of its rows."""
     return table.at[index].get(mode="promise_in_bounds")
+
+
+def _tabulated(layout: Layout) -> Neighbourhoods:
+    """The tables of a layout at its size.
+
+    Raises:
+      ValueError: it has none.
+    """
+    if layout.neighbourhoods is None:
+        raise ValueError("This layout has no tables at its size: tabulate it.")
+    return layout.neighbourhoods
 
 
 # --- The first level: from the planes of the layout to the hidden layer ---------------
@@ -90,7 +101,7 @@ def _hidden_table(
       `[M + 1, D]`: row 0 is zero, for pixels beyond the picture, and row n + 1 is that
       of neighbourhood n.
     """
-    neighbourhoods, features = layout.neighbourhoods, shared.bias.size
+    neighbourhoods, features = _tabulated(layout), shared.bias.size
     around = _planes_around(layout, shared.kernel, num_classes, rows.forward)
     kernel_rows = shared.kernel.reshape(-1, features)
     of_edge = shared.kernel[:, :, -1].reshape(-1, features)
@@ -116,7 +127,7 @@ def _hidden_table_forward(shared, layout, num_classes, rows):
 
 def _hidden_table_backward(num_classes, rows, residuals, gradient):
     shared, layout, table = residuals
-    neighbourhoods, features = layout.neighbourhoods, shared.bias.size
+    neighbourhoods, features = _tabulated(layout), shared.bias.size
     around = _planes_around(layout, shared.kernel, num_classes, rows.backward)
     taps = shared.kernel.shape[0] ** 2
     dtype = _sum_dtype(gradient)
@@ -167,7 +178,7 @@ def _planes_around(
         `[R, T]`, 1 at edges, or None for a layout without them.
     """
     size, _, planes, _ = kernel.shape
-    at = layout.neighbourhoods.hidden_at[0]
+    at = _tabulated(layout).hidden_at[0]
     labels = _around(layout.label, at, size, chunk, outside=-1)
     edges = None
     if layout.edge is not None:
@@ -239,7 +250,7 @@ def _tables_backward(rows, residuals, gradients):
         of_hidden, *of_kernels = sums
         row = around(start)
         inputs = look_up(hidden, row).reshape(len(new), -1)
-        of_inputs, found = 0, []
+        of_inputs, found = jnp.zeros((), dtype), []
         for k, gradient, (matrix, bias) in zip(
             kernels, gradients, of_kernels, strict=True
         ):
@@ -275,7 +286,7 @@ _tables.defvjp(_tables_forward, _tables_backward)
 
 
 def _hidden_around(neighbourhoods: Neighbourhoods, kernel: Kernel, chunk: int):
-    """From the start of a chunk to int32 `[R, T]`, rows of the hidden table."""
+    """A function from a chunk's start to int32 `[R, T]`, rows of the hidden table."""
     size = kernel.kernel.shape[0]
     return _around(
         neighbourhoods.hidden_index + 1, neighbourhoods.at[0], size, chunk, outside=0
@@ -290,7 +301,7 @@ def _matrix(kernel: Kernel) -> jax.Array:
 
 
 def _around(
-    values: jax.Array, at: jax.Array, size: int, chunk: int, *, outside: int
+    values: Array, at: Array, size: int, chunk: int, *, outside: int
 ) -> Callable[[jax.Array], jax.Array]:
     """The KxK values around the pixels of a chunk.
 
@@ -322,7 +333,7 @@ def _around(
     return around
 
 
-def _in_chunks(compute, count: jax.Array, size: int, init, *, chunk: int):
+def _in_chunks(compute, count: Array, size: int, init, *, chunk: int):
     """Goes through `count` of `size` rows, a chunk at a time.
 
     Args:
@@ -349,7 +360,7 @@ def _empty(rows: int, features: int, dtype: jnp.dtype) -> jax.Array:
     return jax.lax.empty((rows, features), dtype)
 
 
-def _read(x: jax.Array, start: jax.Array, rows: int) -> jax.Array:
+def _read(x: Array, start: jax.Array, rows: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(x, start, rows)
 
 
@@ -360,7 +371,7 @@ def _write(table: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:
 def _product(
     x: jax.Array, y: jax.Array, axes: tuple[int, int], dtype: jnp.dtype
 ) -> jax.Array:
-    """Of two matrices over one axis of each, summed in `dtype`."""
+    """The product of two matrices over one axis of each, summed in `dtype`."""
     dims = (((axes[0],), (axes[1],)), ((), ()))
     return jax.lax.dot_general(x, y, dims, preferred_element_type=dtype)
 

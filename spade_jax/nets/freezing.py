@@ -45,7 +45,8 @@ def frozen(
     """
     module = module.clone(norm=module.norm.removeprefix("spectral"))
     collections = spectral.divided(variables)
-    params, transformed = flatten_dict(collections["params"]), {}
+    params: dict[tuple[str, ...], Any] = flatten_dict(collections["params"])
+    transformed = {}
     for path, shape in _convolved_shapes(module, collections, inputs).items():
         name = (*path, "kernel")
         if winograd_pays(shape, params[name].shape):

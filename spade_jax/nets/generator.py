@@ -53,7 +53,9 @@ class SPADEGenerator(nn.Module):
         spec = parse_spade_norm(self.norm)
         features = 16 * self.width
         if self.latent_size is None:
-            self.start = LayoutConv(features, self.num_classes, dtype=self.dtype)
+            self.start: nn.Module = LayoutConv(
+                features, self.num_classes, dtype=self.dtype
+            )
         elif self.grid is None:
             raise ValueError("a generator that starts from a latent needs `grid`.")
         else:

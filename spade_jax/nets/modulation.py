@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from spade_jax.kernels.choose import TABLE_ROWS, TableRows
 from spade_jax.kernels.convolution import conv
-from spade_jax.layout import Layout
+from spade_jax.layout import Array, Layout
 from spade_jax.nets.factored import Kernel, look_up, modulation_tables
 
 
@@ -40,7 +40,7 @@ class Modulation(NamedTuple):
 
     gamma: jax.Array
     beta: jax.Array
-    index: jax.Array | None = None
+    index: Array | None = None
 
     def at_pixels(self) -> tuple[jax.Array, jax.Array]:
         """(gamma, beta), each `[B, h, w, F]`."""

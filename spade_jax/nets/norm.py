@@ -24,14 +24,21 @@ class NormSpec(NamedTuple):
       kind: which statistics normalise: none, batch (of one device), syncbatch
         (of the batch over all devices) or instance.
       spectral: whether the convolutions carry spectral norm.
-      kernel_size: of the SPADE convolutions; None for a name without `spade`.
+      kernel_size: of the SPADE convolutions; 0 for a name without `spade`.
     """
 
     kind: NormKind
     spectral: bool
-    kernel_size: int | None = None
+    kernel_size: int = 0
 
 
+_KINDS: dict[str, NormKind] = {
+    "none": "none",
+    "batch": "batch",
+    "syncbatch": "syncbatch",
+    "sync_batch": "syncbatch",
+    "instance": "instance",
+}
 _SPADE = re.compile(r"(spectral)?spade(batch|sync_?batch|instance)(\d+)x(\d+)")
 _PLAIN = re.compile(r"(spectral)?(none|batch|sync_?batch|instance)?")
 
@@ -50,7 +57,7 @@ def parse_spade_norm(name: str) -> NormSpec:
             " [spectral]spade(batch|syncbatch|instance)KxK with K odd, for example"
             " 'spectralspadesyncbatch3x3'."
         )
-    return NormSpec(match[2].replace("_", ""), bool(match[1]), int(match[3]))
+    return NormSpec(_KINDS[match[2]], bool(match[1]), int(match[3]))
 
 
 def parse_norm(name: str) -> NormSpec:
@@ -66,7 +73,7 @@ def parse_norm(name: str) -> NormSpec:
             " [spectral](none|batch|syncbatch|instance), for example"
             " 'spectralinstance'."
         )
-    return NormSpec((match[2] or "none").replace("_", ""), bool(match[1]))
+    return NormSpec(_KINDS[match[2] or "none"], bool(match[1]))
 
 
 class Moments(NamedTuple):
@@ -114,7 +121,7 @@ class BatchNorm(nn.Module):
     affine: bool = False
 
     def moments(self, x: jax.Array) -> Moments:
-        """Of `[B, H, W, F]`, such as a training call normalises it by."""
+        """The moments of `[B, H, W, F]` that a training call normalises it by."""
         return moments(x, axis_name=self._sync_axis)
 
     @property

@@ -9,6 +9,7 @@ batch, H height, W width, F features.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -159,7 +160,7 @@ class SPADEResBlock(nn.Module):
         H and W are h and w, or, with `upsample`, twice as much: what goes in is
         up-sampled first.
         """
-        first = {"train": train, "upsample": upsample}
+        first: dict[str, Any] = {"train": train, "upsample": upsample}
         if self.learns_shortcut:
             if train:
                 first["known"] = self.norm_0.normalise.moments(x)

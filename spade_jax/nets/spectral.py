@@ -50,8 +50,8 @@ def divided(variables: dict[str, Any]) -> dict[str, Any]:
       The same without collection `spectral`, for the network without spectral norm.
     """
     collections = dict(variables)
-    params = flatten_dict(collections["params"])
-    vectors = flatten_dict(collections.pop("spectral", {}))
+    params: dict[tuple[str, ...], Any] = flatten_dict(collections["params"])
+    vectors: dict[tuple[str, ...], Any] = flatten_dict(collections.pop("spectral", {}))
     for path in {path[:-1] for path in vectors}:
         kernel = params[*path[:-1], "kernel"]
         matrix = kernel.reshape(-1, kernel.shape[-1])

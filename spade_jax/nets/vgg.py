@@ -14,6 +14,8 @@ from spade_jax.nets.conv import Conv
 _CONVS_PER_STAGE = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _FEATURES = (64, 128, 256, 512, 512)
 
+Variant = Literal["vgg16", "vgg19"]
+
 
 class VGG(nn.Module):
     """The convolutional part of VGG, up to the first layer of its last stage.
@@ -23,7 +25,7 @@ class VGG(nn.Module):
       dtype: compute dtype; parameters stay float32.
     """
 
-    variant: Literal["vgg16", "vgg19"] = "vgg19"
+    variant: Variant = "vgg19"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

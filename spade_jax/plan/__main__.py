@@ -14,6 +14,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -64,18 +65,23 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _plan():
-    for flag, example in ((_CONFIG, "configs/coco.py"), (_TOPOLOGY, "v5e:2x4")):
-        if flag.value is None:
-            raise ValueError(f"--{flag.name} is missing, for example {example}.")
+    config = _given(_CONFIG, "configs/coco.py")
+    topology = _given(_TOPOLOGY, "v5e:2x4")
     if _JSON.value and not pathlib.Path(_JSON.value).parent.is_dir():
         raise ValueError(f"--json={_JSON.value}: its directory does not exist.")
     return report.make_plan(
-        describe(_CONFIG.value),
-        parse_topology(_TOPOLOGY.value),
+        describe(config),
+        parse_topology(topology),
         num_examples=_NUM_EXAMPLES.value,
         distinct=counted.parse_distinct(_DISTINCT.value),
         cache=_cache(),
     )
+
+
+def _given(flag: flags.FlagHolder, example: str) -> Any:
+    if flag.value is None:
+        raise ValueError(f"--{flag.name} is missing, for example {example}.")
+    return flag.value
 
 
 def _cache() -> pathlib.Path:

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -18,11 +18,13 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax.devices import mesh, tpu_flags
 from spade_jax.devices.batches import batch_sharding
+from spade_jax.devices.mesh import Devices
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.learning.perceptual import PerceptualNetwork
+from spade_jax.nets.vgg import Variant
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
 from spade_jax.recipe import Architecture, Loss, Recipe
@@ -104,7 +106,7 @@ class Compiled(NamedTuple):
     seconds: float
 
 
-def devices(topology: Topology) -> Sequence[jax.Device]:
+def devices(topology: Topology) -> Devices:
     """Descriptions of a topology's devices, to compile for.
 
     Raises:
@@ -141,7 +143,7 @@ def libtpu_version() -> str:
     return importlib.metadata.version("libtpu")
 
 
-def lower(recipe: Recipe, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
+def lower(recipe: Recipe, devices: Devices) -> jax.stages.Lowered:
     """Traces the train step of a recipe for some devices; no array is made.
 
     Args:
@@ -153,24 +155,26 @@ def lower(recipe: Recipe, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
       ValueError: fields of the recipe do not fit together.
     """
     compute = recipe.compute
-    devices = mesh.make_mesh(devices, spatial=compute.spatial)
-    mesh.check_batch(recipe.schedule.batch_size, devices, accumulate=compute.accumulate)
-    networks = build.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
+    shared = mesh.make_mesh(devices, spatial=compute.spatial)
+    mesh.check_batch(recipe.schedule.batch_size, shared, accumulate=compute.accumulate)
+    networks = assemble.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
     check_size(recipe.architecture, networks.generator)
-    optimizers = build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=1)
-    features = _perceptual(recipe.loss)
-    replicated = mesh.replicated(devices)
-    step = parallel_train_step(
-        build.train_step(
-            recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
-        ),
-        devices,
+    optimizers = assemble.optimizers(
+        recipe.optimizer, recipe.schedule, steps_per_epoch=1
     )
-    state = jax.eval_shape(build.initial_state(recipe, networks, optimizers))
+    perceptual = _perceptual(recipe.loss)
+    replicated = mesh.replicated(shared)
+    step = parallel_train_step(
+        assemble.train_step(
+            recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
+        ),
+        shared,
+    )
+    state = jax.eval_shape(assemble.initial_state(recipe, networks, optimizers))
     return step.lower(
         _placed(state, replicated),
-        abstract_batch(recipe, devices),
-        None if features is None else _placed(features.params, replicated),
+        abstract_batch(recipe, shared),
+        None if perceptual is None else _placed(perceptual.params, replicated),
     )
 
 
@@ -189,7 +193,7 @@ def abstract_batch(recipe: Recipe, devices: Mesh) -> dict:
     }
     if architecture.edges:
         batch["edge"] = np.zeros(shape, bool)
-    add_tables = build.tabulator(
+    add_tables = assemble.tabulator(
         architecture,
         recipe.compute,
         shards=devices.shape[mesh.DATA_AXIS] * recipe.compute.accumulate,
@@ -243,6 +247,9 @@ def compile_step(lowered: jax.stages.Lowered) -> Compiled:
             raise DoesNotFitError(str(error)) from error
     seconds = time.monotonic() - start
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    text = compiled.as_text()
+    if memory is None or cost is None or text is None:
+        raise RuntimeError("This compiler does not tell what its programs take.")
     return Compiled(
         memory=Memory(
             arguments=memory.argument_size_in_bytes,
@@ -253,16 +260,16 @@ def compile_step(lowered: jax.stages.Lowered) -> Compiled:
         ),
         flops=cost["flops"],
         bytes_accessed=cost["bytes accessed"],
-        collectives=hlo.collectives(compiled.as_text()),
+        collectives=hlo.collectives(text),
         seconds=seconds,
     )
 
 
-def perceptual_variant(of: Loss) -> str | None:
+def perceptual_variant(of: Loss) -> Variant | None:
     """Which network the perceptual loss is planned with, or None where it is off."""
     if not of.perceptual or of.perceptual_network == "none":
         return None
-    return "vgg19" if of.perceptual_network == "auto" else of.perceptual_network
+    return "vgg16" if of.perceptual_network == "vgg16" else "vgg19"
 
 
 def _perceptual(of: Loss) -> PerceptualNetwork | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax.plan import ahead, work
 from spade_jax.recipe import Recipe
 
@@ -41,7 +41,7 @@ def count(recipe: Recipe, *, distinct: Mapping[int, float] | None = None) -> Cou
         that it does not name has the share of the nearest one that it does.
     """
     size, edges = recipe.architecture.size, recipe.architecture.edges
-    networks = build.networks(recipe.architecture, recipe.compute)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     of_scales = None
     if distinct is not None:
         of_scales = {

@@ -55,11 +55,12 @@ def collectives(text: str) -> list[Collective]:
       text: HLO, of `jax.stages.Compiled.as_text`.
     """
     alike = collections.Counter(_found(text))
-    found = [Collective(*one, count) for one, count in alike.items()]
+    found = [one._replace(count=count) for one, count in alike.items()]
     return sorted(found, key=lambda c: (-c.bytes, c.kind, c.dtype))
 
 
-def _found(text: str) -> Iterator[tuple]:
+def _found(text: str) -> Iterator[Collective]:
+    """Each by itself, so of count 1."""
     for match in _INSTRUCTION.finditer(text):
         result = match["type"]
         if match["start"] and match["kind"] != "all-reduce":
@@ -69,12 +70,13 @@ def _found(text: str) -> Iterator[tuple]:
             (dtype, tuple(int(n) for n in shape.split(",") if n))
             for dtype, shape in _ARRAY.findall(result)
         ]
-        yield (
-            match["kind"],
-            "+".join(sorted({dtype for dtype, _ in arrays})),
-            sum(math.prod(shape) * _bits(dtype) // 8 for dtype, shape in arrays),
-            len(arrays),
-            arrays[0][1] if len(arrays) == 1 else None,
+        yield Collective(
+            kind=match["kind"],
+            dtype="+".join(sorted({dtype for dtype, _ in arrays})),
+            bytes=sum(math.prod(shape) * _bits(dtype) // 8 for dtype, shape in arrays),
+            arrays=len(arrays),
+            shape=arrays[0][1] if len(arrays) == 1 else None,
+            count=1,
         )
 
 
@@ -91,4 +93,4 @@ def _elements(type_: str) -> list[str]:
 
 
 def _bits(dtype: str) -> int:
-    return _BITS.get(dtype) or int(re.match(r"[a-z]+(\d+)", dtype)[1])
+    return _BITS.get(dtype) or int(re.findall(r"\d+", dtype)[0])

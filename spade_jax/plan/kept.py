@@ -67,7 +67,8 @@ def _key(lowered: jax.stages.Lowered, chip: str) -> str:
         ahead.libtpu_version(),
         jax.__version__,
         os.environ.get("LIBTPU_INIT_ARGS", ""),
-        str(jax.config.jax_optimization_level),
+        # JAX adds its options to `config` as it is imported.
+        str(jax.config.jax_optimization_level),  # pyright: ignore[reportAttributeAccessIssue]
         lowered.as_text(),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

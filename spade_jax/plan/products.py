@@ -48,15 +48,15 @@ def _products(
         stack = str(equation.source_info.name_stack)
         scope = outer + tuple(stack.split("/") if stack else ())
         kind = equation.primitive.name
-        shapes = [getattr(x.aval, "shape", ()) for x in equation.invars]
-        (*_, result) = (x.aval for x in equation.outvars)
+        shapes = [_shape(x.aval) for x in equation.invars]
+        *_, result = (_shape(x.aval) for x in equation.outvars)
         if kind == "conv_general_dilated":
-            count = _of_convolution(shapes[1], result.shape, equation.params)
-            yield Product(scope, result.shape, times * count)
+            count = _of_convolution(shapes[1], result, equation.params)
+            yield Product(scope, result, times * count)
         elif kind == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             summed = math.prod(shapes[0][axis] for axis in contracted)
-            yield Product(scope, result.shape, times * math.prod(result.shape) * summed)
+            yield Product(scope, result, times * math.prod(result) * summed)
         else:
             rounds = equation.params["length"] if kind == "scan" else 1
             for inner in _inner(equation):
@@ -67,6 +67,11 @@ def _products(
                         " known."
                     )
                 yield from found
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    # Not everything that a program passes on is an array.
+    return getattr(value, "shape", ())
 
 
 def _of_convolution(

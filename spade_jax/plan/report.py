@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.plan import ahead, counted, kept
 from spade_jax.plan.chips import GIB, Chip, Topology, roofline
 from spade_jax.recipe import Data, Recipe
@@ -70,7 +70,7 @@ def make_plan(
     device = topology.device(len(devices))
     compute, batch_size = recipe.compute, recipe.schedule.batch_size
     height, width = recipe.architecture.size
-    factored = build.is_factored(recipe.architecture, compute, platform="tpu")
+    factored = assemble.is_factored(recipe.architecture, compute, platform="tpu")
     count = counted.count(recipe, distinct=distinct if factored else None)
     plan = {
         "topology": topology.name,

@@ -115,8 +115,9 @@ def generator(
             if distinct is not None:
                 # The loops over distinct neighbourhoods are as long as a layout makes
                 # them, which no trace tells.
-                of_hidden, of_modulation = distinct[product.shape[1:3]]
-                count //= product.shape[1] * product.shape[2]
+                _, height, width, *_ = product.shape
+                of_hidden, of_modulation = distinct[height, width]
+                count //= height * width
                 if part == "lookup":
                     count = count // planes * of_hidden
                 else:
@@ -244,10 +245,9 @@ def _split(found: Iterable[Product], first: str) -> tuple[int, int]:
 
 
 def _layout(size: Size, edges: bool) -> Layout:
-    shape = (1, *size)
-    return Layout(
-        _array(*shape, dtype=jnp.int32), _array(*shape, dtype=bool) if edges else None
-    )
+    label = _array(1, *size, dtype=jnp.int32)
+    edge = _array(1, *size, dtype=bool) if edges else None
+    return jax.eval_shape(Layout, label, edge)
 
 
 def _array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:

@@ -60,7 +60,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generator:
-    """`config.generator`."""
+    """The generator: `config.generator`."""
 
     name: str
     width: int
@@ -75,7 +75,7 @@ class Generator:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Discriminator:
-    """`config.discriminator`."""
+    """The discriminator: `config.discriminator`."""
 
     num_scales: int
     num_layers: int
@@ -85,7 +85,7 @@ class Discriminator:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """`config.encoder`."""
+    """The encoder: `config.encoder`."""
 
     width: int
     image_size: int
@@ -213,7 +213,7 @@ class Best:
 
     @classmethod
     def parse(cls, text: str) -> "Best | None":
-        """`NAME` for the lowest, `-NAME` for the highest; empty: None."""
+        """Reads `NAME` for the lowest, `-NAME` for the highest; empty: None."""
         if not text:
             return None
         return cls(metric=text.removeprefix("-"), highest=text.startswith("-"))

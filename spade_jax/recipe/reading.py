@@ -1,4 +1,4 @@
-"""From a config to a `Recipe`: the one place where fields are read and checked."""
+"""Reading: a config in, a `Recipe` out; the one place where fields are checked."""
 
 import copy
 import json
@@ -165,7 +165,11 @@ def _plain(config: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, A
 
 
 def _check_known(
-    stored: Mapping[str, Any], known: Mapping[str, Any], *, where: str, path: str = ""
+    stored: Mapping[str, Any],
+    known: ml_collections.ConfigDict,
+    *,
+    where: str,
+    path: str = "",
 ) -> None:
     for name, value in stored.items():
         if name not in known:
@@ -174,13 +178,14 @@ def _check_known(
                 " version of spade_jax does not know: it was written by a newer one."
                 " Update spade_jax."
             )
-        if isinstance(known[name], ml_collections.ConfigDict):
+        group = known[name]
+        if isinstance(group, ml_collections.ConfigDict):
             if not isinstance(value, Mapping):
                 raise ValueError(
                     f"The config in {where} has config.{path}{name}={value!r}, which"
                     " must be a group of fields."
                 )
-            _check_known(value, known[name], where=where, path=f"{path}{name}.")
+            _check_known(value, group, where=where, path=f"{path}{name}.")
 
 
 def _check(fields: Mapping[str, Any]) -> None:

@@ -4,8 +4,9 @@
     prepare.py          everything that its loop works with, made before it begins
     progress.py, sheet.py, finite.py, stop.py   losses and speed; pictures; divergence;
                         signals
-    train_segmenter.py  the project's own segmenter
+    train_segmenter.py, prepare_segmenter.py, score_segmenter.py   the project's own
+                        segmenter: its loop, what it works with, and its scores
 
-May import: flax, jax, optax, `build`, `data`, `devices`, `evaluation`, `files`,
+May import: jax, optax, `assemble`, `data`, `devices`, `evaluation`, `files`,
 `learning`, `metrics`, `recipe`, `workdir`.
 """

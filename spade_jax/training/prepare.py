@@ -9,12 +9,13 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.devices import distributed, mesh
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
-from spade_jax.learning.sample import make_sample
+from spade_jax.learning.sample import synthesise
+from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import TrainState
 from spade_jax.recipe import Recipe
 from spade_jax.training import sheet
@@ -44,7 +45,7 @@ class Run:
     batches: Callable[[int], Any]
     init: Callable[[], TrainState]
     abstract_state: TrainState
-    learning_rate: Callable[[int], jax.Array]
+    learning_rate: LearningRate
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     constants: Any
     draw_sheet: Callable[[TrainState], Any]
@@ -66,8 +67,8 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
 
     # ---- Data -----------------------------------------------------------------------
     def open_data():
-        source = build.source(recipe.data, recipe.data.train_split)
-        transform = build.preprocess(recipe.data, training=True)
+        source = assemble.source(recipe.data, recipe.data.train_split)
+        transform = assemble.preprocess(recipe.data, training=True)
         data.check(source, transform=transform)
         return source, transform, sheet.example_batch(recipe, platform=platform)
 
@@ -85,7 +86,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
             process_count=jax.process_count(),
             workers=recipe.data.workers,
             start_batch=first_step,
-            finish=build.tabulator(
+            finish=assemble.tabulator(
                 recipe.architecture,
                 recipe.compute,
                 shards=mesh.local_shares(devices) * recipe.compute.accumulate,
@@ -94,42 +95,35 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         )
 
     # ---- Networks, optimisers, step -------------------------------------------------
-    networks = build.networks(
+    networks = assemble.networks(
         recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
     )
-    optimizers = build.optimizers(
+    optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=steps_per_epoch
     )
-    features = distributed.together(functools.partial(build.perceptual, recipe.loss))
+    perceptual = distributed.together(
+        functools.partial(assemble.perceptual, recipe.loss)
+    )
     distributed.check_same(
-        "loss.perceptual_network", features.variant if features else "none"
+        "loss.perceptual_network", perceptual.variant if perceptual else "none"
     )
     replicated = mesh.replicated(devices)
     constants = None
-    if features is not None:
-        constants = jax.device_put(features.params, replicated)
-    init = build.initial_state(recipe, networks, optimizers)
+    if perceptual is not None:
+        constants = jax.device_put(perceptual.params, replicated)
+    init = assemble.initial_state(recipe, networks, optimizers)
     abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
 
     # ---- Pictures and scores of progress --------------------------------------------
     sample = jax.jit(
-        make_sample(
-            generator=networks.generator,
-            encoder=networks.encoder,
-            latent_size=networks.latent_size,
-        ),
+        functools.partial(synthesise, networks, seed=recipe.seed),
         # Whole in every process: the compiler may otherwise share the pictures out.
         out_shardings=replicated,
     )
     palette = pictures.full_palette(recipe.data.palette, recipe.data.num_ids)
 
     def synthesise_examples(state: TrainState) -> jax.Array:
-        return sample(
-            state.generator_variables,
-            state.encoder_variables,
-            examples,
-            jax.random.key(recipe.seed),
-        )
+        return sample(state.generator_variables, state.encoder_variables, examples)
 
     sheet.check_size(jax.eval_shape(synthesise_examples, abstract_state), examples)
     evaluate = None
@@ -146,8 +140,8 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         abstract_state=abstract_state,
         learning_rate=optimizers.generator_learning_rate,
         train_step=parallel_train_step(
-            build.train_step(
-                recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
+            assemble.train_step(
+                recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
             ),
             devices,
         ),

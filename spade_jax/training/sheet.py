@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.files import pictures
 from spade_jax.recipe import Recipe
 
 
 def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
-    """The validation examples that are shown, evenly spaced.
+    """The validation examples that are shown, evenly spaced, with their `number`s.
 
     Args:
       recipe: of which the data, the seed and the size of the sheet count.
@@ -21,7 +21,7 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
     Raises:
       DataError: the validation split is missing or wrong.
     """
-    source = build.source(recipe.data, recipe.data.val_split)
+    source = assemble.source(recipe.data, recipe.data.val_split)
     count = min(recipe.keeping.num_samples, len(source))
     chosen = np.linspace(0, len(source) - 1, count, dtype=int)
     batch = next(
@@ -30,13 +30,13 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
             batch_size=count,
             seed=recipe.seed,
             shuffle=False,
-            transform=build.preprocess(recipe.data, training=False),
-            finish=build.tabulator(
+            transform=assemble.preprocess(recipe.data, training=False),
+            finish=assemble.tabulator(
                 recipe.architecture, recipe.compute, shards=1, platform=platform
             ),
         )
     )
-    return dict(batch)
+    return {**batch, "number": chosen.astype(np.int32)}
 
 
 def check_size(

@@ -6,13 +6,13 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Sequence
 
 import jax
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
 from spade_jax.devices import distributed, mesh
+from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.learning.state import TrainState
@@ -32,7 +32,7 @@ def train(
     recipe: Recipe,
     workdir: str | os.PathLike[str],
     *,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
 ) -> TrainState:
     """Trains until the recipe's last iteration, from the work dir's last checkpoint.
 
@@ -71,7 +71,7 @@ def train(
             saved.check_trainable()
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
     # Files may be missing on one host only, here and below.
-    recipe = distributed.together(functools.partial(build.with_palette, recipe))
+    recipe = distributed.together(functools.partial(assemble.with_palette, recipe))
     over = mesh.make_mesh(devices, spatial=recipe.compute.spatial)
     mesh.check_batch(
         recipe.schedule.batch_size,

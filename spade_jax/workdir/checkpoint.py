@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
@@ -59,6 +59,17 @@ class SavedCheckpoints:
         """Iterations of the newest checkpoint, or None without one."""
         return self._newest
 
+    @property
+    def newest_step(self) -> int:
+        """Iterations of the newest checkpoint.
+
+        Raises:
+          CheckpointError: there is none.
+        """
+        if self.latest_step is None:
+            raise CheckpointError(f"{self._directory} holds no checkpoint.")
+        return self.latest_step
+
     def restore(self, abstract_state: Any, *, step: int | None = None) -> Any:
         """Reads a state, by default the newest.
 
@@ -71,7 +82,7 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        return ocp.load(self._path(step), abstract_state)
+        return ocp.load(os.fspath(self._path(step)), abstract_state)
 
     def description(self, *, step: int | None = None) -> dict[str, Any]:
         """What a checkpoint says of itself, by default the newest.
@@ -79,7 +90,8 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        return ocp.metadata(self._path(step)).custom_metadata
+        written = ocp.metadata(os.fspath(self._path(step))).custom_metadata
+        return cast("dict[str, Any]", written)  # as `saving` has it
 
     def recipe(self, *, step: int | None = None) -> Recipe:
         """The recipe that made a checkpoint, by default the newest.
@@ -103,11 +115,12 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        return ocp.metadata(self._path(step)).metadata["discriminator"] is None
+        found = ocp.metadata(os.fspath(self._path(step)))
+        return found.metadata["discriminator"] is None
 
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:
-            return self._directory / str(self.latest_step)
+            return self._directory / str(self.newest_step)
         steps = paths.steps(self._directory.parent)
         if step not in steps:
             raise CheckpointError(

@@ -51,14 +51,14 @@ class Checkpoints(SavedCheckpoints):
     ):
         super().__init__(workdir, newest=None)
         self._keep_best = keep_best
-        self._saving: tuple[int, dict[str, Any]] | None = None
+        self._saving: tuple[int, dict[str, Any]]  # from the first save on
         context = ocp.Context()
         # Not the bound method: contexts are copied in depth, and it would call a copy.
         context.asynchronous.post_finalization_callback = lambda: (
             self._write_checksums()
         )
         self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
+            os.fspath(self._directory),
             context=context,
             preservation_policy=_preservation(keep, keep_every, keep_best),
             # What an interrupted save left behind is of no use to anybody.
@@ -186,9 +186,10 @@ class Checkpoints(SavedCheckpoints):
         )
 
 
-def _preservation(keep: int, keep_every: int, keep_best: Best | None):
+def _preservation(keep: int, keep_every: int, keep_best: Best | None) -> Any:
+    # Orbax's policies have the types of its older interface.
     policies = ocp.training.preservation_policies
-    chosen = [policies.LatestN(keep)]
+    chosen: list[Any] = [policies.LatestN(keep)]
     if keep_every:
         chosen.append(policies.EveryNSteps(keep_every))
     if keep_best:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
 from spade_jax.files import pictures
@@ -171,7 +171,7 @@ def test_style_is_the_encoders_mean_of_the_photograph(vae, layouts, tmp_path):
     # The mean leaves nothing to chance.
     again = predict(vae, out=tmp_path / "2", seed=2, **common)
     model = opening.load_model(vae)
-    image = read_photo(photo, build.preprocess(model.recipe.data, training=False))
+    image = read_photo(photo, assemble.preprocess(model.recipe.data, training=False))
     np.testing.assert_allclose(image[0], read(photo) / 127.5 - 1, atol=1e-6)
     mean, _ = model.networks.encoder.apply(model.encoder, image, train=False)
     label = ids(layouts, "a")

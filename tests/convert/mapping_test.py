@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from spade_jax import build, convert, nets
+from spade_jax import assemble, convert, nets
 from spade_jax.convert import nvlabs_options
 
 NETWORKS = {"G": "generator", "D": "discriminator", "E": "encoder"}
@@ -61,7 +61,7 @@ def assert_round_trip(module, state_dict, *, edges=False):
 def test_official_to_here_and_back(name, golden):
     arrays, meta = golden(name)
     recipe = nvlabs_options.recipe_from_options(meta["opt"], name=name)
-    networks = build.networks(recipe.architecture, recipe.compute)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     converted = 0
     for letter, field in NETWORKS.items():
         state_dict = {
@@ -91,7 +91,7 @@ def test_official_to_here_and_back(name, golden):
 def test_full_size_has_the_official_keys_and_shapes(name, parameters, goldens):
     official = json.loads((goldens / "state_dict_shapes.json").read_text())[name]
     recipe = nvlabs_options.recipe_from_options(official["opt"], name=name)
-    networks = build.networks(recipe.architecture, recipe.compute)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     for letter, count in parameters.items():
         module = getattr(networks, NETWORKS[letter])
         abstract = convert.abstract_variables(module, edges=recipe.architecture.edges)

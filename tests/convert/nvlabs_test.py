@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from spade_jax import build, convert
+from spade_jax import assemble, convert
 from spade_jax.convert import nvlabs, nvlabs_options, torch_file
 from spade_jax.recipe import describe, to_json, with_fields
 
@@ -77,7 +77,7 @@ def original(tmp_path_factory):
     directory = tmp_path_factory.mktemp("original")
     (directory / "opt.txt").write_text(OPTIONS)
     architecture = nvlabs.read_recipe(directory).architecture
-    networks = build.networks(architecture, nvlabs.read_recipe(directory).compute)
+    networks = assemble.networks(architecture, nvlabs.read_recipe(directory).compute)
     state_dicts = {}
     for letter, name in LETTERS.items():
         module = getattr(networks, name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import mesh
 from spade_jax.metrics import own_segmenter
 from spade_jax.recipe import describe
@@ -96,7 +96,7 @@ def segmenter(fill):
 def run(tmp_path_factory, recipe, segmenter, fill):
     """A work dir: random weights as the checkpoint of step 7, and a segmenter."""
     workdir = tmp_path_factory.mktemp("run")
-    abstract = build.abstract_state(recipe)
+    abstract = assemble.abstract_state(recipe)
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
     variables = fill(abstract.generator.variables)
     params = variables.pop("params")

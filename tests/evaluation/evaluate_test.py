@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.data import DataError
 from spade_jax.evaluation import diversity, evaluator, examples, result
 from spade_jax.evaluation.evaluate import evaluate
@@ -170,9 +170,9 @@ def test_batches_number_the_examples_and_translate_their_labels(
     np.testing.assert_array_equal(
         np.concatenate([batch["mask"] for batch in batches]), numbers < COUNT
     )
-    source = build.source(recipe.data, "val")
+    source = assemble.source(recipe.data, "val")
     enlarged = examples.validation_batches(
-        recipe, source, one_device, truth=made.networks.truth, label_size=(64, 96)
+        recipe, source, one_device, truth=made.observers.truth, label_size=(64, 96)
     )
     for batch, other in zip(batches, enlarged, strict=True):
         truth = np.where(batch["label"] == 3, -1, batch["label"])

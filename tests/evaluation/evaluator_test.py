@@ -26,7 +26,7 @@ def brightest(images):
     return images.argmax(-1)
 
 
-NETWORKS = Observers(colours, brightest, TRUTH, ("red", "green", "blue"), {})
+OBSERVERS = Observers(colours, brightest, TRUTH, ("red", "green", "blue"), {})
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def others_of(dataset):
     return {**dataset, "image": 0.99 * dataset["image"]}
 
 
-def make(dataset, *, size=4, protocol=OWN, networks=NETWORKS, keep=True):
+def make(dataset, *, size=4, protocol=OWN, observers=OBSERVERS, keep=True):
     return evaluators.Evaluator(
         protocol=protocol,
-        networks=networks,
+        observers=observers,
         reference=evaluators.reference_of(
             batches_of(dataset, size), colours, keep=keep, name="real"
         ),
@@ -203,7 +203,7 @@ def test_pictures_are_quantised_and_enlarged_as_the_protocol_says(dataset):
     evaluator = dataclasses.replace(
         make(dataset),
         protocol=dataclasses.replace(CITYSCAPES, segmenter=small, square_root="eigh"),
-        networks=NETWORKS._replace(features=features, classes=classes),
+        observers=OBSERVERS._replace(features=features, classes=classes),
         batches=batches,
     )
     found = evaluator.scores(lambda batch: np.full_like(batch["image"], 0.5))
@@ -231,7 +231,7 @@ def test_few_pictures_are_told(dataset):
 
     evaluator = dataclasses.replace(
         make(dataset),
-        networks=NETWORKS._replace(features=wide),
+        observers=OBSERVERS._replace(features=wide),
         reference=evaluators.reference_of(
             batches_of(dataset, 4), wide, keep=False, name="real"
         ),

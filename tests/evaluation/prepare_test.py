@@ -125,8 +125,8 @@ def test_in_training_errors_name_the_fields(
 
 
 def test_a_segmenter_of_pictures_of_another_size_is_told(recipe):
-    looking = types.SimpleNamespace(description={"own": {"size": (32, 32)}})
-    assert about_sizes(recipe.data, looking) == ()
+    observers = types.SimpleNamespace(description={"own": {"size": (32, 32)}})
+    assert about_sizes(recipe.data, observers) == ()
     wide = with_fields(recipe, data__aspect_ratio=2.0)
-    (told,) = about_sizes(wide.data, looking)
+    (told,) = about_sizes(wide.data, observers)
     assert "on pictures 32 wide and 32 high, and those of the model are 32 wide" in told

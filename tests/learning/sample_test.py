@@ -1,9 +1,13 @@
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.learning.batch import layout_of
-from spade_jax.learning.sample import make_sample
+from spade_jax.learning.latents import prior
+from spade_jax.learning.sample import synthesise
 
 
 def test_sample_is_the_generator_in_evaluation(
@@ -13,15 +17,13 @@ def test_sample_is_the_generator_in_evaluation(
     # Random spectral vectors, which no forward has advanced, would magnify rounding.
     networks, batch = small_networks(kind="batch", spectral=""), small_batch(2)
     state = make_state(networks, batch)
-    key = jax.random.key(7)
 
     @jax.jit
     def expected(variables, z):
         layout = layout_of(batch)
         return networks.generator.apply(variables, layout, z, train=False)
 
-    sample = make_sample(generator=networks.generator, encoder=networks.encoder)
-    sample = jax.jit(sample)
+    sample = jax.jit(functools.partial(synthesise, networks, seed=7))
     mean, _ = networks.encoder.apply(
         state.encoder_variables, batch["image"], train=False
     )
@@ -30,15 +32,16 @@ def test_sample_is_the_generator_in_evaluation(
         (state.replace(ema=None), state.generator.params),
     ):
         variables = {"params": params, **state.generator.stats}
-        found = sample(state_.generator_variables, state_.encoder_variables, batch, key)
+        found = sample(state_.generator_variables, state_.encoder_variables, batch)
         assert found.shape == (2, 8, 8, 3)
         assert found.dtype == jnp.float32
         assert relative_error(found, expected(variables, mean)) < 1e-5
 
-    of_noise = jax.jit(
-        make_sample(generator=networks.generator, latent_size=networks.latent_size)
+    of_noise = dataclasses.replace(networks, encoder=None)
+    numbered = {**batch, "number": np.array([5, 3], np.int32)}
+    found = jax.jit(functools.partial(synthesise, of_noise, seed=7))(
+        state.generator_variables, None, numbered
     )
-    found = of_noise(state.generator_variables, None, batch, key)
-    z = jax.random.normal(key, (2, networks.latent_size))
+    z = jnp.stack([prior(7, n, latent_size=networks.latent_size) for n in (5, 3)])
     assert relative_error(found, expected(state.generator_variables, z)) < 1e-5
     assert not np.array_equal(z[0], z[1])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.data import scenes
 from spade_jax.metrics import own_segmenter, segmentation, weights
 from spade_jax.metrics.weights import WeightsError
@@ -197,7 +197,7 @@ def test_the_scenes_segmenter_comes_with_the_project(scenes_recipe):
 
 def test_the_scenes_segmenter_finds_layouts_in_their_pictures(scenes_recipe):
     segmenter = own_segmenter.load(own_segmenter.find("scenes"))
-    transform = build.preprocess(scenes_recipe.data, training=False)
+    transform = assemble.preprocess(scenes_recipe.data, training=False)
     random = np.random.default_rng(0)
     pictures = []
     for seed in range(2_000_000, 2_000_004):  # in no split

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.devices import mesh
 from spade_jax.learning.batch import layout_of
 from spade_jax.learning.state import Networks
@@ -84,7 +84,7 @@ def recipe(default_config):
 
 
 def test_statistics_are_of_the_training_split(recipe, fill):
-    variables = fill(build.abstract_state(recipe).generator.variables)
+    variables = fill(assemble.abstract_state(recipe).generator.variables)
     one_device = mesh.make_mesh(jax.devices()[:1])
 
     def renewed(variables):

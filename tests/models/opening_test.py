@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.models.opening import open_model
 from spade_jax.recipe import describe
 from spade_jax.workdir import checkpoint
@@ -35,7 +35,7 @@ def test_only_what_a_model_needs_is_read(
         }
     )
     recipe = describe(config)
-    abstract = build.abstract_state(recipe)
+    abstract = assemble.abstract_state(recipe)
     # A number of its own for each array.
     leaves, structure = jax.tree.flatten(abstract)
     state = jax.device_put(

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import spade_jax
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.data import DataError, scenes
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
@@ -308,7 +308,7 @@ def test_the_model_that_ships(repository):
 
 
 def test_photographs_are_read_as_in_training(vae, photos):
-    transform = build.preprocess(vae.trained.recipe.data, training=False)
+    transform = assemble.preprocess(vae.trained.recipe.data, training=False)
     image = inputs.read_photo(photos[0], transform)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image[0], photos[0] / 127.5 - 1, atol=1e-6)

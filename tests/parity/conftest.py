@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.convert import abstract_variables, from_official, nvlabs_options
 from spade_jax.data.transforms import edges, to_float
 from spade_jax.layout import Layout
@@ -130,7 +130,7 @@ def model():
             golden.meta["opt"], name=golden.name
         )
         recipe = with_fields(recipe, dtype=dtype)
-        return recipe, build.networks(recipe.architecture, recipe.compute)
+        return recipe, assemble.networks(recipe.architecture, recipe.compute)
 
     return make
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.commands.convert_checkpoint import from_nvlabs
 from spade_jax.commands.predict import predict
 from spade_jax.convert import nvlabs
@@ -90,9 +90,9 @@ def test_evaluation_of_the_official_directory(
     assert all(np.isfinite(score) for score in found["scores"].values())
 
     recipe = with_fields(nvlabs.read_recipe(official), data__root=str(tmp_path))
-    transform = build.preprocess(recipe.data, training=False)
+    transform = assemble.preprocess(recipe.data, training=False)
     distances = []
-    for example in build.source(recipe.data, "val"):
+    for example in assemble.source(recipe.data, "val"):
         real = to_float(transform(example, np.random.default_rng(0)).image)
         file = goldens / "e2e" / "coco_tiny_expected" / f"{example.name}.png"
         # The official program truncates.

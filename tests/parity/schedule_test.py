@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.recipe import describe
 
 STEPS_PER_EPOCH = 7
@@ -17,7 +17,7 @@ def test_learning_rates(ttur, epochs, golden_file, default_config):
     default_config.optimizer.ttur = ttur
     default_config.num_epochs, default_config.decay_epochs = epochs
     recipe = describe(default_config)
-    optimizers = build.optimizers(
+    optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=STEPS_PER_EPOCH
     )
     schedules = json.loads(golden_file("lr_schedule.json").read_text())

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax.convert import to_official
 from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning.batch import layout_of
@@ -71,7 +71,7 @@ class Run:
         self.edges = recipe.data.instances
         # `opt` has the parser's defaults, which without TTUR are not what was used.
         beta1, beta2 = file.meta["betas"]
-        optimizers = build.optimizers(
+        optimizers = assemble.optimizers(
             dataclasses.replace(recipe.optimizer, beta1=beta1, beta2=beta2),
             recipe.schedule,
             steps_per_epoch=file.meta["iters"],

@@ -34,7 +34,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax import build
+from spade_jax import assemble
 from spade_jax.data import DataError
 from spade_jax.metrics import observers, own_segmenter
 from spade_jax.metrics.observers import Observers
@@ -179,7 +179,7 @@ def interrupting(workdir, *, lines):
 def read_state(workdir, recipe, *, step=None):
     """The state in a work dir's checkpoint, as NumPy arrays."""
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = build.abstract_state(recipe)
+    abstract = assemble.abstract_state(recipe)
     with checkpoint.open_existing(workdir) as checkpoints:
         state = checkpoints.restore(checkpoint.abstract(abstract, sharding), step=step)
         return jax.device_get(state)
@@ -198,7 +198,7 @@ def runs(pictures, two_blocks, tmp_path_factory):
     with two_blocks():
         config = configure(SPADE | {"num_steps": 10**6}, pictures)
         with listening() as output, interrupting(disturbed, lines=4):
-            state = train(config, disturbed)
+            state = train(config, disturbed, devices=jax.devices()[:1])
         found["interrupted output"] = output.getvalue()
         found["interrupted at"] = int(state.step)
         found["interrupted lines"] = lines_of(disturbed)
@@ -207,7 +207,7 @@ def runs(pictures, two_blocks, tmp_path_factory):
         config = configure(SPADE | {"num_steps": found["last step"]}, pictures)
         for workdir in (disturbed, undisturbed):
             with listening() as output:
-                train(config, workdir)
+                train(config, workdir, devices=jax.devices()[:1])
             found[f"{workdir.name} output"] = output.getvalue()
     return found
 

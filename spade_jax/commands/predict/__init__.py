@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax import build, data
+from spade_jax import assemble, data
 from spade_jax.commands.predict import film as films
 from spade_jax.commands.predict import folders, gallery, options
 from spade_jax.files import pictures
@@ -29,7 +29,7 @@ _BATCH = 4
 _SHEET_ROWS = 16
 
 Latents = Callable[[Sequence[int], int], np.ndarray | None]
-"""From the numbers of B examples and of the sample to latents `[B, N]`, or None."""
+"""Makes of the numbers of B examples and of the sample latents `[B, N]`, or None."""
 
 
 def predict(
@@ -88,7 +88,7 @@ def predict(
         is_film=film is not None,
     )
     maps = folders.maps_of(labels, instances, format=LabelFormat(model.recipe.data))
-    resize = build.preprocess(model.recipe.data, training=False)
+    resize = assemble.preprocess(model.recipe.data, training=False)
     data.check(maps, transform=resize)
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ class Ade20kOutdoor(ade20k.Ade20k):
 
 
 def _read_scenes(file: pathlib.Path) -> dict[str, str]:
-    """From the names of pictures to their scene categories."""
+    """Scene categories by the names of the pictures."""
     if not file.is_file():
         raise DataError(
             f"There is no {file}, which tells the pictures' scenes. It comes with "

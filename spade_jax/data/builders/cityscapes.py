@@ -82,7 +82,7 @@ or what is in them:
 def _find_files(
     dl_manager: tfds.download.DownloadManager, split: str
 ) -> dict[str, dict[str, pathlib.Path]]:
-    """From fields to names (CITY_SEQUENCE_FRAME) to files."""
+    """The files of a split by field, and by name (CITY_SEQUENCE_FRAME)."""
     folders = {
         field: base.find_folder(
             dl_manager, f"{root}/{split}", archives=(f"{root}_trainvaltest.zip",)

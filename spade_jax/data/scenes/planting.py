@@ -100,7 +100,8 @@ def _draw_boulders(
     return [
         rocks.Boulder(
             X=float(X[i]), Y=max(float(land.height[i]), terrain.WATER_LEVEL),
-            Z=float(Z[i]), size=0.5 + 1.3 * rng.random() ** 2 * (1.0 + Z[i] / 40.0),
+            Z=float(Z[i]),
+            size=0.5 + 1.3 * rng.random() ** 2 * (1.0 + Z[int(i)] / 40.0),
             squat=rng.uniform(0.6, 1.0), cuts=rocks.draw_cuts(rng),
             red=sketch.country.mesa, snowy=sketch.country.ground == SNOW,
         )

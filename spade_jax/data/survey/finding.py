@@ -47,5 +47,5 @@ class Finding:
 
     @property
     def severity(self) -> str:
-        """That of the kind: with an "error" training fails, else it does not."""
+        """The kind's severity: with an "error" training fails, else it does not."""
         return KINDS[self.kind][0]

@@ -89,9 +89,10 @@ def spade_objective(
             )
         if perceptual is not None and weights.perceptual:
             variables = {"params": constants}
+            of_fake: Any = perceptual.apply(variables, fake)
+            of_real: Any = perceptual.apply(variables, batch["image"])
             terms["perceptual"] = weights.perceptual * losses.perceptual_loss(
-                perceptual.apply(variables, fake),
-                perceptual.apply(variables, batch["image"]),
+                of_fake, of_real
             )
         if latent is not None:
             terms["kld"] = weights.kld * losses.kld_loss(*latent)
@@ -159,5 +160,5 @@ def judge_for_generator(
     # In evaluation mode nothing advances twice. The layout's share is the same
     # computation in both calls, which the compiler makes once.
     variables = {"params": params, **stats}
-    on_real = discriminator.apply(variables, layout, real, train=False)
+    on_real: Any = discriminator.apply(variables, layout, real, train=False)
     return on_fake, on_real, stats

@@ -9,6 +9,7 @@ Letters: B batch, H height, W width, C classes.
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -64,10 +65,11 @@ class DeepLabV2(nn.Module):
             Stage(3, 8 * self.width, dilation=4),
         )
         x = ResNetBody(stages, stride_first=True, name="body")(x)[-1]
-        return sum(
+        logits = (
             _AtrousConv(self.num_classes, rate, name=f"rate_{rate}")(x)
             for rate in _RATES
         )
+        return functools.reduce(operator.add, logits)
 
 
 def fuse_scales(
@@ -122,7 +124,7 @@ def _atrous(x: jax.Array, kernel: jax.Array, *, rate: int) -> jax.Array:
     # these rates many see little but padding. XLA's convolution computes all of it, and
     # on CPUs at a tenth of the speed.
     height, width = x.shape[1:3]
-    total = 0
+    total = jnp.asarray(0.0)
     for i, j in itertools.product(range(3), repeat=2):
         down, right = rate * (i - 1), rate * (j - 1)
         rows, columns = height - abs(down), width - abs(right)

@@ -109,7 +109,7 @@ def _enlarge(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # would be far slower on CPUs.
     batch, height, width, classes = x.shape
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    tiles = 0
+    tiles = jnp.asarray(0.0)
     for i in range(2):
         for j in range(2):
             seen = x[:, 1 - i : 2 - i + height, 1 - j : 2 - j + width]

@@ -96,7 +96,7 @@ class InceptionV3(nn.Module):
 
 
 class _Mixed5(nn.Module):
-    """35x35 pixels."""
+    """A block at 35x35 pixels."""
 
     conv: _MakeConv
     pooled: int
@@ -116,7 +116,7 @@ class _Mixed5(nn.Module):
 
 
 class _Mixed6a(nn.Module):
-    """From 35x35 pixels to 17x17."""
+    """A block from 35x35 pixels to 17x17."""
 
     conv: _MakeConv
 
@@ -133,7 +133,7 @@ class _Mixed6a(nn.Module):
 
 
 class _Mixed6(nn.Module):
-    """17x17 pixels."""
+    """A block at 17x17 pixels."""
 
     conv: _MakeConv
     inner: int
@@ -156,7 +156,7 @@ class _Mixed6(nn.Module):
 
 
 class _Mixed7a(nn.Module):
-    """From 17x17 pixels to 8x8."""
+    """A block from 17x17 pixels to 8x8."""
 
     conv: _MakeConv
 
@@ -175,7 +175,7 @@ class _Mixed7a(nn.Module):
 
 
 class _Mixed7(nn.Module):
-    """8x8 pixels."""
+    """A block at 8x8 pixels."""
 
     conv: _MakeConv
     pool: Callable[[jax.Array], jax.Array]

@@ -117,7 +117,10 @@ def max_pool(
         x,
         (window, window),
         strides=(strides, strides),
-        padding=[pads(length) for length in x.shape[1:3]],
+        # Without annotations there, the default "VALID" passes for the only type.
+        padding=[  # pyright: ignore[reportArgumentType]
+            pads(length) for length in x.shape[1:3]
+        ],
     )
 
 

@@ -39,7 +39,7 @@ _MULTIPLE = 32
 _BINS = (1, 2, 3, 6)
 
 
-def input_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+def input_size(height: int, width: int, short_side: float) -> tuple[int, int]:
     """The size to which the official evaluation resizes a picture.
 
     It does so with Pillow's bilinear filter, which also smooths (mit_semseg/dataset.py,
@@ -54,8 +54,11 @@ def input_size(height: int, width: int, short_side: int) -> tuple[int, int]:
       Height and width, multiples of 32.
     """
     scale = min(short_side / min(height, width), LONGEST_SIDE / max(height, width))
-    rounded = (-(-int(length * scale) // _MULTIPLE) for length in (height, width))
-    return tuple(_MULTIPLE * parts for parts in rounded)
+
+    def rounded(length: int) -> int:
+        return -(-int(length * scale) // _MULTIPLE) * _MULTIPLE
+
+    return rounded(height), rounded(width)
 
 
 def prepare(image: jax.Array) -> jax.Array:

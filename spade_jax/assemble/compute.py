@@ -1,10 +1,10 @@
-"""Whether a recipe's layouts are tabulated, and what does it."""
+"""A recipe's tables of layouts: whether there are any, and what makes them."""
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spade_jax.build.architecture import networks
+from spade_jax.assemble.architecture import networks
 from spade_jax.kernels import choose
 from spade_jax.layout import tabulate_batch
 from spade_jax.recipe import Architecture, Compute

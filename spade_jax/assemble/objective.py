@@ -31,19 +31,19 @@ def train_step(
     whole: Recipe,
     networks: Networks,
     optimizers: Optimizers,
-    features: PerceptualNetwork | None,
+    perceptual_network: PerceptualNetwork | None,
     *,
     axis_name: str | None = None,
 ) -> TrainStep:
     """The train step, before it is compiled for a mesh.
 
-    Its constants are the parameters of `features`.
+    Its constants are the parameters of `perceptual_network`.
 
     Args:
       whole: of which the seed, the loss, the schedule and the computation count.
       networks: of its architecture, with `axis_name`.
       optimizers: of the recipe.
-      features: network of the perceptual loss, or None.
+      perceptual_network: that of the loss, or None.
       axis_name: over which devices share the batch; None for one device.
     """
     noise = None
@@ -63,7 +63,7 @@ def train_step(
                 kld=whole.loss.kld,
             ),
             perceptual=perceptual_weights.module(
-                features, dtype=jnp.dtype(whole.compute.dtype)
+                perceptual_network, dtype=jnp.dtype(whole.compute.dtype)
             ),
         ),
         optimizers=optimizers,

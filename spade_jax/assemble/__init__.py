@@ -1,4 +1,4 @@
-"""Building: the parts of a recipe in, the things that they describe out.
+"""Assembling: the parts of a recipe in, the things that they describe out.
 
 What computes takes plain numbers and names; here they are read out of a recipe's
 parts, for training, evaluation and prediction alike. One file for each kind of part.
@@ -6,17 +6,17 @@ parts, for training, evaluation and prediction alike. One file for each kind of 
 May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 """
 
-from spade_jax.build.architecture import (
+from spade_jax.assemble.architecture import (
     abstract_state,
     example_layout,
     generator_inputs,
     initial_state,
     networks,
 )
-from spade_jax.build.compute import is_factored, tabulator
-from spade_jax.build.data import label_colors, preprocess, source, with_palette
-from spade_jax.build.objective import perceptual, train_step
-from spade_jax.build.optimizer import optimizers
+from spade_jax.assemble.compute import is_factored, tabulator
+from spade_jax.assemble.data import label_colors, preprocess, source, with_palette
+from spade_jax.assemble.objective import perceptual, train_step
+from spade_jax.assemble.optimizer import optimizers
 
 __all__ = [
     "abstract_state",

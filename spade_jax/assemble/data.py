@@ -59,9 +59,11 @@ def with_palette(whole: Recipe) -> Recipe:
     Raises:
       DataError: the file is missing or wrong.
     """
-    if whole.data.label_colors in ("", "palette"):
+    if whole.data.label_colors == "palette":
         return whole
     table = label_colors(whole.data)
+    if table is None:
+        return whole
     return recipe.with_fields(
         whole,
         data__palette=table.colors,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax import build, nets
+from spade_jax import assemble, nets
 from spade_jax.layout import Layout
 from spade_jax.learning import perceptual
 from spade_jax.recipe import describe
@@ -13,17 +13,17 @@ from spade_jax.recipe import describe
 
 def networks(config, **options):
     recipe = describe(config)
-    return build.networks(recipe.architecture, recipe.compute, **options)
+    return assemble.networks(recipe.architecture, recipe.compute, **options)
 
 
 def optimizers(config):
     recipe = describe(config)
-    return build.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=10)
+    return assemble.optimizers(recipe.optimizer, recipe.schedule, steps_per_epoch=10)
 
 
 def tabulator(config, **options):
     recipe = describe(config)
-    return build.tabulator(recipe.architecture, recipe.compute, **options)
+    return assemble.tabulator(recipe.architecture, recipe.compute, **options)
 
 
 def test_unknown_label_is_one_class_more(default_config):
@@ -130,7 +130,7 @@ def test_example_layout_is_of_the_size_of_the_data(default_config, instances, ra
     config.data.update(
         instances=instances, aspect_ratio=ratio, crop_size=64, load_size=64
     )
-    layout = build.example_layout(describe(config).architecture)
+    layout = assemble.example_layout(describe(config).architecture)
     assert layout.label.shape == (1, round(64 / ratio), 64)
     assert (layout.edge is not None) == instances
     generator = networks(config).generator
@@ -188,22 +188,22 @@ def test_adam(default_config, beta1, beta2):
 def test_evaluation_sees_the_whole_picture_unmirrored(default_config):
     config = default_config
     config.data.update(crop_size=48, load_size=50, aspect_ratio=2.0)
-    training = build.preprocess(describe(config).data, training=True)
-    evaluation = build.preprocess(describe(config).data, training=False)
+    training = assemble.preprocess(describe(config).data, training=True)
+    evaluation = assemble.preprocess(describe(config).data, training=False)
     assert (training.load_size, training.crop_size, training.flip) == (50, 48, True)
     sizes = evaluation.load_size, evaluation.crop_size, evaluation.flip
     assert sizes == (48, 48, False)
     assert training.aspect_ratio == evaluation.aspect_ratio == 2.0
     assert training.mode == evaluation.mode == "resize_and_crop"
     config.data.flip = False
-    assert not build.preprocess(describe(config).data, training=True).flip
+    assert not assemble.preprocess(describe(config).data, training=True).flip
 
 
 def test_home_directory_in_the_root(default_config, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     default_config.data.root = "~/pictures"
     with pytest.raises(ValueError, match=f"{tmp_path}/pictures/train_img"):
-        build.source(describe(default_config).data, "train")
+        assemble.source(describe(default_config).data, "train")
 
 
 def test_perceptual_network_is_not_looked_for_without_a_weight(
@@ -212,11 +212,11 @@ def test_perceptual_network_is_not_looked_for_without_a_weight(
     asked = []
     monkeypatch.setattr(perceptual, "load", lambda *a, **k: asked.append((a, k)))
     default_config.loss.perceptual = 0.0
-    assert build.perceptual(describe(default_config).loss) is None
+    assert assemble.perceptual(describe(default_config).loss) is None
     assert not asked
     default_config.loss.perceptual = 1.0
     default_config.loss.vgg_file = "a.npz"
-    build.perceptual(describe(default_config).loss)
+    assemble.perceptual(describe(default_config).loss)
     assert asked == [(("auto",), {"vgg_file": "a.npz"})]
 
 
@@ -232,33 +232,33 @@ def test_label_beyond_the_config_gives_no_plane(default_config):
 
 def test_label_colors_are_the_palette_or_a_file(default_config, tmp_path):
     config = default_config
-    assert build.label_colors(describe(config).data) is None
+    assert assemble.label_colors(describe(config).data) is None
     config.data.label_colors = "palette"
     config.data.palette = ((1, 2, 3), (4, 5, 6))
     config.data.classes = ("sea", "sky")
     config.data.color_tolerance = 2.0
-    table = build.label_colors(describe(config).data)
+    table = assemble.label_colors(describe(config).data)
     assert table.colors == ((1, 2, 3), (4, 5, 6))
     assert table.names == ("sea", "sky")
     assert table.tolerance == 2.0
     file = tmp_path / "palette.txt"
     file.write_text("7 7 7 sand\n8 8 8 rock\n")
     config.data.label_colors = str(file)
-    assert build.label_colors(describe(config).data).colors == ((7, 7, 7), (8, 8, 8))
+    assert assemble.label_colors(describe(config).data).colors == ((7, 7, 7), (8, 8, 8))
 
 
 def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
     config = default_config
     recipe = describe(config)
-    assert build.with_palette(recipe) is recipe
+    assert assemble.with_palette(recipe) is recipe
     file = tmp_path / "palette.txt"
     file.write_text("7 7 7 sand\n8 8 8 rock\n")
     config.data.label_colors = str(file)
-    before = build.label_colors(describe(config).data)
-    kept = build.with_palette(describe(config.lock()))
+    before = assemble.label_colors(describe(config).data)
+    kept = assemble.with_palette(describe(config.lock()))
     file.unlink()
     assert kept.data.classes == ("sand", "rock")
-    assert build.label_colors(kept.data).colors == before.colors
+    assert assemble.label_colors(kept.data).colors == before.colors
     assert config.data.palette == ()
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import nets
-from spade_jax.build.optimizer import optimizers
+from spade_jax.assemble.optimizer import optimizers
 from spade_jax.layout import Layout
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import Networks, TrainState, create_state
