@@ -34,8 +34,13 @@ def styles(
       encoder_variables: or None without a VAE.
       batch: with `image`, float32 `[B, H, W, 3]` in [-1, 1], or `number`, int32 `[B]`.
       seed: of the draws.
+
+    Raises:
+      ValueError: the variables of the encoder are missing.
     """
     if networks.encoder is not None:
+        if encoder_variables is None:
+            raise ValueError("A model with an encoder needs its variables.")
         mean, _ = networks.encoder.apply(encoder_variables, batch["image"], train=False)
         return (mean,)
     if networks.latent_size is None:
@@ -63,9 +68,10 @@ def synthesise(
     Returns:
       float32 `[B, H, W, 3]` in [-1, 1].
     """
-    return networks.generator.apply(
+    pictures: Any = networks.generator.apply(
         generator_variables,
         layout_of(batch),
         *styles(networks, encoder_variables, batch, seed=seed),
         train=False,
     )
+    return pictures

@@ -94,7 +94,9 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
 
     def init() -> NetState:
         blank = jnp.zeros((1, *description.size, 3))
-        variables = module.init(jax.random.key(recipe.seed), blank, train=False)
+        variables: dict[str, Any] = dict(
+            module.init(jax.random.key(recipe.seed), blank, train=False)
+        )
         params = variables.pop("params")
         return NetState(
             params=params, stats=variables, opt_state=optimizer.init(params)
@@ -159,7 +161,7 @@ def _describe(recipe: Recipe, *, size: tuple[int, int]) -> own_segmenter.Descrip
     return own_segmenter.Description(
         dataset=recipe.data.source,
         names=tuple(recipe.data.classes),
-        palette=tuple(map(tuple, recipe.data.palette)),
+        palette=recipe.data.palette,
         truth=true_classes(recipe.data, options.ignored_ids),
         unknown_label=recipe.data.unknown_label,
         size=size,
