@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 # Two processes; each works through a whole file, the slowest ones first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev-installed  ## everything that can be met, in ten minutes on two cores
+test: $(VENV)/.dev-installed  ## everything that can be met, in a quarter of an hour
 	$(PYTEST)
 
 test-long: $(VENV)/.long-installed  ## larger forms of these, another Python, 20 kills
