@@ -55,7 +55,7 @@ class Data:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures that the networks see."""
-        return round(self.crop_size / self.aspect_ratio), self.crop_size
+        return _size(self.crop_size, self.aspect_ratio)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Architecture:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures."""
-        return round(self.crop_size / self.aspect_ratio), self.crop_size
+        return _size(self.crop_size, self.aspect_ratio)
 
     @property
     def latent_size(self) -> int | None:
@@ -293,3 +293,8 @@ class Recipe:
     segmenter: Segmenter
     evaluation: Evaluation
     fields: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
+
+
+def _size(crop_size: int, aspect_ratio: float) -> tuple[int, int]:
+    """(height, width) of pictures; the height is rounded half to even."""
+    return round(crop_size / aspect_ratio), crop_size

@@ -100,12 +100,9 @@ class SavedCheckpoints:
           CheckpointError: there is no such checkpoint, it is damaged, or it was written
             by a newer version.
         """
+        stored, where = self.description(step=step)["config"], str(self._path(step))
         try:
-            return recipes.from_json(
-                self.description(step=step)["config"], where=str(self._path(step))
-            )
-        except CheckpointError:
-            raise
+            return recipes.from_json(stored, where=where)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
 
