@@ -10,6 +10,7 @@ def get_config() -> ConfigDict:
     """The paper's settings, for data of the `folder` kind."""
     return ConfigDict(
         {
+            # Of the first weights, the order and cuts of the data and the latents.
             "seed": 0,
             "batch_size": 32,  # pictures, over all devices of all processes
             "num_epochs": 100,  # at the full learning rate [niter]

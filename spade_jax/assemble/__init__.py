@@ -8,9 +8,10 @@ May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 
 from spade_jax.assemble.architecture import (
     abstract_state,
+    abstract_variables,
+    create_state,
     example_layout,
     generator_inputs,
-    initial_state,
     networks,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
@@ -20,9 +21,10 @@ from spade_jax.assemble.optimizer import optimizers
 
 __all__ = [
     "abstract_state",
+    "abstract_variables",
+    "create_state",
     "example_layout",
     "generator_inputs",
-    "initial_state",
     "is_factored",
     "label_colors",
     "networks",
