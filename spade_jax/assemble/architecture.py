@@ -12,6 +12,7 @@ from spade_jax.layout import Layout
 from spade_jax.learning import state
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import ModelVariables, Networks, TrainState
+from spade_jax.nets.stages import total_scale
 from spade_jax.recipe import Architecture, Compute, Recipe, Schedule
 
 
@@ -26,8 +27,9 @@ def networks(
       axis_name: over which the networks synchronise; None for one device.
 
     Raises:
-      ValueError: a norm or an up-sampling is not known.
+      ValueError: the generator does not make pictures of the architecture's size.
     """
+    _check_size(of)
     shared = {
         "num_classes": of.num_ids,
         "axis_name": axis_name,
@@ -80,6 +82,26 @@ def networks(
         encoder=encoder,
         latent_size=of.latent_size,
     )
+
+
+def _check_size(of: Architecture) -> None:
+    g, (height, width) = of.generator, of.size
+    fields = f"config.data.crop_size={of.crop_size}"
+    fields += f" and config.data.aspect_ratio={of.aspect_ratio}"
+    made = f"{fields} make pictures {width} wide and {height} high, which"
+    if g.name == "pix2pixhd":
+        multiple = 2**g.downsamplings
+        if not height or height % multiple or width % multiple:
+            raise ValueError(
+                f"{made} config.generator.downsamplings={g.downsamplings} cannot halve"
+                f" so often: both sides must be multiples of {multiple}."
+            )
+    elif 0 in nets.start_grid(of.crop_size, of.aspect_ratio, g.upsampling):
+        least = total_scale(g.upsampling)
+        raise ValueError(
+            f"{made} leave no start grid for config.generator.upsampling="
+            f"{g.upsampling!r}: each side must be {least} pixels or more."
+        )
 
 
 def example_layout(of: Architecture) -> Layout:
