@@ -19,6 +19,7 @@ import functools
 import hashlib
 import pathlib
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -110,7 +111,7 @@ folder, set another --config.data.root, where built datasets are kept."""
     def _generate_examples(
         self,
         make: functools.partial[dict[str, Any]],
-        pictures: Sequence[Mapping[str, pathlib.Path]],
+        pictures: Sequence[base.Pair],
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(base.parallel_map(make, pictures))
 
@@ -175,12 +176,13 @@ def is_val(name: str) -> bool:
 
 
 def _split(
-    pictures: Sequence[Mapping[str, pathlib.Path]], root: pathlib.Path
-) -> dict[str, list[Mapping[str, pathlib.Path]]]:
-    names = {pair["image"].stem for pair in pictures}
+    pictures: Sequence[base.Pair], root: pathlib.Path
+) -> dict[str, list[base.Pair]]:
+    names = {pair.name for pair in pictures}
     val = {name for name in names if is_val(name)}
     if (root / "val.txt").is_file():
-        val = set(filter(None, _lines(root / "val.txt")))
+        lines = filter(None, _lines(root / "val.txt"))
+        val = {unicodedata.normalize("NFC", line) for line in lines}
         strange = sorted(val - names)
         if strange:
             raise DataError(
@@ -195,15 +197,14 @@ def _split(
             f"line, without extension, into {root / 'val.txt'}."
         )
     return {
-        "train": [pair for pair in pictures if pair["image"].stem not in val],
-        "val": [pair for pair in pictures if pair["image"].stem in val],
+        "train": [pair for pair in pictures if pair.name not in val],
+        "val": [pair for pair in pictures if pair.name in val],
     }
 
 
-def _make_record(
-    pictures: Mapping[str, pathlib.Path], *, classes: Classes, title: str
-) -> dict[str, Any]:
+def _make_record(pair: base.Pair, *, classes: Classes, title: str) -> dict[str, Any]:
     """Checks all of a record: what is wrong with it should not show in training."""
+    pictures = pair.files
 
     def where(field: str) -> str:
         return str(pictures[field])
@@ -238,7 +239,7 @@ def _make_record(
         image=pictures["image"],
         label=maps["label"].astype(np.uint8),
         instance=instance.astype(np.uint16),
-        name=pictures["image"].stem,
+        name=pair.name,
     )
 
 

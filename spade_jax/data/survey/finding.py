@@ -24,6 +24,7 @@ KINDS = {
     "constant_instance": ("warning", "instance maps of one number"),
     "leak": ("warning", "photographs in more than one split"),
     "unseen": ("warning", "classes that never appear"),
+    "passed_over": ("info", "files that are not read"),
     "grey": ("info", "photographs in grey"),
     "cmyk": ("info", "photographs in CMYK"),
 }

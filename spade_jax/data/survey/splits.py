@@ -13,6 +13,7 @@ from spade_jax.data.example import Source
 from spade_jax.data.pairing import (
     IMAGE_EXTENSIONS,
     MAP_EXTENSIONS,
+    Listing,
     check_folder,
     extensions,
     find_pictures,
@@ -93,8 +94,12 @@ def _look_into(
     files: dict[str, list[str]] = {}
     try:
         check_folder(root, split, field)
-        findings += _lossy_files(split, field, folder)
-        files = find_pictures(folder, extensions(field))
+        found = find_pictures(folder, extensions(field))
+        files = found.pictures
+        for extension in sorted(IMAGE_EXTENSIONS - extensions(field)):
+            lossy = found.passed_over.pop(extension, [])
+            findings += _lossy_files(split, field, folder, lossy)
+        findings += _passed_over(split, folder, found)
         list_pictures(folder, extensions(field))
     except DataError as error:
         # Of the same stem there may be more than the one pair that was raised.
@@ -126,21 +131,27 @@ def _without_partner(
             yield Finding("unpaired", split, file, message)
 
 
-def _lossy_files(split: str, field: str, folder: str) -> Iterator[Finding]:
+def _passed_over(split: str, folder: str, found: Listing) -> Iterator[Finding]:
+    """The files of a folder that are not read, in one finding."""
+    if found.passed_over:
+        message = f"{folder}: passed over are {found.told()}."
+        yield Finding("passed_over", split, folder, message)
+
+
+def _lossy_files(
+    split: str, field: str, folder: str, files: Sequence[str]
+) -> Iterator[Finding]:
     """Map pictures that are left out because of their format."""
-    if field == "image":
-        return
-    for files in find_pictures(folder, IMAGE_EXTENSIONS - MAP_EXTENSIONS).values():
-        for file in files:
-            path = os.path.join(folder, file)
-            yield Finding(
-                "lossy_label",
-                split,
-                path,
-                f"{path} is not read: ids do not survive the compression of its "
-                f"format. The {field} must come from the lossless original, in one of "
-                f"{' '.join(sorted(MAP_EXTENSIONS))}.",
-            )
+    for file in files:
+        path = os.path.join(folder, file)
+        yield Finding(
+            "lossy_label",
+            split,
+            path,
+            f"{path} is not read: ids do not survive the compression of its "
+            f"format. The {field} must come from the lossless original, in one of "
+            f"{' '.join(sorted(MAP_EXTENSIONS))}.",
+        )
 
 
 def source_split(source: Source, name: str) -> Split:
