@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from spade_jax.data.colors import ColorTable
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Source
+from spade_jax.data.folder import label_palettes
 from spade_jax.data.pairing import (
     IMAGE_EXTENSIONS,
     MAP_EXTENSIONS,
@@ -51,6 +52,7 @@ def folder_split(
     unknown_label: int | None = None,
     instances: bool = False,
     colors: ColorTable | None = None,
+    palette: Sequence[Sequence[int]] = (),
 ) -> Split:
     """A split that `FolderSource` reads, or would if it were not for some files.
 
@@ -64,6 +66,7 @@ def folder_split(
         of_folder, files[field] = _look_into(root, name, field)
         findings += of_folder
     findings += _without_partner(folders, files, name)
+    palettes = label_palettes(root, known=palette, unknown_label=unknown_label)
     stems = sorted({stem for of_stem in files.values() for stem in of_stem})
     examine = [
         functools.partial(
@@ -78,6 +81,7 @@ def folder_split(
             num_classes=num_classes,
             unknown_label=unknown_label,
             colors=colors,
+            palettes=palettes,
         )
         for stem in stems
     ]
