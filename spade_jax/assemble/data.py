@@ -22,6 +22,7 @@ def source(of: Data, split: str) -> data.Source:
         unknown_label=of.unknown_label,
         instances=of.instances,
         colors=label_colors(of),
+        palette=of.palette,
         size=of.scenes.size,
         num_train=of.scenes.num_train,
         num_val=of.scenes.num_val,

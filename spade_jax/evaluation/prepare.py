@@ -196,7 +196,7 @@ def about_middles(of: Data) -> tuple[str, ...]:
     height, width = of.size
     return (
         f"Pictures are scored by their middle, {width}x{height} (width x height), where"
-        f" config.data.preprocess_mode={of.preprocess_mode!r} leaves them larger, as the"
+        f" config.data.preprocess_mode={of.preprocess_mode!r} leaves them larger: the"
         " model was trained on pieces of that size. --mode=predict makes the whole of"
         " them.",
     )

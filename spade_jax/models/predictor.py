@@ -29,7 +29,7 @@ from spade_jax.models.maps import (
     PreparedMaps,
 )
 from spade_jax.models.opening import Model, load_model
-from spade_jax.models.sizes import SizeRule, size_rule
+from spade_jax.models.sizes import size_rule
 from spade_jax.models.styles import Posterior, Styles, check_seed
 
 _log = logging.getLogger(__name__)

@@ -78,7 +78,7 @@ class SizeRule:
         return _padded(_resized(example, fitted.picture), fitted.padded)
 
     def words(self, size: tuple[int, int]) -> str:
-        """What becomes of maps of a size, for people; empty if they stay as they are."""
+        """What becomes of maps of a size, for people; empty if nothing does."""
         picture, padded = self.fit(size)
         told = ""
         if picture != size:
