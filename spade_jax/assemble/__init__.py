@@ -15,7 +15,14 @@ from spade_jax.assemble.architecture import (
     networks,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
-from spade_jax.assemble.data import label_colors, preprocess, source, with_palette
+from spade_jax.assemble.data import (
+    label_colors,
+    preprocess,
+    resize,
+    sees_all,
+    source,
+    with_palette,
+)
 from spade_jax.assemble.objective import perceptual, train_step
 from spade_jax.assemble.optimizer import optimizers
 
@@ -31,6 +38,8 @@ __all__ = [
     "optimizers",
     "perceptual",
     "preprocess",
+    "resize",
+    "sees_all",
     "source",
     "tabulator",
     "train_step",

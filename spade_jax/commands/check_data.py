@@ -51,6 +51,7 @@ def check_data(
             root=d.root,
             instances=d.instances,
             colors=assemble.label_colors(d),
+            palette=d.palette,
             **ids,
         )
     else:
@@ -112,6 +113,7 @@ def _folder_split(
     unknown_label: int | None,
     instances: bool,
     colors: data.ColorTable | None,
+    palette: Sequence[Sequence[int]],
 ) -> survey.Split:
     """A split of folders, whatever is in these; for the arguments see `FolderSource`.
 
@@ -132,6 +134,7 @@ def _folder_split(
         unknown_label=unknown_label,
         instances=instances,
         colors=colors,
+        palette=palette,
     )
     if problem is not None and all(f.severity != "error" for f in split.findings):
         raise problem
