@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from spade_jax import assemble, data
+from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
 from spade_jax.layout import Array, Layout, tabulate
 from spade_jax.learning.latents import prior
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 def load(path: str | os.PathLike[str]) -> "Predictor":
     """Reads a model to synthesise with.
 
+    Compiled programs are kept on disk; see `spade_jax.devices.programs`.
+
     Args:
       path: a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), an
         official checkpoint's directory (opt.txt, latest_net_G.pth; needs PyTorch), or
@@ -47,6 +50,7 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
       CheckpointError: there is no checkpoint, or none that is whole.
       ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
     """
+    keep_programs()
     return Predictor(load_model(path))
 
 
