@@ -15,11 +15,12 @@ import numpy as np
 from spade_jax import assemble, data
 from spade_jax.commands.predict import film as films
 from spade_jax.commands.predict import folders, gallery, options
-from spade_jax.files import pictures
+from spade_jax.files import outputs, pictures
 from spade_jax.layout import Layout
-from spade_jax.models import styles
+from spade_jax.models import opening, styles
 from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps, Resize
 from spade_jax.models.predictor import Predictor, load
+from spade_jax.workdir import paths
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 4
 # The contact sheet shows this many layouts at most; the gallery shows all.
 _SHEET_ROWS = 16
+_SHEET, _GALLERY = "contact_sheet.png", "index.html"
 
 Latents = Callable[[Sequence[int], int], np.ndarray | None]
 """Makes of the numbers of B examples and of the sample latents `[B, N]`, or None."""
@@ -48,7 +50,8 @@ def predict(
 
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
     their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
-    `OUT/index.html`. Label maps are resized as evaluation does it.
+    `OUT/index.html`. Label maps are resized as evaluation does it. What is there is
+    replaced if this command wrote it; see `spade_jax.files.outputs`.
 
     Args:
       workdir: of the model; see `spade_jax.models.predictor.load`.
@@ -74,8 +77,10 @@ def predict(
     Raises:
       CheckpointError: there is no model.
       DataError: a label map is missing or wrong.
-      ValueError: options that do not suit the model or one another, see `options`.
+      ValueError: options that do not suit the model or one another, see `options`; or
+        something would be lost, see `spade_jax.files.outputs.claim`.
     """
+    out = pathlib.Path(out)
     if film is not None:
         options.check_film(film, fps=fps)
     predictor = load(workdir)
@@ -90,8 +95,26 @@ def predict(
     maps = folders.maps_of(labels, instances, format=LabelFormat(model.recipe.data))
     resize = assemble.preprocess(model.recipe.data, training=False)
     data.check(maps, transform=resize)
-    out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    names = [pathlib.PurePath(label.where).stem for label in maps.labels]
+    inputs = {
+        "--labels": labels,
+        "--instances": instances,
+        "--style": style,
+        "--workdir": paths.checkpoints(opening.find(workdir)[0]),
+    }
+    inputs = {flag: path for flag, path in inputs.items() if path is not None}
+    written = outputs.claim(
+        out,
+        _files(names, num_samples),
+        command="predict",
+        flag="--out",
+        inputs=inputs,
+    )
+    film_written = None
+    if film is not None:
+        film_written = outputs.claim_file(
+            film, command="predict", flag="--film", inputs=inputs
+        )
     latents = _latents(
         predictor,
         style=style,
@@ -107,26 +130,31 @@ def predict(
     ):
         files = _file_names(name, num_samples)
         for image, file in zip(samples, files, strict=True):
-            pictures.save_png(out / file, image)
-        pictures.save_png(out / "layouts" / f"{name}.png", layout)
+            pictures.save_png(out / file, image, replacing=written.replacing)
+        pictures.save_png(out / _layout_file(name), layout, replacing=written.replacing)
         rows.append((name, files))
         if len(sheet) < _SHEET_ROWS:
             sheet.append([layout, *samples])
     columns = [np.stack(column) for column in zip(*sheet, strict=True)]
-    pictures.save_png(out / "contact_sheet.png", pictures.grid(columns, at_least=128))
+    pictures.save_png(
+        out / _SHEET,
+        pictures.grid(columns, at_least=128),
+        replacing=written.replacing,
+    )
     page = gallery.page(
         rows,
         classes=model.recipe.data.classes,
         palette=predictor.palette.tolist(),
         step=model.step,
     )
-    (out / "index.html").write_text(page, encoding="utf-8")
+    with written.replacing(out / _GALLERY) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
     _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
-    paths = [out / file for _, files in rows for file in files]
-    if film is not None:
-        films.write(film, paths, fps=fps)
+    made = [out / file for _, files in rows for file in files]
+    if film_written is not None and film is not None:
+        films.write(film, made, fps=fps, replacing=film_written.replacing)
         _log.info("%s shows them at %g a second.", film, fps)
-    return paths
+    return made
 
 
 def _synthesised(
@@ -216,6 +244,20 @@ def _latents(
         )
 
     return latents
+
+
+def _files(names: Sequence[str], num_samples: int) -> Iterator[tuple[str, str]]:
+    """The files that come of label maps, each with what it is."""
+    for name in names:
+        for file in _file_names(name, num_samples):
+            yield file, f"the picture of label map {name!r}"
+        yield _layout_file(name), f"the layout of label map {name!r}"
+    yield _SHEET, "the contact sheet"
+    yield _GALLERY, "the gallery"
+
+
+def _layout_file(name: str) -> str:
+    return f"layouts/{name}.png"
 
 
 def _file_names(name: str, num_samples: int) -> list[str]:
