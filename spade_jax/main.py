@@ -38,6 +38,7 @@ from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
+from spade_jax.models import sizes
 from spade_jax.recipe import describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.train import train
@@ -61,7 +62,7 @@ _MODES = {
     ),
     "predict": (
         *("config", "workdir", "labels", "instances", "out", "style", "seed"),
-        *("num_samples", "film", "fps"),
+        *("num_samples", "film", "fps", "size"),
     ),
     "label_photos": ("photos", "segmenter", "out", "weights_dir"),
 }
@@ -69,18 +70,32 @@ _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
 _WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
-_LABELS = path_flag("labels", None, "predict: directory of label maps.")
-_INSTANCES = path_flag("instances", None, "predict: directory of instance maps.")
+_LABELS = path_flag("labels", None, "predict: directory of label maps, or one of them.")
+_INSTANCES = path_flag(
+    "instances", None, "predict: directory of instance maps, or one of them."
+)
 _OUT = path_flag(
     "out", None, "predict: where the pictures go. label_photos: the layouts."
 )
-_STYLE = path_flag("style", None, "predict: photograph to take a style from.")
+_STYLE = path_flag(
+    "style",
+    None,
+    "predict: photograph to take a style from, or a directory of one for each label"
+    " map, of its name.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
     1,
     "predict: pictures a layout. eval: with 2 or more, which need a model with styles,"
     " the diversity of so many is a score.",
+)
+_SIZE = flags.DEFINE_enum(
+    "size",
+    "trained",
+    sizes.SIZES,
+    "predict: bring label maps of other sizes to that of training, or leave them as"
+    " they are.",
 )
 _FILM = path_flag(
     "film",
@@ -215,6 +230,7 @@ def _run(mode: str) -> None:
             instances=_INSTANCES.value,
             out=out,
             style=_STYLE.value,
+            size=_SIZE.value,
             seed=_SEED.value,
             num_samples=_NUM_SAMPLES.value,
             film=_FILM.value,

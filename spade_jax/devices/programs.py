@@ -20,8 +20,8 @@ def keep_programs() -> None:
     `jax.config.jax_compilation_cache_dir`. `JAX_ENABLE_COMPILATION_CACHE=false` keeps
     none.
     """
-    config = jax.config
-    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+    read, update = jax.config.read, jax.config.update
+    if read("jax_compilation_cache_dir") or not read("jax_enable_compilation_cache"):
         return
     cache = cache_directory()
     if cache is None:
@@ -31,8 +31,8 @@ def keep_programs() -> None:
         )
         return
     directory = cache / "compiled"
-    config.update("jax_compilation_cache_dir", str(directory))
-    config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+    update("jax_compilation_cache_dir", str(directory))
+    update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     _log.info(
         "Compiled programs are kept in %s (JAX_ENABLE_COMPILATION_CACHE=false: none).",
         directory,
