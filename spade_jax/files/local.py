@@ -8,20 +8,21 @@ import re
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def local(path: str, *, name: str) -> str:
+def local(path: str, *, name: str | None = None) -> str:
     """The path with `~` as the home directory it stands for.
 
     Args:
       path: may be empty, for none.
-      name: of the flag or field that has it, for messages.
+      name: of the flag or field that has it, for messages; None where these name it.
 
     Raises:
       ValueError: it is of a bucket or another service, or no home directory is known.
     """
+    told = path if name is None else f"{name}={path}"
     if _SCHEME.match(path):
         scheme = path.partition(":")[0]
         raise ValueError(
-            f"{name}={path} is no path of this machine: files are not read from or"
+            f"{told} is no path of this machine: files are not read from or"
             f" written to {scheme}://. Mount it as a directory (buckets of Google Cloud"
             " with gcsfuse, of S3 with mountpoint-s3) and give that, or give a local"
             " directory and copy."
@@ -31,7 +32,7 @@ def local(path: str, *, name: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded == path:
         raise ValueError(
-            f"{name}={path}: the home directory of {path.partition('/')[0]} is not"
+            f"{told}: the home directory of {path.partition('/')[0]} is not"
             " known. Write the path in full, or set HOME."
         )
     return expanded

@@ -31,6 +31,7 @@ from spade_jax.models.maps import (
     Resize,
 )
 from spade_jax.models.opening import Model, load_model
+from spade_jax.models.process import OneProcess
 from spade_jax.models.styles import Posterior, Styles
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
     return Predictor(load_model(path))
 
 
-class Predictor:
+class Predictor(OneProcess):
     """A trained model; called with label maps it gives pictures.
 
     A call computes pictures one at a time, so that one program serves every call with
@@ -63,6 +64,7 @@ class Predictor:
     """
 
     def __init__(self, model: Model):
+        super().__init__()
         recipe, generator = model.recipe, model.networks.generator
         self._trained = model
         self._has_modulations = recipe.architecture.generator.name == "spade"
@@ -162,6 +164,7 @@ class Predictor:
           DataError: a label map or a photograph cannot be used.
           ValueError: the arguments do not suit the model or one another.
         """
+        self.check_process()
         if not isinstance(label_map, Modulations):
             prepared, values = self._prepared(label_map, instances), None
         elif instances is not None:
@@ -198,6 +201,7 @@ class Predictor:
           Exception: see `__call__`.
           ValueError: the model has no SPADE.
         """
+        self.check_process()
         if not self._has_modulations:
             name = self._trained.recipe.architecture.generator.name
             raise ValueError(
@@ -219,6 +223,7 @@ class Predictor:
           DataError: one cannot be read.
           ValueError: the model has no encoder.
         """
+        self.check_process()
         return self._styles.encode(photo)
 
     def interpolate(self, a: Any, b: Any, n: int) -> np.ndarray:
@@ -235,6 +240,7 @@ class Predictor:
         Raises:
           Exception: see `__call__`.
         """
+        self.check_process()
         return self._styles.between(a, b, n)
 
     def posterior(self, photo: Picture) -> Posterior:

@@ -1,5 +1,9 @@
 """A model as a function: what it takes, what it gives, what it refuses."""
 
+import copy
+import os
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -312,3 +316,19 @@ def test_photographs_are_read_as_in_training(vae, photos):
     image = inputs.read_photo(photos[0], transform)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image[0], photos[0] / 127.5 - 1, atol=1e-6)
+
+
+def test_it_serves_the_process_that_loaded_it(vae, labels, monkeypatch):
+    for use in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"^A Predictor cannot be pickled, copied"):
+            use(vae)
+    forked = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: forked)
+    for use in (
+        lambda: vae(labels[0]),
+        lambda: vae.modulations(labels[0]),
+        lambda: vae.encode("photo.png"),
+        lambda: vae.interpolate("a.png", "b.png", 2),
+    ):
+        with pytest.raises(RuntimeError, match=r"process was forked.*'spawn'"):
+            use()
