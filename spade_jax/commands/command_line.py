@@ -1,18 +1,86 @@
-"""What the programs that take a recipe share: its flags, and the compilation cache."""
+"""What the programs share: flags of paths and recipes, the log, compiled programs."""
 
+import argparse
+import copy
 import difflib
 import logging
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any, overload
 
 import jax
 import ml_collections
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
-from spade_jax.recipe import library
+from spade_jax import recipe
+from spade_jax.files.local import cache_directory, local
+from spade_jax.recipe import Recipe, library
+
+# Flags that `path_flag` defines are those of the program that calls it.
+flags.disclaim_key_flags()
+
+_log = logging.getLogger(__name__)
+
+# Fields that are paths, all of this machine.
+_PATHS = (
+    "data.root",
+    "data.manual_dir",
+    "data.label_colors",
+    "loss.vgg_file",
+    "eval.weights_dir",
+    "eval.segmenter",
+    "eval.reference",
+)
+
+
+@overload
+def path_flag(name: str, default: str, help: str) -> flags.FlagHolder[str]: ...
+@overload
+def path_flag(name: str, default: None, help: str) -> flags.FlagHolder[str | None]: ...
+def path_flag(name: str, default: str | None, help: str) -> flags.FlagHolder[Any]:
+    """A flag that is a path of this machine, whose `~` is expanded.
+
+    Its value is that of `spade_jax.files.local.local`.
+    """
+    serializer = flags.ArgumentSerializer()
+    return flags.DEFINE(_Path(), name, default, help, serializer=serializer)
+
+
+class _Path(flags.ArgumentParser[str]):
+    def parse(self, argument: str) -> str:
+        return local(argument)
+
+
+def path_argument(text: str) -> pathlib.Path:
+    """As the `type` of an argument of argparse what `path_flag` is of absl.
+
+    Raises:
+      ArgumentTypeError: see `spade_jax.files.local.local`.
+    """
+    try:
+        return pathlib.Path(local(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def read_recipe(config: ml_collections.ConfigDict) -> Recipe:
+    """The recipe of a config that is given on the command line.
+
+    Raises:
+      ValueError: a path is none of this machine; or see `recipe.describe`.
+    """
+    fields = copy.deepcopy(config.to_dict())
+    for path in _PATHS:
+        *parents, field = path.split(".")
+        node: Any = fields
+        for parent in parents:
+            node = node[parent]
+        if isinstance(node[field], str):
+            node[field] = local(node[field], name=f"--config.{path}")
+    return recipe.describe(fields)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -22,6 +90,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         if argument.startswith("--config="):
             file = argument.partition("=")[2]
             try:
+                file = local(file, name="--config")
                 # It is read once more where the flag is parsed.
                 _check_overrides(argv, library.read(file))
             except ValueError as error:
@@ -32,14 +101,22 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs for the next run, unless JAX was told where already."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        path = pathlib.Path(cache).expanduser() / "spade_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(path))
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    cache = cache_directory()
+    if cache is None:
+        _log.warning(
+            "No home directory is known (HOME is not set): compiled programs are not"
+            " kept for the next run. XDG_CACHE_HOME=DIR says where to."
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
 
 
 def log_what_matters() -> None:
     """Logs this package at level INFO, and the libraries it uses at WARNING."""
+    # Unless absl, or who calls this, has said already where it goes.
+    logging.basicConfig(format="%(message)s")
     # Orbax and TFDS tell of every file they touch at level INFO.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").addFilter(_is_news)

@@ -4,8 +4,12 @@ import sys
 import jax
 import pytest
 from absl import logging as absl_logging
+from flax.traverse_util import flatten_dict
 
+from spade_jax import publish
 from spade_jax.commands import command_line
+from spade_jax.convert import __main__ as convert_door
+from spade_jax.export import __main__ as export_door
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
@@ -76,3 +80,69 @@ def test_jax_may_have_been_told_where_to_keep_them(monkeypatch, tmp_path, cache_
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     command_line.use_compilation_cache()
     assert cache_dir() == before
+
+
+# Fields that are strings, and no paths.
+NO_PATHS = {
+    *("dtype", "keep_best", "data.source", "data.train_split", "data.val_split"),
+    *("data.preprocess_mode", "generator.name", "generator.norm"),
+    *("generator.upsampling", "generator.latent", "discriminator.norm"),
+    *("encoder.norm", "loss.gan", "loss.perceptual_network", "segmenter.norm"),
+    "eval.protocol",
+}
+
+
+def test_every_field_that_is_a_path_is_of_this_machine(default_config, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    fields = flatten_dict(default_config.to_dict(), sep=".")
+    strings = {name for name, value in fields.items() if isinstance(value, str)}
+    assert strings == NO_PATHS | set(command_line._PATHS)
+    for name in command_line._PATHS:
+        with default_config.unlocked():
+            default_config.update_from_flattened_dict({name: "~/x"})
+        read = flatten_dict(command_line.read_recipe(default_config).fields, sep=".")
+        assert read[name] == "/home/me/x"
+        # What the flag gave is as it was.
+        assert flatten_dict(default_config.to_dict(), sep=".")[name] == "~/x"
+        default_config.update_from_flattened_dict({name: "s3://x"})
+        message = rf"^--config\.{name}=s3://x is no path of this machine: "
+        with pytest.raises(ValueError, match=message):
+            command_line.read_recipe(default_config)
+        default_config.update_from_flattened_dict({name: ""})
+
+
+def test_a_recipe_in_a_bucket():
+    with pytest.raises(SystemExit, match=r"^--config=gs://b/x\.py is no path of this"):
+        command_line.parse_flags(["program", "--config=gs://b/x.py"])
+
+
+@pytest.mark.parametrize(
+    ("door", "arguments"),
+    [
+        (publish, ["gs://x", "--out=x"]),
+        (publish, ["x", "--out=gs://x"]),
+        (publish, ["x", "--out=x", "--data_root=gs://x"]),
+        (export_door, ["gs://x", "--out=x"]),
+        (export_door, ["x", "--out=gs://x"]),
+        (convert_door, ["nvlabs", "gs://x", "--out=x"]),
+        (convert_door, ["nvlabs", "x", "--out=gs://x"]),
+        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=gs://x"]),
+        (convert_door, ["vgg19", "gs://x", "--out=x"]),
+        (convert_door, ["vgg19", "x", "--out=gs://x"]),
+        (convert_door, ["inception", "x", "gs://x", "--out=x"]),
+        (convert_door, ["inception", "x", "--out=gs://x"]),
+    ],
+)
+def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        door.main(arguments)
+    assert ": gs://x is no path of this machine: " in capsys.readouterr().err
+
+
+def test_no_home(monkeypatch, caplog):
+    monkeypatch.setattr(command_line, "cache_directory", lambda: None)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    before = jax.config.jax_compilation_cache_dir
+    command_line.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == before
+    assert "HOME is not set" in caplog.text

@@ -338,6 +338,67 @@ def frames_of_gif(path):
     return ImageSequence.Iterator(Image.open(path))
 
 
+def copied(folder, to, names=NAMES):
+    to.mkdir(parents=True)
+    for old, new in zip(NAMES, names, strict=True):
+        (to / f"{new}.png").write_bytes((folder / f"{old}.png").read_bytes())
+    return to
+
+
+def test_twice_into_one_folder(plain, layouts, tmp_path):
+    common = {"labels": layouts / "val_label", "out": tmp_path / "out"}
+    film = tmp_path / "film.gif"
+    (first, *_) = predict(plain, film=film, **common)
+    picture = first.read_bytes()
+    assert predict(plain, film=film, **common)[0].read_bytes() == picture
+    # What somebody has worked on since is not lost.
+    Image.fromarray(255 - read(first)).save(first)
+    with pytest.raises(ValueError, match=r"^--out: .*a\.png is there already, and pre"):
+        predict(plain, **common)
+    first.unlink()
+    film.write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"^--film: .*film\.gif is there already"):
+        predict(plain, film=film, **common)
+    assert not first.exists()
+
+
+def test_pictures_never_take_the_place_of_label_maps(plain, layouts, tmp_path):
+    data_root = tmp_path / "data"
+    labels = copied(layouts / "val_label", data_root / "layouts")
+    before = {path.name: path.read_bytes() for path in labels.iterdir()}
+    (tmp_path / "link").symlink_to(labels, target_is_directory=True)
+    for out, read_from in (
+        (labels, labels),
+        (tmp_path / "link", labels),
+        # In OUT/layouts are the layouts in colours.
+        (data_root, labels),
+        (labels / "new", labels),
+        (data_root, tmp_path / "link"),
+        (plain / "checkpoints", labels),
+    ):
+        with pytest.raises(ValueError, match=r"--out: .* would be written over, or am"):
+            predict(plain, labels=read_from, out=out)
+    with pytest.raises(ValueError, match=r"--film: .*layouts/x\.gif would be written"):
+        predict(plain, labels=labels, out=tmp_path / "new", film=labels / "x.gif")
+    # Nor those that it does not read.
+    with pytest.raises(ValueError, match=r"layouts/a\.png \(and 2 more\) is there alr"):
+        predict(plain, labels=layouts / "val_label", out=data_root)
+    assert {path.name: path.read_bytes() for path in labels.iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_label_map_named_as_the_sheet(plain, layouts, tmp_path):
+    names = ("a", "b", "contact_sheet")
+    labels = copied(layouts / "val_label", tmp_path / "labels", names)
+    message = (
+        r"contact_sheet\.png would be the picture of label map 'contact_sheet' as well"
+        r" as the contact sheet, and one of them lost\. Rename"
+    )
+    with pytest.raises(ValueError, match=message):
+        predict(plain, labels=labels, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
     labels = layouts / "val_label"
     for workdir, options, message in (

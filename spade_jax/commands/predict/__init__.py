@@ -21,7 +21,7 @@ import numpy as np
 from spade_jax import assemble, data
 from spade_jax.commands.predict import film as films
 from spade_jax.commands.predict import folders, gallery, options, sheet
-from spade_jax.files import pictures
+from spade_jax.files import outputs, pictures
 from spade_jax.layout import Layout
 from spade_jax.models import inputs, styles
 from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps
@@ -29,6 +29,7 @@ from spade_jax.models.opening import open_model
 from spade_jax.models.predictor import Predictor
 from spade_jax.models.sizes import Fitted, SizeRule, size_rule
 from spade_jax.models.styles import Posterior
+from spade_jax.workdir import paths
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 4
 # The contact sheet shows this many layouts at most; the gallery shows all.
 _SHEET_ROWS = 16
+_SHEET, _GALLERY = "contact_sheet.png", "index.html"
 
 Latents = Callable[[Sequence[int], int], np.ndarray | None]
 """Makes of the numbers of B examples and of the sample latents `[B, N]`, or None."""
@@ -58,8 +60,9 @@ def predict(
 
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
     their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
-    `OUT/index.html`. NAME has the folders that a label map is in. The files are looked
-    for before weights are read.
+    `OUT/index.html`. NAME has the folders that a label map is in. What is there is
+    replaced if this command wrote it; see `spade_jax.files.outputs`. The files are
+    looked for before weights are read.
 
     Args:
       workdir: of the model; see `spade_jax.models.predictor.load`.
@@ -88,8 +91,10 @@ def predict(
     Raises:
       CheckpointError: there is no model.
       DataError: a label map is missing or wrong.
-      ValueError: options that do not suit the model or one another, see `options`.
+      ValueError: options that do not suit the model or one another, see `options`; or
+        something would be lost, see `spade_jax.files.outputs.claim`.
     """
+    out = pathlib.Path(out)
     if film is not None:
         options.check_film(film, fps=fps)
     opened = open_model(workdir)
@@ -111,8 +116,25 @@ def predict(
     data.check(maps, transform=rule)
     for photo in found.styles[:1]:
         inputs.read_photo(photo, assemble.resize(of.data.size))
-    out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    read = {
+        "--labels": labels,
+        "--instances": instances,
+        "--style": style,
+        "--workdir": paths.checkpoints(opened.directory),
+    }
+    read = {flag: path for flag, path in read.items() if path is not None}
+    written = outputs.claim(
+        out,
+        _files(found.names, num_samples),
+        command="predict",
+        flag="--out",
+        inputs=read,
+    )
+    film_written = None
+    if film is not None:
+        film_written = outputs.claim_file(
+            film, command="predict", flag="--film", inputs=read
+        )
     predictor = Predictor(opened.read())
     latents = _latents(
         predictor,
@@ -132,28 +154,32 @@ def predict(
         name = found.names[number]
         files = _file_names(name, num_samples)
         for image, file in zip(samples, files, strict=True):
-            pictures.save_png(out / file, image)
-        pictures.save_png(out / "layouts" / f"{name}.png", layout)
+            pictures.save_png(out / file, image, replacing=written.replacing)
+        pictures.save_png(out / _layout_file(name), layout, replacing=written.replacing)
         rows[number] = files
         if number < _SHEET_ROWS:
             shown[number] = [layout, *samples]
     # Those of one size were made one after another.
     in_order = [(found.names[number], rows[number]) for number in sorted(rows)]
-    contact_sheet = sheet.contact_sheet([shown[number] for number in sorted(shown)])
-    pictures.save_png(out / "contact_sheet.png", contact_sheet)
+    pictures.save_png(
+        out / _SHEET,
+        sheet.contact_sheet([shown[number] for number in sorted(shown)]),
+        replacing=written.replacing,
+    )
     page = gallery.page(
         in_order,
         classes=predictor.classes,
         palette=predictor.palette.tolist(),
         step=step,
     )
-    (out / "index.html").write_text(page, encoding="utf-8")
+    with written.replacing(out / _GALLERY) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
     _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
-    paths = [out / file for _, files in in_order for file in files]
-    if film is not None:
-        films.write(film, paths, fps=fps)
+    made = [out / file for _, files in in_order for file in files]
+    if film_written is not None and film is not None:
+        films.write(film, made, fps=fps, replacing=film_written.replacing)
         _log.info("%s shows them at %g a second.", film, fps)
-    return paths
+    return made
 
 
 def _by_size(
@@ -294,6 +320,20 @@ def _latents(
         )
 
     return latents
+
+
+def _files(names: Sequence[str], num_samples: int) -> Iterator[tuple[str, str]]:
+    """The files that come of label maps, each with what it is."""
+    for name in names:
+        for file in _file_names(name, num_samples):
+            yield file, f"the picture of label map {name!r}"
+        yield _layout_file(name), f"the layout of label map {name!r}"
+    yield _SHEET, "the contact sheet"
+    yield _GALLERY, "the gallery"
+
+
+def _layout_file(name: str) -> str:
+    return f"layouts/{name}.png"
 
 
 def _file_names(name: str, num_samples: int) -> list[str]:
