@@ -40,17 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("nvlabs", help="checkpoints of NVlabs/SPADE")
     command.add_argument(
         "source",
-        type=path_argument("SOURCE"),
+        type=path_argument,
         help="official checkpoint directory; with --to=nvlabs a work dir",
     )
-    command.add_argument(
-        "--out", type=path_argument("--out"), required=True, metavar="DIR"
-    )
+    command.add_argument("--out", type=path_argument, required=True, metavar="DIR")
     command.add_argument("--to", choices=["spade_jax", "nvlabs"], default="spade_jax")
     command.add_argument("--which_epoch", default="latest", metavar="EPOCH")
     command.add_argument(
         "--default_config",
-        type=path_argument("--default_config"),
+        type=path_argument,
         default=library.directory() / "default.py",
         metavar="FILE",
         help="where fields come from that the options do not say (%(default)s)",
@@ -58,20 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_nvlabs)
 
     command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
-    command.add_argument("source", type=path_argument("FILE"), metavar="FILE")
-    command.add_argument(
-        "--out", type=path_argument("--out"), required=True, metavar="FILE.npz"
-    )
+    command.add_argument("source", type=path_argument, metavar="FILE")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz")
     command.set_defaults(run=lambda o: convert_weights.from_vgg19(o.source, o.out))
 
     for network, (_, files, where, _) in weights.PUBLISHED.items():
         name = " ".join(files)
         command = commands.add_parser(network, help=f"{name} of {where}")
+        command.add_argument("sources", type=path_argument, nargs="+", metavar="FILE")
         command.add_argument(
-            "sources", type=path_argument("FILE"), nargs="+", metavar="FILE"
-        )
-        command.add_argument(
-            "--out", type=path_argument("--out"), required=True, metavar="FILE.npz"
+            "--out", type=path_argument, required=True, metavar="FILE.npz"
         )
         command.set_defaults(
             run=lambda o, network=network: convert_weights.from_metric_network(
