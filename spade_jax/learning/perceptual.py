@@ -133,7 +133,7 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _check_vgg19(found: Mapping[str, np.ndarray]) -> None:
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     variables = jax.eval_shape(VGG("vgg19").init, jax.random.key(0), image)
-    wanted = flatten_dict(variables["params"], sep="/")
+    wanted: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     for name in sorted({*wanted, *found}):
         expected = wanted[name].ndim if name in wanted else "no"
         axes = found[name].ndim if name in found else "no"

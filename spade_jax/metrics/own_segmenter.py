@@ -305,8 +305,9 @@ def _check_arrays(segmenter: OwnSegmenter) -> None:
     module, (height, width) = segmenter.description.module(), segmenter.description.size
     image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     init = functools.partial(module.init, train=False)
-    wanted = flatten_dict(jax.eval_shape(init, jax.random.key(0), image), sep="/")
-    found = flatten_dict(segmenter.variables, sep="/")
+    variables = jax.eval_shape(init, jax.random.key(0), image)
+    wanted: dict[str, Any] = flatten_dict(variables, sep="/")
+    found: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
     for name in sorted({*wanted, *found}):
         theirs = wanted[name].shape if name in wanted else None
         ours = found[name].shape if name in found else None
