@@ -52,6 +52,8 @@ def from_nvlabs(
     recipe, variables = nvlabs.read_checkpoint(
         directory, which_epoch=which_epoch, defaults=defaults
     )
+    # A checkpoint names no file outside of it.
+    recipe = assemble.with_palette(recipe)
     state = first_state(recipe, variables)
     with lock.held(workdir, command="convert"), Checkpoints(workdir) as checkpoints:
         checkpoints.save(state, recipe=recipe)
@@ -103,6 +105,7 @@ def to_nvlabs(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
+    checkpoint.check_finite(variables, where=str(workdir))
     nvlabs.write_checkpoint(
         directory, recipe=recipe, variables=variables, which_epoch=which_epoch
     )
