@@ -118,9 +118,20 @@ def generator_inputs(of: Architecture) -> tuple[Any, ...]:
     return layout, jnp.zeros((1, of.latent_size))
 
 
-def abstract_variables(of: Architecture, networks: Networks) -> ModelVariables:
-    """Shapes and dtypes of all that an architecture's networks learn or keep."""
-    return state.abstract_variables(networks, example_layout(of))
+def abstract_variables(
+    of: Architecture, networks: Networks, *, discriminator: bool = True
+) -> ModelVariables:
+    """Shapes and dtypes of all that an architecture's networks learn or keep.
+
+    Args:
+      of: the architecture.
+      networks: of it.
+      discriminator: whether to ask for the discriminator's, which synthesis does not
+        need.
+    """
+    return state.abstract_variables(
+        networks, example_layout(of), discriminator=discriminator
+    )
 
 
 def create_state(

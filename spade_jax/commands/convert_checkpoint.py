@@ -7,13 +7,12 @@ import jax.numpy as jnp
 
 from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs
-from spade_jax.devices import mesh
 from spade_jax.files import outputs
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import checkpoint, lock, paths
+from spade_jax.workdir import lock, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
@@ -92,22 +91,19 @@ def to_nvlabs(
         flag="--out",
         inputs={"WORKDIR": paths.checkpoints(workdir)},
     )
-    with checkpoint.open_existing(workdir) as checkpoints:
-        recipe = checkpoints.recipe()
-        abstract = assemble.abstract_state(recipe)
-        if checkpoints.is_published():
-            abstract = opening.without_training(abstract)
-        sharding = mesh.replicated(mesh.make_mesh())
-        state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
+    opened = opening.open_model(workdir)
+    state = opened.read_state(discriminator=True)
     discriminator = state.discriminator
     variables: ModelVariables = {
         "generator": state.generator_variables,
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    checkpoint.check_finite(variables, where=str(workdir))
     nvlabs.write_checkpoint(
-        directory, recipe=recipe, variables=variables, which_epoch=which_epoch
+        directory,
+        recipe=opened.recipe,
+        variables=variables,
+        which_epoch=which_epoch,
     )
     _tell(variables, directory)
 
