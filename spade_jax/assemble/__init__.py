@@ -8,6 +8,7 @@ May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 
 from spade_jax.assemble.architecture import (
     abstract_state,
+    check_size,
     example_layout,
     generator_inputs,
     initial_state,
@@ -20,6 +21,7 @@ from spade_jax.assemble.optimizer import optimizers
 
 __all__ = [
     "abstract_state",
+    "check_size",
     "example_layout",
     "generator_inputs",
     "initial_state",

@@ -31,7 +31,7 @@ def check_data(
     """Reads the training and the validation split, and prints what it finds.
 
     Args:
-      recipe: of which the data and the batch size count.
+      recipe: of which the data and the networks count.
       write_report: a JSON file to write everything to, or None; `survey.report` says
         what is in it.
 
@@ -44,6 +44,7 @@ def check_data(
     d = recipe.data
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     open_split = functools.partial(assemble.source, d)
     if d.source == "folder":
         look = functools.partial(
@@ -57,8 +58,14 @@ def check_data(
     else:
         look = _source_split
     splits = [look(name, open_split=open_split) for name in names]
+    # One split may serve as both.
     transforms = {
-        name: assemble.preprocess(d, training=name == d.train_split) for name in names
+        name: [
+            assemble.preprocess(d, training=training)
+            for training, split in ((True, d.train_split), (False, d.val_split))
+            if split == name
+        ]
+        for name in names
     }
     # The unknown class comes after the named ones.
     classes = dict(enumerate(assemble.with_palette(recipe).data.classes))
@@ -68,7 +75,7 @@ def check_data(
     found = survey.survey(
         splits,
         transforms=transforms,
-        batch_size=recipe.schedule.batch_size,
+        check_size=functools.partial(assemble.check_size, networks),
         threads=d.workers or None,
         progress=_progress,
         **ids,

@@ -125,7 +125,9 @@ def label_palettes(
     """
     paths = [
         os.path.join(folder, file)
-        for folder in sorted(glob.glob(os.path.join(glob.escape(root), "*_label")))
+        for folder in sorted(
+            glob.glob(os.path.join(glob.escape(os.fspath(root)), "*_label"))
+        )
         for files in find_pictures(folder, MAP_EXTENSIONS).pictures.values()
         for file in files
     ]

@@ -65,7 +65,7 @@ def look(
     """
     seen: dict[int, tuple[Color, str]] = {}
     some = np.linspace(0, len(paths) - 1, min(_LOOKED_AT, len(paths)), dtype=int)
-    for path in [paths[i] for i in some]:
+    for path in (paths[int(i)] for i in some):
         # What cannot be read is told when the example is.
         with contextlib.suppress(Exception), Image.open(path) as picture:
             if picture.mode == "P":

@@ -69,6 +69,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     def open_data():
         source = assemble.source(recipe.data, recipe.data.train_split)
         transform = assemble.preprocess(recipe.data, training=True)
+        transform = data.one_size(source[0], transform)
         data.check(source, transform=transform)
         return source, transform, sheet.example_batch(recipe, platform=platform)
 
@@ -98,6 +99,8 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     networks = assemble.networks(
         recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
     )
+    for size in (transform.size, examples["label"].shape[1:]):
+        assemble.check_size(networks, size)
     optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=steps_per_epoch
     )
@@ -125,7 +128,6 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     def synthesise_examples(state: TrainState) -> jax.Array:
         return sample(state.generator_variables, state.encoder_variables, examples)
 
-    sheet.check_size(jax.eval_shape(synthesise_examples, abstract_state), examples)
     evaluate = None
     if recipe.evaluation.every:
         evaluate = TrainingEvaluation(

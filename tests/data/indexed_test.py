@@ -159,7 +159,7 @@ def test_palettes_that_differ_between_files_are_refused_by_training_and_survey(
     found = survey(
         [folder_split(tmp_path, "train", num_classes=4)],
         num_classes=4,
-        transforms={"train": Preprocess(mode="fixed", load_size=4, crop_size=4)},
+        transforms={"train": [Preprocess(mode="fixed", load_size=4, crop_size=4)]},
     )
     errors = [f for f in found.findings if f.severity == "error"]
     assert [(f.kind, f.message) for f in errors] == [("palette", str(caught.value))]
