@@ -23,15 +23,12 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from spade_jax.commands.check_data import check_data
-from spade_jax.commands.command_line import (
-    log_what_matters,
-    parse_flags,
-    use_compilation_cache,
-)
+from spade_jax.commands.command_line import log_what_matters, parse_flags
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
 from spade_jax.devices import distributed, tpu_flags
+from spade_jax.devices.programs import keep_programs
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
@@ -149,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
     # nothing to say about how it would compute.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    use_compilation_cache()
+    keep_programs()
     tpu_flags.configure()
     try:
         _check_flags(_MODE.value)

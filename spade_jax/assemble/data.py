@@ -76,8 +76,9 @@ def with_palette(whole: Recipe) -> Recipe:
 def preprocess(of: Data, *, training: bool) -> data.Preprocess:
     """The preprocessing of examples.
 
-    Outside training nothing is mirrored, and pictures are loaded at the size of the
-    crop, so that all of a picture is seen (the official test options).
+    Outside training nothing is drawn: nothing is mirrored, pictures are loaded at the
+    size of the crop (the official test options), and where that leaves them larger than
+    the crop, it is their middle.
     """
     return data.Preprocess(
         mode=of.preprocess_mode,
@@ -86,4 +87,25 @@ def preprocess(of: Data, *, training: bool) -> data.Preprocess:
         aspect_ratio=of.aspect_ratio,
         flip=of.flip and training,
         pad_crop=of.pad_crop,
+        centre=not training,
+    )
+
+
+def sees_all(of: Data) -> bool:
+    """Whether `preprocess` outside training keeps all of a picture, whatever its size.
+
+    If not, it is the middle of those that are larger than the crop.
+    """
+    return of.preprocess_mode == "resize_and_crop" or "crop" not in of.preprocess_mode
+
+
+def resize(size: tuple[int, int]) -> data.Preprocess:
+    """What brings whole pictures to a (height, width), whatever their aspect ratio."""
+    height, width = size
+    return data.Preprocess(
+        mode="fixed",
+        load_size=width,
+        crop_size=width,
+        aspect_ratio=width / height,
+        flip=False,
     )

@@ -2,12 +2,9 @@
 
 import difflib
 import logging
-import os
-import pathlib
 import sys
 from collections.abc import Sequence
 
-import jax
 import ml_collections
 from absl import app
 from absl import logging as absl_logging
@@ -28,14 +25,6 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
                 sys.exit(str(error))
             argv[i] = f"--config={library.find(file)}"
     return app.parse_flags_with_usage(argv)
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs for the next run, unless JAX was told where already."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        path = pathlib.Path(cache).expanduser() / "spade_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(path))
 
 
 def log_what_matters() -> None:

@@ -108,7 +108,8 @@ error: set another --config.data.root, where built datasets are kept, to build a
             classes=classes,
             palettes=indexed.look(
                 [str(pair.files["label"]) for pair in pairs],
-                known=classes.palette,
+                palette=classes.palette,
+                num_classes=len(classes.names),
                 unknown_label=classes.unknown_label,
             ),
             title=str(root / "classes.txt"),
