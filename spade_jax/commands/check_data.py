@@ -165,7 +165,8 @@ def _print_splits(splits: dict[str, Any]) -> None:
             )
             if sizes["distinct"] > 1:
                 told += " (median {}x{})".format(*sizes["median"])
-        print(f"{name}: {split['examples']} examples, {told} pixels")
+            told += " pixels"
+        print(f"{name}: {split['examples']} examples, {told}")
     rows = [
         row
         for row in zip(*(split["classes"] for split in splits.values()), strict=True)
