@@ -6,7 +6,8 @@
     gather.py       numbers of all processes back to each host
     distributed.py  how processes meet, agree and end together
     programs.py     compiled programs, kept between processes
+    present.py      which devices there are, in words
     tpu_flags.py    what TPU's compiler has to be told
 
-May import: jax.
+May import: jax, `files`.
 """

@@ -1,10 +1,11 @@
 """Compiled programs, kept on disk for the next process that needs them."""
 
 import logging
-import os
-import pathlib
+from typing import Any
 
 import jax
+
+from spade_jax.files.local import cache_directory
 
 _log = logging.getLogger(__name__)
 
@@ -18,18 +19,19 @@ def keep_programs() -> None:
     They lie in `$XDG_CACHE_HOME/spade_jax/compiled` (`~/.cache/...`). What decides
     instead, where it is set: `JAX_COMPILATION_CACHE_DIR` and
     `jax.config.jax_compilation_cache_dir`. `JAX_ENABLE_COMPILATION_CACHE=false` keeps
-    none. Where there is no home directory, none are kept either.
+    none.
     """
-    config = jax.config
+    config: Any = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
-    try:
-        cache = pathlib.Path(
-            os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        ).expanduser()
-    except RuntimeError:
+    cache = cache_directory()
+    if cache is None:
+        _log.warning(
+            "No home directory is known (HOME is not set): compiled programs are not"
+            " kept for the next run. XDG_CACHE_HOME=DIR says where to."
+        )
         return
-    directory = cache / "spade_jax" / "compiled"
+    directory = cache / "compiled"
     config.update("jax_compilation_cache_dir", str(directory))
     config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     _log.info(

@@ -147,9 +147,9 @@ NAMES = ("a", "b.c", "below/a", "below/deeper/ü", "Ba\u0308ckerei 1", "名", "x
 
 
 def usual(kinds):
-    """Mostly the first kind: one fault at a time hides no other."""
+    """Mostly the first kind, so that one fault seldom hides another."""
     names = list(kinds)
-    return st.one_of(st.just(names[0]), st.sampled_from(names))
+    return st.sampled_from([*[names[0]] * 3 * len(names), *names])
 
 
 EXAMPLES = st.fixed_dictionaries(
@@ -361,12 +361,12 @@ def test_check_data_and_training_agree(recipe_of, trainers):
         outcomes.append(agree(recipe_of, trainers, splits, fields))
 
     agreeing()
-    assert 5 < sum(outcomes) < len(outcomes) - 5
+    assert 2 < sum(outcomes) < len(outcomes) - 2
 
 
 @pytest.mark.long
 def test_check_data_and_training_agree_about_more(recipe_of, trainers):
-    @hypothesis.settings(max_examples=1000, deadline=None, database=None)
+    @hypothesis.settings(max_examples=300, deadline=None, database=None)
     @hypothesis.given(SPLITS, FIELDS)
     def agreeing(splits, fields):
         agree(recipe_of, trainers, splits, fields)
