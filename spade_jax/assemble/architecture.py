@@ -84,6 +84,32 @@ def networks(
     )
 
 
+def check_size(networks: Networks, size: tuple[int, int]) -> None:
+    """Refuses pictures of another size than the generator's.
+
+    Args:
+      networks: of which the generator counts.
+      size: (height, width) of the pictures, as the preprocessing gives them.
+
+    Raises:
+      ValueError: naming the fields that decide about both.
+    """
+    generator: Any = networks.generator
+    height, width = size
+    if isinstance(generator, nets.SPADEGenerator):
+        made = generator.scales(height, width)[-1]
+    else:
+        made = tuple(side - side % generator.multiple for side in size)
+    if made != size:
+        raise ValueError(
+            f"The preprocessing gives pictures {width} wide and {height} high, but the"
+            f" generator makes them {made[1]} wide and {made[0]} high. Choose"
+            " config.data.crop_size (and aspect_ratio) so that both are multiples of"
+            " 32, or of 64 and 128 with config.generator.upsampling 'more' and 'most',"
+            " and config.data.preprocess_mode so that pictures become as large."
+        )
+
+
 def _check_size(of: Architecture) -> None:
     g, (height, width) = of.generator, of.size
     fields = f"config.data.crop_size={of.crop_size}"
