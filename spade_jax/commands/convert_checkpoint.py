@@ -4,17 +4,16 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs
-from spade_jax.convert.nvlabs import ModelVariables
-from spade_jax.convert.tensors import Variables
 from spade_jax.devices import mesh
-from spade_jax.learning.state import NetState, TrainState
+from spade_jax.files import outputs
+from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
+from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import checkpoint, paths
+from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
@@ -37,12 +36,18 @@ def from_nvlabs(
       defaults: see `nvlabs.read_recipe`.
 
     Raises:
-      ValueError: the work dir holds a checkpoint; or see `nvlabs.read_checkpoint`.
+      ValueError: the work dir holds a checkpoint, is the official directory, or is
+        trained in; or see `nvlabs.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if paths.has_checkpoint(workdir):
         raise ValueError(
             f"{workdir} already holds a checkpoint. Give another directory to --out."
+        )
+    if workdir.exists() and workdir.samefile(directory):
+        raise ValueError(
+            f"--out={workdir} is the directory of the official checkpoint, which it"
+            " would no longer be taken for. Give another directory."
         )
     recipe, variables = nvlabs.read_checkpoint(
         directory, which_epoch=which_epoch, defaults=defaults
@@ -50,7 +55,7 @@ def from_nvlabs(
     # A checkpoint names no file outside of it.
     recipe = assemble.with_palette(recipe)
     state = first_state(recipe, variables)
-    with Checkpoints(workdir) as checkpoints:
+    with lock.held(workdir, command="convert"), Checkpoints(workdir) as checkpoints:
         checkpoints.save(state, recipe=recipe)
         checkpoints.wait()
     _tell(variables, workdir)
@@ -71,8 +76,8 @@ def to_nvlabs(
       which_epoch: the official `--which_epoch`.
 
     Raises:
-      ValueError: the directory holds a checkpoint already; there is none in the work
-        dir; or see `nvlabs.write_checkpoint`.
+      ValueError: the directory holds a checkpoint already, or files of the names to
+        be written; there is none in the work dir; or see `nvlabs.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if (directory / nvlabs.OPTIONS_FILE).exists():
@@ -80,6 +85,13 @@ def to_nvlabs(
             f"{directory} already holds an {nvlabs.OPTIONS_FILE}. Give another"
             " directory to --out."
         )
+    outputs.claim(
+        directory,
+        [(name, "of the checkpoint") for name in nvlabs.file_names(which_epoch)],
+        command="convert",
+        flag="--out",
+        inputs={"WORKDIR": paths.checkpoints(workdir)},
+    )
     with checkpoint.open_existing(workdir) as checkpoints:
         recipe = checkpoints.recipe()
         abstract = assemble.abstract_state(recipe)
@@ -111,26 +123,16 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
         recipe.optimizer, recipe.schedule, steps_per_epoch=1
     )
 
-    def net(variables: Variables, optimizer: optax.GradientTransformation) -> NetState:
-        stats = jax.tree.map(jnp.asarray, variables)
-        params = stats.pop("params")
-        return NetState(params, stats, optimizer.init(params))
-
     if variables["discriminator"] is None:
         networks = assemble.networks(recipe.architecture, recipe.compute)
-        init = assemble.initial_state(recipe, networks, optimizers)
-        # Compiled, so that of the state only what is returned is computed.
-        discriminator = jax.jit(lambda: init().discriminator)()
-    else:
-        discriminator = net(variables["discriminator"], optimizers.discriminator)
-    generator = net(variables["generator"], optimizers.generator)
-    encoder, averages = variables["encoder"], recipe.schedule.ema_decay > 0
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        generator=generator,
-        discriminator=discriminator,
-        encoder=None if encoder is None else net(encoder, optimizers.generator),
-        ema=jax.tree.map(jnp.copy, generator.params) if averages else None,
+        shapes = assemble.abstract_variables(recipe.architecture, networks)
+        variables = variables | first_values(
+            recipe.seed, {"discriminator": shapes["discriminator"]}
+        )
+    return assemble.create_state(
+        jax.tree.map(jnp.asarray, variables),
+        schedule=recipe.schedule,
+        optimizers=optimizers,
     )
 
 

@@ -5,7 +5,7 @@ that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTo
 extra, is imported only where `.pth` files are read or written.
 
 May import: flax, jax, ml_collections, torch, `assemble`, `data`, `files`, `layout`,
-`metrics`, `nets`, `recipe`.
+`learning`, `metrics`, `nets`, `recipe`.
 """
 
 from spade_jax.convert.mapping import (

@@ -9,7 +9,6 @@ import os
 import pathlib
 import pickle
 import tempfile
-from typing import TypedDict
 
 import flax.linen as nn
 
@@ -23,16 +22,8 @@ from spade_jax.convert.nvlabs_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
+from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
-
-
-class ModelVariables(TypedDict):
-    """Variables of each network of a model; None: not there."""
-
-    generator: Variables
-    discriminator: Variables | None
-    encoder: Variables | None
-
 
 OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 
@@ -159,6 +150,12 @@ def write_checkpoint(
         )
         for file in pathlib.Path(unfinished).iterdir():
             file.replace(directory / file.name)
+
+
+def file_names(which_epoch: str) -> list[str]:
+    """Of what `write_checkpoint` writes, at most."""
+    networks = [f"{which_epoch}_net_{letter}.pth" for letter in _LETTERS.values()]
+    return [OPTIONS_FILE, "opt.pkl", *networks]
 
 
 def _read_network(

@@ -8,9 +8,12 @@ for the page of all fields.
 import dataclasses
 import math
 import numbers
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from spade_jax.files.local import not_here
 
 _LONGEST = 4096  # characters of a text: the longest path of most systems
 
@@ -163,19 +166,20 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """The path of a file or directory of this machine; empty: none."""
+    """The path of a file or directory of this machine; empty: none.
 
-    says = "a path on this machine, or nothing"
+    Attributes:
+      says: see `Kind`.
+    """
+
+    says: str = "a path on this machine, or nothing"
 
     def read(self, value: Any) -> str:
         """See `Kind`."""
         text = Text().read(value)
-        if re.match(r"[A-Za-z][\w+.-]*://", text):
-            raise Wrong(
-                "must be a path on this machine: copy the files here, or mount what"
-                " holds them"
-            )
-        return text
+        if fault := not_here(text):
+            raise Wrong(fault)
+        return os.path.expanduser(text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -225,6 +225,7 @@ def test_evaluation_sees_the_whole_picture_unmirrored(default_config):
     assert sizes == (48, 48, False)
     assert training.aspect_ratio == evaluation.aspect_ratio == 2.0
     assert training.mode == evaluation.mode == "resize_and_crop"
+    assert (training.centre, evaluation.centre) == (False, True)
     config.data.flip = False
     assert not assemble.preprocess(describe(config).data, training=True).flip
 

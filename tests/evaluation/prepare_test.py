@@ -7,7 +7,7 @@ import pytest
 from spade_jax.data import DataError
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.evaluation.measure import Measure
-from spade_jax.evaluation.prepare import about_sizes, prepare_evaluator
+from spade_jax.evaluation.prepare import about_middles, about_sizes, prepare_evaluator
 from spade_jax.metrics import frechet
 from spade_jax.metrics.weights import WeightsError
 from spade_jax.recipe import with_fields
@@ -35,6 +35,16 @@ def altered(recipe, fields):
             {"protocol": "paper"},
             ValueError,
             "pictures 256 wide and 256 high, but the model makes them 32 wide",
+        ),
+        (
+            {
+                "data.source": "coco_stuff",
+                "data.crop_size": 256,
+                "data.preprocess_mode": "crop",
+            },
+            {"protocol": "paper"},
+            ValueError,
+            "--protocol=paper is of whole pictures, but the model sees the middle",
         ),
         (
             {"data.source": "coco_stuff", "data.crop_size": 256},
@@ -122,6 +132,19 @@ def test_in_training_errors_name_the_fields(
         TrainingEvaluation(
             altered(recipe, fields), None, workdir=run, devices=one_device
         )
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        *[("resize_and_crop", 0), ("fixed", 0), ("none", 0), ("scale_width", 0)],
+        *[("crop", 1), ("scale_width_and_crop", 1), ("scale_shortside_and_crop", 1)],
+    ],
+)
+def test_it_is_told_where_the_middle_of_pictures_is_scored(recipe, mode, told):
+    found = about_middles(with_fields(recipe, data__preprocess_mode=mode).data)
+    assert len(found) == told
+    assert all("by their middle, 32x32 (width" in message for message in found)
 
 
 def test_a_segmenter_of_pictures_of_another_size_is_told(recipe):

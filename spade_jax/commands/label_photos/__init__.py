@@ -19,10 +19,10 @@ import numpy as np
 from spade_jax import data
 from spade_jax.commands.label_photos.layout_maker import LayoutMaker, load_layout_maker
 from spade_jax.commands.label_photos.photo import read_photo, see, write_layout
-from spade_jax.commands.label_photos.record import prepare
+from spade_jax.commands.label_photos.record import prepare, sheet_file
 from spade_jax.commands.label_photos.sheet import contact_sheet
 from spade_jax.data import pairing
-from spade_jax.files import pictures
+from spade_jax.files import outputs, pictures
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def label_photos(
     out: str | os.PathLike[str],
     weights_dir: str | os.PathLike[str] = "",
 ) -> list[pathlib.Path]:
-    """Writes a layout for each photograph in a folder.
+    """Writes a layout for each photograph in a folder and in the folders below it.
 
     Those of a folder `SPLIT_img` go to `OUT/SPLIT_label`, where configs/folder.py reads
     them, those of any other to `OUT/layouts`, where configs/landscapes.py does. Beside
@@ -63,16 +63,21 @@ def label_photos(
       The layouts' paths.
 
     Raises:
-      DataError: there are no photographs, layouts are there already, or photographs
-        cannot be read: then after all others have got theirs.
+      DataError: there are no photographs, layouts or other files of their names are
+        there already, or photographs cannot be read: then after all others have got
+        theirs.
+      ValueError: the layouts would be among the photographs.
       WeightsError: the segmenter is missing, damaged or of something else.
     """
     photos, out = (pathlib.Path(path).expanduser() for path in (photos, out))
     if not photos.is_dir():
         raise data.DataError(f"--photos={photos}: there is no such directory.")
     files = pairing.list_pictures(photos, pairing.IMAGE_EXTENSIONS)
-    maker = load_layout_maker(segmenter, weights_dir=weights_dir)
+    if passed_over := pairing.find_pictures(photos, pairing.IMAGE_EXTENSIONS).told():
+        _log.info("Passed over in %s: %s.", photos, passed_over)
     layouts = out / _layouts_name(photos.name)
+    outputs.check_apart([layouts], flag="--out", inputs={"--photos": photos})
+    maker = load_layout_maker(segmenter, weights_dir=weights_dir)
     paths = {name: layouts / f"{name}.png" for name in files}
     missing = prepare(photos, layouts, maker, paths)
     if len(missing) < len(paths):
@@ -84,7 +89,7 @@ def label_photos(
         sheet = contact_sheet(
             {name: photos / files[name] for name in written}, written, maker.palette
         )
-        pictures.save_png(layouts.with_name(f"{layouts.name}.png"), sheet)
+        pictures.save_png(sheet_file(layouts), sheet)
     _tell(photos, layouts, maker, len(written), pixels)
     if unreadable:
         listed = "\n".join(f"  {error}" for error in unreadable[:_LISTED])
