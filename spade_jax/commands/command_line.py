@@ -1,7 +1,6 @@
 """What the programs share: flags of paths and recipes, the log, compiled programs."""
 
 import argparse
-import copy
 import difflib
 import logging
 import os
@@ -69,18 +68,19 @@ def path_argument(text: str) -> pathlib.Path:
 def read_recipe(config: ml_collections.ConfigDict) -> Recipe:
     """The recipe of a config that is given on the command line.
 
+    A path keeps its `~`, which is expanded where it is used, so that a checkpoint
+    serves on other machines.
+
     Raises:
       ValueError: a path is none of this machine; or see `recipe.describe`.
     """
-    fields = copy.deepcopy(config.to_dict())
+    found = recipe.describe(config)
     for path in _PATHS:
-        *parents, field = path.split(".")
-        node: Any = fields
-        for parent in parents:
-            node = node[parent]
-        if isinstance(node[field], str):
-            node[field] = local(node[field], name=f"--config.{path}")
-    return recipe.describe(fields)
+        value: Any = found.fields
+        for name in path.split("."):
+            value = value[name]
+        local(value, name=f"--config.{path}")
+    return found
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
