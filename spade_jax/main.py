@@ -28,17 +28,18 @@ from spade_jax.commands.command_line import (
     log_what_matters,
     parse_flags,
     path_flag,
-    read_recipe,
-    use_compilation_cache,
 )
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
 from spade_jax.devices import distributed, present, tpu_flags
+from spade_jax.devices.programs import keep_programs
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
+from spade_jax.models import sizes
+from spade_jax.recipe import describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
@@ -61,7 +62,7 @@ _MODES = {
     ),
     "predict": (
         *("config", "workdir", "labels", "instances", "out", "style", "seed"),
-        *("num_samples", "film", "fps"),
+        *("num_samples", "film", "fps", "size"),
     ),
     "label_photos": ("photos", "segmenter", "out", "weights_dir"),
 }
@@ -69,18 +70,32 @@ _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
 _WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
-_LABELS = path_flag("labels", None, "predict: directory of label maps.")
-_INSTANCES = path_flag("instances", None, "predict: directory of instance maps.")
+_LABELS = path_flag("labels", None, "predict: directory of label maps, or one of them.")
+_INSTANCES = path_flag(
+    "instances", None, "predict: directory of instance maps, or one of them."
+)
 _OUT = path_flag(
     "out", None, "predict: where the pictures go. label_photos: the layouts."
 )
-_STYLE = path_flag("style", None, "predict: photograph to take a style from.")
+_STYLE = path_flag(
+    "style",
+    None,
+    "predict: photograph to take a style from, or a directory of one for each label"
+    " map, of its name.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
     1,
     "predict: pictures a layout. eval: with 2 or more, which need a model with styles,"
     " the diversity of so many is a score.",
+)
+_SIZE = flags.DEFINE_enum(
+    "size",
+    "trained",
+    sizes.SIZES,
+    "predict: bring label maps of other sizes to that of training, or leave them as"
+    " they are.",
 )
 _FILM = path_flag(
     "film",
@@ -149,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     # nothing to say about how it would compute.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    use_compilation_cache()
+    keep_programs()
     tpu_flags.configure()
     try:
         _check_flags(_MODE.value)
@@ -192,12 +207,12 @@ def _run(mode: str) -> None:
     if needs_config and _CONFIG.value is None:
         raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
-        train(read_recipe(_CONFIG.value), _workdir())
+        train(describe(_CONFIG.value), _workdir())
     elif mode == "check_data":
-        if not check_data(read_recipe(_CONFIG.value), write_report=_WRITE_REPORT.value):
+        if not check_data(describe(_CONFIG.value), write_report=_WRITE_REPORT.value):
             sys.exit(1)
     elif mode == "train_segmenter":
-        train_segmenter(read_recipe(_CONFIG.value), _workdir())
+        train_segmenter(describe(_CONFIG.value), _workdir())
     elif mode == "eval":
         _evaluate()
     elif mode == "label_photos":
@@ -215,6 +230,7 @@ def _run(mode: str) -> None:
             instances=_INSTANCES.value,
             out=out,
             style=_STYLE.value,
+            size=_SIZE.value,
             seed=_SEED.value,
             num_samples=_NUM_SAMPLES.value,
             film=_FILM.value,
@@ -247,7 +263,7 @@ def _evaluate() -> None:
         untrained=_UNTRAINED.value,
         num_samples=_NUM_SAMPLES.value,
     )
-    other = None if _CONFIG.value is None else read_recipe(_CONFIG.value)
+    other = None if _CONFIG.value is None else describe(_CONFIG.value)
     of_data = {"other": other, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
         print(result.table(evaluate(_workdir(), measure, **of_data)))

@@ -60,6 +60,7 @@ def check_data(
             root=d.root,
             instances=d.instances,
             colors=assemble.label_colors(d),
+            palette=d.palette,
             **ids,
         )
     else:
@@ -121,6 +122,7 @@ def _folder_split(
     unknown_label: int | None,
     instances: bool,
     colors: data.ColorTable | None,
+    palette: Sequence[Sequence[int]],
 ) -> survey.Split:
     """A split of folders, whatever is in these; for the arguments see `FolderSource`.
 
@@ -141,6 +143,7 @@ def _folder_split(
         unknown_label=unknown_label,
         instances=instances,
         colors=colors,
+        palette=palette,
     )
     if problem is not None and all(f.severity != "error" for f in split.findings):
         raise problem

@@ -3,36 +3,20 @@
 import argparse
 import difflib
 import logging
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any, overload
 
-import jax
 import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 
-from spade_jax import recipe
-from spade_jax.files.local import cache_directory, local
-from spade_jax.recipe import Recipe, library
+from spade_jax.files.local import local
+from spade_jax.recipe import library
 
 # Flags that `path_flag` defines are those of the program that calls it.
 flags.disclaim_key_flags()
-
-_log = logging.getLogger(__name__)
-
-# Fields that are paths, all of this machine.
-_PATHS = (
-    "data.root",
-    "data.manual_dir",
-    "data.label_colors",
-    "loss.vgg_file",
-    "eval.weights_dir",
-    "eval.segmenter",
-    "eval.reference",
-)
 
 
 @overload
@@ -65,24 +49,6 @@ def path_argument(text: str) -> pathlib.Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def read_recipe(config: ml_collections.ConfigDict) -> Recipe:
-    """The recipe of a config that is given on the command line.
-
-    A path keeps its `~`, which is expanded where it is used, so that a checkpoint
-    serves on other machines.
-
-    Raises:
-      ValueError: a path is none of this machine; or see `recipe.describe`.
-    """
-    found = recipe.describe(config)
-    for path in _PATHS:
-        value: Any = found.fields
-        for name in path.split("."):
-            value = value[name]
-        local(value, name=f"--config.{path}")
-    return found
-
-
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses flags, after naming clearly what does not exist of a config."""
     argv = list(argv)
@@ -97,20 +63,6 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
                 sys.exit(str(error))
             argv[i] = f"--config={library.find(file)}"
     return app.parse_flags_with_usage(argv)
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs for the next run, unless JAX was told where already."""
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    cache = cache_directory()
-    if cache is None:
-        _log.warning(
-            "No home directory is known (HOME is not set): compiled programs are not"
-            " kept for the next run. XDG_CACHE_HOME=DIR says where to."
-        )
-        return
-    jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
 
 
 def log_what_matters() -> None:

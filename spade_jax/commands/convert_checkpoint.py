@@ -4,16 +4,14 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs
-from spade_jax.convert.nvlabs import ModelVariables
-from spade_jax.convert.tensors import Variables
 from spade_jax.devices import mesh
 from spade_jax.files import outputs
-from spade_jax.learning.state import NetState, TrainState
+from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
+from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.saving import Checkpoints
@@ -122,26 +120,16 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
         recipe.optimizer, recipe.schedule, steps_per_epoch=1
     )
 
-    def net(variables: Variables, optimizer: optax.GradientTransformation) -> NetState:
-        stats = jax.tree.map(jnp.asarray, variables)
-        params = stats.pop("params")
-        return NetState(params, stats, optimizer.init(params))
-
     if variables["discriminator"] is None:
         networks = assemble.networks(recipe.architecture, recipe.compute)
-        init = assemble.initial_state(recipe, networks, optimizers)
-        # Compiled, so that of the state only what is returned is computed.
-        discriminator = jax.jit(lambda: init().discriminator)()
-    else:
-        discriminator = net(variables["discriminator"], optimizers.discriminator)
-    generator = net(variables["generator"], optimizers.generator)
-    encoder, averages = variables["encoder"], recipe.schedule.ema_decay > 0
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        generator=generator,
-        discriminator=discriminator,
-        encoder=None if encoder is None else net(encoder, optimizers.generator),
-        ema=jax.tree.map(jnp.copy, generator.params) if averages else None,
+        shapes = assemble.abstract_variables(recipe.architecture, networks)
+        variables = variables | first_values(
+            recipe.seed, {"discriminator": shapes["discriminator"]}
+        )
+    return assemble.create_state(
+        jax.tree.map(jnp.asarray, variables),
+        schedule=recipe.schedule,
+        optimizers=optimizers,
     )
 
 

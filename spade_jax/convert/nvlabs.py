@@ -9,7 +9,6 @@ import os
 import pathlib
 import pickle
 import tempfile
-from typing import TypedDict
 
 import flax.linen as nn
 
@@ -23,16 +22,8 @@ from spade_jax.convert.nvlabs_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
+from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
-
-
-class ModelVariables(TypedDict):
-    """Variables of each network of a model; None: not there."""
-
-    generator: Variables
-    discriminator: Variables | None
-    encoder: Variables | None
-
 
 OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 

@@ -86,9 +86,10 @@ def of_split(
     split = {"val": of.val_split, "train": of.train_split}[protocol.reference_split]
     source = distributed.together(functools.partial(open_split, of, split))
     transform = examples.transform(of, size=protocol.size)
+    is_middle = protocol.size is None and not assemble.sees_all(of)
     fingerprint = _fingerprint(
         source,
-        transform,
+        (repr(transform), *(["middle"] if is_middle else [])),
         dataset=of.source,
         split=split,
         network=observers.description.get(protocol.features),
@@ -143,7 +144,7 @@ def open_split(of: Data, split: str) -> data.Source:
 
 def _fingerprint(
     source: data.Source,
-    transform: data.Preprocess,
+    transform: tuple[str, ...],
     *,
     dataset: str,
     split: str,
@@ -151,7 +152,7 @@ def _fingerprint(
 ) -> str:
     """A hash of all that reference statistics depend on; of the pictures only three."""
     digest = hashlib.sha256()
-    told = [dataset, split, len(source), repr(transform), network]
+    told = [dataset, split, len(source), *transform, network]
     digest.update(json.dumps(told, sort_keys=True).encode())
     for i in {0, len(source) // 2, len(source) - 1}:
         digest.update(source[i].image.tobytes())

@@ -21,6 +21,12 @@ _EDGE_RULE = (
     " pixels beyond the border count as equal"
 )
 
+# What `spade_jax.models.sizes` does; a program has one size.
+_SIZES = (
+    "label maps are height x width; others are resized to it by nearest neighbour,"
+    " photographs by bicubic interpolation, all of them and nothing cut off"
+)
+
 
 def describe(model: Model) -> dict[str, Any]:
     """Describes a model as JSON has it, for files of `jax.export`."""
@@ -55,6 +61,7 @@ def describe(model: Model) -> dict[str, Any]:
         "programs": programs,
         "height": height,
         "width": width,
+        "sizes": _SIZES,
         "latent_size": predictor.latent_size,
         "num_classes": len(classes),
         "classes": list(classes),

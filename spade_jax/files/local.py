@@ -8,6 +8,18 @@ import re
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
+def not_here(path: str) -> str | None:
+    """What is wrong with a path that is none of this machine, in words; or None."""
+    if not _SCHEME.match(path):
+        return None
+    return (
+        "is no path of this machine: files are not read from or written to"
+        f" {path.partition(':')[0]}://. Mount it as a directory (buckets of Google"
+        " Cloud with gcsfuse, of S3 with mountpoint-s3) and give that, or give a local"
+        " directory and copy."
+    )
+
+
 def local(path: str, *, name: str | None = None) -> str:
     """The path with `~` as the home directory it stands for.
 
@@ -19,14 +31,8 @@ def local(path: str, *, name: str | None = None) -> str:
       ValueError: it is of a bucket or another service, or no home directory is known.
     """
     told = path if name is None else f"{name}={path}"
-    if _SCHEME.match(path):
-        scheme = path.partition(":")[0]
-        raise ValueError(
-            f"{told} is no path of this machine: files are not read from or"
-            f" written to {scheme}://. Mount it as a directory (buckets of Google Cloud"
-            " with gcsfuse, of S3 with mountpoint-s3) and give that, or give a local"
-            " directory and copy."
-        )
+    if fault := not_here(path):
+        raise ValueError(f"{told} {fault}")
     if not path.startswith("~"):
         return path
     expanded = os.path.expanduser(path)

@@ -25,6 +25,7 @@ from spade_jax.files.local import cache_directory
 from spade_jax.files.outputs import Outputs
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
+from spade_jax.recipe import describe
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/coco.py.", lock_config=True
@@ -77,7 +78,7 @@ def _plan():
             " XDG_CACHE_HOME=DIR says where."
         )
     return report.make_plan(
-        command_line.read_recipe(config),
+        describe(config),
         parse_topology(topology),
         num_examples=_NUM_EXAMPLES.value,
         distinct=counted.parse_distinct(_DISTINCT.value),

@@ -107,7 +107,7 @@ def _train(
         StopRequest() as stop,
     ):
         if checkpoints.latest_step is None:
-            state = jax.jit(run.init, out_shardings=mesh.replicated(over))()
+            state = run.init()
         else:
             state = checkpoints.restore(run.abstract_state)
             _log.info("Going on from step %d of %s.", int(state.step), workdir)

@@ -76,7 +76,7 @@ def _train_segmenter(
     score = make_score(recipe, run.real, run.description)
 
     # ---- Loop -----------------------------------------------------------------------
-    state = jax.jit(run.init, out_shardings=mesh.replicated(devices))()
+    state = run.init()
     _log.info(
         "Segmenter: %.2f M, %d classes. Data: %r.",
         sum(x.size for x in jax.tree.leaves(state.params)) / 1e6,

@@ -1,10 +1,8 @@
 import logging
 import sys
 
-import jax
 import pytest
 from absl import logging as absl_logging
-from flax.traverse_util import flatten_dict
 
 from spade_jax import publish
 from spade_jax.commands import command_line
@@ -58,58 +56,6 @@ def test_errors_that_orbax_raises_are_not_logged_too(caplog):
     assert "orbax" in caplog.records[0].pathname
 
 
-@pytest.fixture
-def cache_dir():
-    before = jax.config.jax_compilation_cache_dir
-    yield lambda: jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
-def test_compiled_programs_are_kept_in_the_users_cache(
-    monkeypatch, tmp_path, cache_dir
-):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command_line.use_compilation_cache()
-    assert cache_dir() == str(tmp_path / "spade_jax" / "compiled")
-
-
-def test_jax_may_have_been_told_where_to_keep_them(monkeypatch, tmp_path, cache_dir):
-    before = cache_dir()
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command_line.use_compilation_cache()
-    assert cache_dir() == before
-
-
-# Fields that are strings, and no paths.
-NO_PATHS = {
-    *("dtype", "keep_best", "data.source", "data.train_split", "data.val_split"),
-    *("data.preprocess_mode", "generator.name", "generator.norm"),
-    *("generator.upsampling", "generator.latent", "discriminator.norm"),
-    *("encoder.norm", "loss.gan", "loss.perceptual_network", "segmenter.norm"),
-    "eval.protocol",
-}
-
-
-def test_every_field_that_is_a_path_is_of_this_machine(default_config):
-    fields = flatten_dict(default_config.to_dict(), sep=".")
-    strings = {name for name, value in fields.items() if isinstance(value, str)}
-    assert strings == NO_PATHS | set(command_line._PATHS)
-    for name in command_line._PATHS:
-        default_config.update_from_flattened_dict({name: "~/x"})
-        read = flatten_dict(command_line.read_recipe(default_config).fields, sep=".")
-        assert read[name] == "~/x"
-        default_config.update_from_flattened_dict({name: "~nobody-here/x"})
-        with pytest.raises(ValueError, match=r"home directory of ~nobody-here is not"):
-            command_line.read_recipe(default_config)
-        default_config.update_from_flattened_dict({name: "s3://x"})
-        message = rf"^--config\.{name}=s3://x is no path of this machine: "
-        with pytest.raises(ValueError, match=message):
-            command_line.read_recipe(default_config)
-        default_config.update_from_flattened_dict({name: ""})
-
-
 def test_a_recipe_in_a_bucket():
     with pytest.raises(SystemExit, match=r"^--config=gs://b/x\.py is no path of this"):
         command_line.parse_flags(["program", "--config=gs://b/x.py"])
@@ -136,12 +82,3 @@ def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsy
     with pytest.raises(SystemExit, match="2"):
         door.main(arguments)
     assert ": gs://x is no path of this machine: " in capsys.readouterr().err
-
-
-def test_no_home(monkeypatch, caplog):
-    monkeypatch.setattr(command_line, "cache_directory", lambda: None)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    before = jax.config.jax_compilation_cache_dir
-    command_line.use_compilation_cache()
-    assert jax.config.jax_compilation_cache_dir == before
-    assert "HOME is not set" in caplog.text

@@ -113,7 +113,7 @@ def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
         ({"segmenter.widths": ()}, ValueError, r"segmenter\.widths=\(\) must be"),
         ({"segmenter.widths": (4, 0)}, ValueError, r"widths=\(4, 0\) must be"),
         ({"segmenter.widths": (2,) * 5}, ValueError, "multiples of 16, not 8 wide"),
-        ({"segmenter.norm": "layer"}, ValueError, "norm 'layer' is not understood"),
+        ({"segmenter.norm": "layer"}, ValueError, "norm='layer' is not understood"),
         (
             {"segmenter.ignored_ids": (4,)},
             ValueError,

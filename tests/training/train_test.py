@@ -653,7 +653,7 @@ def test_faults_are_told_before_training(broken, tmp_path, fault, changes, messa
         ),
         (
             {"data.source": "folders"},
-            r"no data source 'folders'; config\.data\.source is one of folder, scenes",
+            r"config\.data\.source='folders' is not one of folder, scenes",
         ),
         (
             {"data.preprocess_mode": "stretch"},

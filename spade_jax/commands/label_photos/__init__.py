@@ -38,7 +38,7 @@ def label_photos(
     out: str | os.PathLike[str],
     weights_dir: str | os.PathLike[str] = "",
 ) -> list[pathlib.Path]:
-    """Writes a layout for each photograph in a folder.
+    """Writes a layout for each photograph in a folder and in the folders below it.
 
     Those of a folder `SPLIT_img` go to `OUT/SPLIT_label`, where configs/folder.py reads
     them, those of any other to `OUT/layouts`, where configs/landscapes.py does. Beside
@@ -73,9 +73,11 @@ def label_photos(
     if not photos.is_dir():
         raise data.DataError(f"--photos={photos}: there is no such directory.")
     files = pairing.list_pictures(photos, pairing.IMAGE_EXTENSIONS)
-    maker = load_layout_maker(segmenter, weights_dir=weights_dir)
+    if passed_over := pairing.find_pictures(photos, pairing.IMAGE_EXTENSIONS).told():
+        _log.info("Passed over in %s: %s.", photos, passed_over)
     layouts = out / _layouts_name(photos.name)
     outputs.check_apart([layouts], flag="--out", inputs={"--photos": photos})
+    maker = load_layout_maker(segmenter, weights_dir=weights_dir)
     paths = {name: layouts / f"{name}.png" for name in files}
     missing = prepare(photos, layouts, maker, paths)
     if len(missing) < len(paths):

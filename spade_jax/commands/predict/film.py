@@ -1,4 +1,4 @@
-"""A film: pictures in the order of their names, in which numbers count as numbers."""
+"""A film: pictures in the order of their paths, in which numbers count as numbers."""
 
 import os
 import pathlib
@@ -17,7 +17,9 @@ def write(
     replacing: files.Replacing,
 ) -> None:
     """Writes a film; see `spade_jax.files.video.write`."""
-    frames = sorted(pictures, key=lambda path: _with_numbers(path.stem))
+    frames = sorted(
+        pictures, key=lambda path: _with_numbers(path.with_suffix("").as_posix())
+    )
     video.write(film, frames, fps=fps, replacing=replacing)
 
 
