@@ -306,6 +306,12 @@ def test_a_long_list_is_cut_in_print_only(small, default_config, tmp_path, capsy
     assert "--write_report" not in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["findings"]) == 7
+    # It may be written anew, but not over what it is no longer.
+    check_data(describe(config), write_report=tmp_path / "report.json")
+    (tmp_path / "report.json").write_text("notes")
+    with pytest.raises(ValueError, match=r"^--write_report: .*json is there already"):
+        check_data(describe(config), write_report=tmp_path / "report.json")
+    assert (tmp_path / "report.json").read_text() == "notes"
 
 
 def test_colored_labels_and_the_palette_that_reads_them(

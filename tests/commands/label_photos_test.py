@@ -162,7 +162,7 @@ def test_folders_below_are_labelled_and_what_is_passed_over_is_counted(
     ]
     assert read(layouts / "below" / "a.png").shape == (20, 32)
     assert f"Passed over in {photos}: 1 .heic (b.heic)." in caplog.text
-    with pytest.raises(ValueError, match="among, what is read from --photos"):
+    with pytest.raises(ValueError, match=r"or among, what is read from --photos="):
         label_photos(tmp_path, segmenter=file, out=tmp_path)
 
 
