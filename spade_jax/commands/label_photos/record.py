@@ -9,9 +9,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from spade_jax import data, files
+from spade_jax import data
 from spade_jax.commands.label_photos.layout_maker import LayoutMaker
 from spade_jax.data.error import listed
+from spade_jax.files import replacing
 
 _OF_RECORD = {"photos", "segmenter"}
 
@@ -90,7 +91,7 @@ def prepare(
         )
     layouts.mkdir(parents=True, exist_ok=True)
     for file, content in ((record, json.dumps(told, indent=1) + "\n"), (classes, text)):
-        with files.replacing(file) as unfinished:
+        with replacing(file) as unfinished:
             unfinished.write_text(content, encoding="utf-8")
     return [name for name in paths if name not in set(there)]
 
