@@ -11,7 +11,9 @@ from spade_jax.assemble.architecture import (
     example_layout,
     generator_inputs,
     initial_state,
+    is_modulated,
     networks,
+    reads_positions,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
 from spade_jax.assemble.data import label_colors, preprocess, source, with_palette
@@ -24,11 +26,13 @@ __all__ = [
     "generator_inputs",
     "initial_state",
     "is_factored",
+    "is_modulated",
     "label_colors",
     "networks",
     "optimizers",
     "perceptual",
     "preprocess",
+    "reads_positions",
     "source",
     "tabulator",
     "train_step",

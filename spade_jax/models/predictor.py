@@ -19,7 +19,7 @@ import numpy as np
 
 from spade_jax import assemble, data
 from spade_jax.files import pictures
-from spade_jax.layout import Array, Layout, tabulate
+from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.learning.latents import prior
 from spade_jax.models import inputs, maps
 from spade_jax.models.inputs import Picture
@@ -41,12 +41,13 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
 
     Args:
       path: a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), an
-        official checkpoint's directory (opt.txt, latest_net_G.pth; needs PyTorch), or
-        the name of a model that comes with the project: "scenes".
+        official checkpoint's directory (opt.txt and the weights beside it, of SPADE,
+        CLADE or OASIS; needs PyTorch), or the name of a model that comes with the
+        project: "scenes".
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
+      ValueError: see `spade_jax.convert.official.read_checkpoint`.
     """
     return Predictor(load_model(path))
 
@@ -65,9 +66,11 @@ class Predictor:
     def __init__(self, model: Model):
         recipe, generator = model.recipe, model.networks.generator
         self._trained = model
-        self._has_modulations = recipe.architecture.generator.name == "spade"
-        if self._has_modulations and self.latent_size is None:
-            # Without a latent the start is the layout, of whatever size it is.
+        is_modulated = assemble.is_modulated(recipe.architecture)
+        self._has_modulations = is_modulated and not generator.modulates_by_latent
+        starts_from_layout = not (is_modulated and generator.starts_from_latent)
+        if is_modulated and starts_from_layout:
+            # The layout may be of whatever size it is.
             generator = generator.clone(grid=None)
         self._generator = generator
         self._is_factored = assemble.is_factored(
@@ -75,7 +78,7 @@ class Predictor:
         )
         self._label_format = LabelFormat(recipe.data)
         self._resize: Resize = functools.partial(maps.only, size=self.size)
-        if self.latent_size is None:
+        if starts_from_layout:
             self._resize = functools.partial(maps.padded, multiple=generator.multiple)
         # Sizes of which it was said that they are padded.
         self._told: set[tuple[int, ...]] = set()
@@ -123,6 +126,11 @@ class Predictor:
     def latent_size(self) -> int | None:
         """N, or None for a model that starts from the layout alone."""
         return self._trained.networks.latent_size
+
+    @property
+    def has_modulations(self) -> bool:
+        """Whether a part of the work depends on label maps alone; see `modulations`."""
+        return self._has_modulations
 
     @property
     def trained(self) -> Model:
@@ -196,12 +204,13 @@ class Predictor:
 
         Raises:
           Exception: see `__call__`.
-          ValueError: the model has no SPADE.
+          ValueError: the model has no SPADE, or one that sees the style, too.
         """
         if not self._has_modulations:
             name = self._trained.recipe.architecture.generator.name
             raise ValueError(
-                f"A generator {name!r} has no modulations; call the model itself."
+                f"A generator {name!r} has no modulations that serve several styles;"
+                " call the model itself."
             )
         return self._modulated(self._prepared(label_map, instances))
 
@@ -275,7 +284,10 @@ class Predictor:
     def with_tables(
         self, layout: Layout, *, size: tuple[int, int], tight: bool
     ) -> Layout:
-        """A layout with tables of its neighbourhoods, where these make it quicker.
+        """A layout with what is told of it on the host.
+
+        That is positions, where the model takes them, and tables of its neighbourhoods,
+        where these make it quicker.
 
         Args:
           layout: of B pictures, of a size that the networks can make.
@@ -283,11 +295,16 @@ class Predictor:
             this size.
           tight: see `spade_jax.layout.tabulate`.
         """
+        if assemble.reads_positions(self._trained.recipe.architecture):
+            layout = layout._replace(positions=positions(np.asarray(layout.label)))
         if not self._is_factored:
             return layout
-        sizes = self._generator.scales(*size)
         return tabulate(
-            layout, sizes, kernel_size=self._generator.kernel_size, tight=tight
+            layout,
+            self._generator.scales(*size),
+            kernel_size=self._generator.kernel_size,
+            apart=self._generator.modulates_by_latent,
+            tight=tight,
         )
 
     def synthesise(

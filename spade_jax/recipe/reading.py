@@ -7,12 +7,13 @@ from typing import Any
 
 import ml_collections
 
-from spade_jax.recipe import library, parts
+from spade_jax.recipe import family, library, parts
 from spade_jax.recipe.parts import Recipe
 
 _CHOICES = {
     "generator.latent": ("none", "vae", "noise"),
-    "generator.name": ("spade", "pix2pixhd", "concat"),
+    "generator.name": ("spade", "pix2pixhd", "concat", "oasis"),
+    "discriminator.name": ("multiscale", "unet"),
     "loss.gan": ("hinge", "ls", "original", "w"),
     "loss.perceptual_network": ("auto", "vgg19", "vgg16", "none"),
 }
@@ -207,6 +208,7 @@ def _check(fields: Mapping[str, Any]) -> None:
     for path in ("keep_every", "eval.every"):
         _check_saved(path, _value(fields, path), fields["checkpoint_every"])
     _check_generator(fields)
+    family.check(fields)
     widths = fields["segmenter"]["widths"]
     if not widths or min(widths) < 1:
         raise ValueError(
@@ -226,12 +228,12 @@ def _check_saved(path: str, every: int, checkpoint_every: int) -> None:
 
 def _check_generator(fields: Mapping[str, Any]) -> None:
     name, latent = fields["generator"]["name"], fields["generator"]["latent"]
-    if latent != "none" and name != "spade":
+    if latent != "none" and name != "spade" and (name, latent) != ("oasis", "noise"):
         raise ValueError(
             f"config.generator.latent={latent!r} needs config.generator.name='spade';"
             f" {name!r} starts from the layout ('none')."
         )
-    if fields["factored"] and name != "spade":
+    if fields["factored"] and name not in ("spade", "oasis"):
         raise ValueError(
             f"config.factored=True needs config.generator.name='spade'; {name!r} has no"
             " modulations."

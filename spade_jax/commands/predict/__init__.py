@@ -165,7 +165,8 @@ def _synthesised(
         layout, count = batch["layout"], len(batch["label"])
         prepared = PreparedMaps([layout], layout.size)
         # With several samples what depends on the layout alone is computed once.
-        values = [predictor.modulate(layout)] if num_samples > 1 else None
+        again = num_samples > 1 and predictor.has_modulations
+        values = [predictor.modulate(layout)] if again else None
         numbers = range(first, first + count)
         samples = [
             predictor.synthesise(prepared, [latents(numbers, sample)], values=values)
