@@ -1,4 +1,4 @@
-"""Converting checkpoints: official ones (NVlabs/SPADE) to work dirs, and back."""
+"""Converting checkpoints: official ones to work dirs, and back."""
 
 import pathlib
 
@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from spade_jax import assemble
-from spade_jax.convert import num_parameters, nvlabs
+from spade_jax.convert import num_parameters, nvlabs, oasis, official
 from spade_jax.convert.nvlabs import ModelVariables
+from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
+from spade_jax.convert.official import Kind
 from spade_jax.convert.tensors import Variables
 from spade_jax.devices import mesh
 from spade_jax.learning.state import NetState, TrainState
@@ -18,11 +20,12 @@ from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
-def from_nvlabs(
+def from_official(
     directory: pathlib.Path,
     workdir: pathlib.Path,
     *,
-    which_epoch: str = "latest",
+    kind: Kind = "nvlabs",
+    which: str | None = None,
     defaults: Recipe | None = None,
 ) -> None:
     """Writes a work dir with an official checkpoint as its only one.
@@ -33,19 +36,24 @@ def from_nvlabs(
     Args:
       directory: of the official checkpoint.
       workdir: created where missing.
-      which_epoch: the official `--which_epoch`.
-      defaults: see `nvlabs.read_recipe`.
+      kind: that it has to be of.
+      which: see `official.read_checkpoint`.
+      defaults: see `official.read_recipe`.
 
     Raises:
-      ValueError: the work dir holds a checkpoint; or see `nvlabs.read_checkpoint`.
+      ValueError: the work dir holds a checkpoint, or it is of another kind; or see
+        `official.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if paths.has_checkpoint(workdir):
         raise ValueError(
             f"{workdir} already holds a checkpoint. Give another directory to --out."
         )
-    recipe, variables = nvlabs.read_checkpoint(
-        directory, which_epoch=which_epoch, defaults=defaults
+    _check_kind(
+        official.kind_of(directory), kind, what=f"{directory} holds a checkpoint"
+    )
+    recipe, variables = official.read_checkpoint(
+        directory, which=which, defaults=defaults
     )
     state = first_state(recipe, variables)
     with Checkpoints(workdir) as checkpoints:
@@ -56,8 +64,12 @@ def from_nvlabs(
         print("  discriminator: no file; a new one, for training on")
 
 
-def to_nvlabs(
-    workdir: pathlib.Path, directory: pathlib.Path, *, which_epoch: str = "latest"
+def to_official(
+    workdir: pathlib.Path,
+    directory: pathlib.Path,
+    *,
+    kind: Kind = "nvlabs",
+    which: str | None = None,
 ) -> None:
     """Writes the newest checkpoint of a work dir for the official code.
 
@@ -66,20 +78,25 @@ def to_nvlabs(
     Args:
       workdir: of a run.
       directory: created where missing.
-      which_epoch: the official `--which_epoch`.
+      kind: of the official code that is to load it.
+      which: the official `--which_epoch` or `--ckpt_iter`; None: what that loads unless
+        it is told otherwise.
 
     Raises:
       ValueError: the directory holds a checkpoint already; there is none in the work
-        dir; or see `nvlabs.write_checkpoint`.
+        dir; it is of another kind; or see `nvlabs.write_checkpoint` and
+        `oasis.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
-    if (directory / nvlabs.OPTIONS_FILE).exists():
+    if (directory / OPTIONS_FILE).exists():
         raise ValueError(
-            f"{directory} already holds an {nvlabs.OPTIONS_FILE}. Give another"
+            f"{directory} already holds an {OPTIONS_FILE}. Give another"
             " directory to --out."
         )
     with checkpoint.open_existing(workdir) as checkpoints:
         recipe = checkpoints.recipe()
+        found = official.kind_of_model(recipe.architecture)
+        _check_kind(found, kind, what=f"{workdir} holds a model")
         abstract = assemble.abstract_state(recipe)
         if checkpoints.is_published():
             abstract = opening.without_training(abstract)
@@ -91,10 +108,26 @@ def to_nvlabs(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    nvlabs.write_checkpoint(
-        directory, recipe=recipe, variables=variables, which_epoch=which_epoch
-    )
+    named = {} if which is None else {"which": which}
+    if kind == "oasis":
+        oasis.write_checkpoint(
+            directory,
+            recipe=recipe,
+            variables=variables,
+            trained=state.generator.variables,
+            **named,
+        )
+    else:
+        nvlabs.write_checkpoint(directory, recipe=recipe, variables=variables, **named)
     _tell(variables, directory)
+
+
+def _check_kind(found: Kind, wanted: Kind, *, what: str) -> None:
+    if found != wanted:
+        raise OptionsError(
+            f"{what} of {official.KINDS[found]}, not of {official.KINDS[wanted]}."
+            f" Write `{found}` in the place of `{wanted}`."
+        )
 
 
 def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:

@@ -1,7 +1,8 @@
-"""Checkpoints of the official release (NVlabs/SPADE).
+"""Checkpoints of the official releases of SPADE (NVlabs/SPADE) and CLADE.
 
 A directory holds `latest_net_G.pth`, after training also `latest_net_D.pth` and, with
-a VAE, `latest_net_E.pth`, and the options they were made with in `opt.txt`.
+a VAE, `latest_net_E.pth`, and the options they were made with in `opt.txt`. CLADE
+(tzt101/CLADE) writes the same files, for the best epoch as `best_net_G.pth`, too.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from typing import TypedDict
 import flax.linen as nn
 
 from spade_jax import assemble
-from spade_jax.convert import mapping, nvlabs_clues, torch_file
+from spade_jax.convert import clues, mapping, torch_file
 from spade_jax.convert.nvlabs_options import (
+    OPTIONS_FILE,
     Options,
     OptionsError,
     options_from_recipe,
@@ -33,8 +35,6 @@ class ModelVariables(TypedDict):
     discriminator: Variables | None
     encoder: Variables | None
 
-
-OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
 
@@ -58,7 +58,7 @@ def read_recipe(
 def read_checkpoint(
     directory: str | os.PathLike[str],
     *,
-    which_epoch: str = "latest",
+    which: str | None = None,
     defaults: Recipe | None = None,
 ) -> tuple[Recipe, ModelVariables]:
     """Reads an official checkpoint.
@@ -66,7 +66,8 @@ def read_checkpoint(
     Args:
       directory: holds `opt.txt` and `EPOCH_net_G.pth`; D's and E's files are read
         where they are (E's must be, with a VAE).
-      which_epoch: EPOCH, the official `--which_epoch`.
+      which: EPOCH, the official `--which_epoch`; None: the latest, or, where only
+        that is there, the best.
       defaults: see `read_recipe`.
 
     Returns:
@@ -84,8 +85,11 @@ def read_checkpoint(
     options_file = directory / OPTIONS_FILE
     options = parse_options(options_file)
     recipe = recipe_from_options(options, name=str(options_file), defaults=defaults)
+    if which is None:
+        latest, best = (directory / f"{x}_net_G.pth" for x in ("latest", "best"))
+        which = "best" if best.exists() and not latest.exists() else "latest"
     files = {
-        name: directory / f"{which_epoch}_net_{letter}.pth"
+        name: directory / f"{which}_net_{letter}.pth"
         for name, letter in _LETTERS.items()
     }
     if options["use_vae"] != files["encoder"].exists():
@@ -120,7 +124,7 @@ def write_checkpoint(
     *,
     recipe: Recipe,
     variables: ModelVariables,
-    which_epoch: str = "latest",
+    which: str = "latest",
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
@@ -133,7 +137,7 @@ def write_checkpoint(
       directory: created where missing.
       recipe: what made them.
       variables: of each network; None for one to leave out.
-      which_epoch: EPOCH.
+      which: EPOCH, the official `--which_epoch`.
 
     Raises:
       OptionsError: the official code has no such network or setting.
@@ -150,15 +154,20 @@ def write_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as unfinished:
         for letter, state_dict in state_dicts.items():
-            file = pathlib.Path(unfinished) / f"{which_epoch}_net_{letter}.pth"
+            file = pathlib.Path(unfinished) / f"{which}_net_{letter}.pth"
             torch_file.write(file, state_dict)
-        lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
-        (pathlib.Path(unfinished) / OPTIONS_FILE).write_text("".join(lines))
+        write_options(pathlib.Path(unfinished) / OPTIONS_FILE, options)
         (pathlib.Path(unfinished) / "opt.pkl").write_bytes(
             pickle.dumps(argparse.Namespace(**options))
         )
         for file in pathlib.Path(unfinished).iterdir():
             file.replace(directory / file.name)
+
+
+def write_options(file: pathlib.Path, options: Options) -> None:
+    """Writes options as official programs do; see `nvlabs_options.parse_options`."""
+    lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
+    file.write_text("".join(lines))
 
 
 def _read_network(
@@ -171,14 +180,11 @@ def _read_network(
 ) -> Variables:
     state_dict = torch_file.read(file)
     abstract = mapping.abstract_variables(module, edges=edges)
-    contradictions = nvlabs_clues.contradictions(
+    clues.check(
         module,
         options,
         expected=mapping.official_shapes(module, abstract),
         found={key: tuple(value.shape) for key, value in state_dict.items()},
+        names=(options_file, file),
     )
-    if contradictions:
-        raise OptionsError(
-            f"{options_file} contradicts {file}:\n  " + "\n  ".join(contradictions)
-        )
     return mapping.from_official(module, abstract, state_dict, name=str(file))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import assemble
-from spade_jax.convert import nvlabs
+from spade_jax.convert import official
 from spade_jax.devices import mesh
 from spade_jax.kernels import choose
 from spade_jax.learning.state import Networks, TrainState
@@ -76,7 +76,7 @@ class Opened:
 
         Raises:
           CheckpointError: PyTorch, which reads official checkpoints, is not there.
-          ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
+          ValueError: see `spade_jax.convert.official.read_checkpoint`.
         """
         if self.checkpoints is None:
             return _official_model(self.directory, portable=portable)
@@ -105,7 +105,8 @@ class Opened:
         if self.checkpoints is None:
             raise CheckpointError(
                 f"{self.directory} holds an official checkpoint, which has no state of"
-                " training. Convert it first: python -m spade_jax.convert nvlabs."
+                " training. Convert it first: python -m spade_jax.convert"
+                f" {official.kind_of(self.directory)}."
             )
         wanted = assemble.abstract_state(self.recipe)
         if self.checkpoints.is_published(step=self.step):
@@ -130,12 +131,12 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.nvlabs.read_recipe`.
+      ValueError: see `spade_jax.convert.official.read_recipe`.
     """
     directory, found = find(path)
     step = found if step is None else step
     if is_official(directory):
-        recipe = nvlabs.read_recipe(directory)
+        recipe = official.read_recipe(directory)
         return Opened(directory=directory, step=0, recipe=recipe, checkpoints=None)
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
@@ -160,7 +161,7 @@ def shipped() -> list[str]:
 
 def is_official(directory: str | os.PathLike[str]) -> bool:
     """Whether a directory is that of an official checkpoint."""
-    options = pathlib.Path(directory) / nvlabs.OPTIONS_FILE
+    options = pathlib.Path(directory) / official.OPTIONS_FILE
     return options.is_file() and not paths.has_checkpoint(directory)
 
 
@@ -241,7 +242,7 @@ def without_training(
 
 def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
     try:
-        recipe, found = nvlabs.read_checkpoint(directory)
+        recipe, found = official.read_checkpoint(directory)
     except ImportError as error:
         raise CheckpointError(
             f"{directory} holds an official checkpoint: {error}."

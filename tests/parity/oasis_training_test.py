@@ -45,6 +45,8 @@ def x64():
 def test_losses(case, x64, golden, compare):
     file = golden("oasis/oasis_losses")
     options, arrays = file.meta["cases"][case], file.part(f"case{case}")
+    if not arrays:
+        pytest.skip("only one case is among the numbers kept here")
     name, label = file.name, arrays["label"]
     channels = arrays["logits"].shape[1] - 1
     counted = jnp.ones(channels, bool).at[0].set(not options["contain_dontcare_label"])
@@ -65,6 +67,9 @@ def test_losses(case, x64, golden, compare):
         compare("float64 loss", name, side, value, arrays[side])
         theirs = nhwc(arrays[f"{side}_grad"])
         compare("float64 gradient", name, side, gradient, theirs)
+
+    if "labelmix" not in arrays:
+        return
 
     def mixing(on_mixed, on_fake, on_real):
         mask = nhwc(arrays["labelmix_mask"]) > 0
