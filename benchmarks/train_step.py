@@ -6,6 +6,7 @@ The variants run in one process, in turn, so that their ratios hold where the ma
 speed drifts. The batch is random; no data is read, and TensorFlow is not needed.
 """
 
+import functools
 import json
 import pathlib
 import platform
@@ -26,6 +27,7 @@ from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.files import provenance
+from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe, describe, with_fields
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
@@ -55,8 +57,13 @@ class Variant:
         optimizers = assemble.optimizers(
             recipe.optimizer, recipe.schedule, steps_per_epoch=1
         )
-        init = assemble.initial_state(recipe, networks, optimizers)
-        self._state = jax.jit(init, out_shardings=replicated)()
+        create = functools.partial(
+            assemble.create_state, schedule=recipe.schedule, optimizers=optimizers
+        )
+        shapes = assemble.abstract_variables(recipe.architecture, networks)
+        self._state = jax.jit(create, out_shardings=replicated)(
+            first_values(recipe.seed, shapes)
+        )
         self._batch = shard_batch(_random_batch(recipe), devices)
         features = assemble.perceptual(recipe.loss)
         self._features = None

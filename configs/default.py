@@ -1,5 +1,8 @@
 """Every field of every recipe, once, with its unit. The recipes override.
 
+The page of all fields is made of these comments, and of what `recipe/fields.py` says
+that each field takes.
+
 Official option names stand in brackets.
 """
 
@@ -10,7 +13,7 @@ def get_config() -> ConfigDict:
     """The paper's settings, for data of the `folder` kind."""
     return ConfigDict(
         {
-            "seed": 0,
+            "seed": 0,  # of the first weights, the order of pictures and what is drawn
             "batch_size": 32,  # pictures, over all devices of all processes
             "num_epochs": 100,  # at the full learning rate [niter]
             "decay_epochs": 100,  # then linearly to zero [niter_decay]
@@ -37,7 +40,7 @@ def get_config() -> ConfigDict:
                 "root": "",
                 # Directory of the downloaded files, to build a dataset from.
                 "manual_dir": "",
-                "train_split": "train",
+                "train_split": "train",  # folders SPLIT_img, ...; or of the dataset
                 "val_split": "val",  # for pictures and evaluation
                 "num_classes": 2,  # named classes: ids 0 .. num_classes - 1 [label_nc]
                 # Id that stands for "no label" in the files; it becomes one class
@@ -63,8 +66,8 @@ def get_config() -> ConfigDict:
                 "flip": True,  # mirror every other training picture [not no_flip]
                 "scenes": {  # of source "scenes"
                     "size": 128,  # pixels, height and width as drawn
-                    "num_train": 2000,
-                    "num_val": 200,
+                    "num_train": 2000,  # scenes
+                    "num_val": 200,  # scenes
                 },
                 "workers": 0,  # processes that read; 0: threads of this one [nThreads]
             },
@@ -125,9 +128,9 @@ def get_config() -> ConfigDict:
             "optimizer": {
                 "learning_rate": 2e-4,  # [lr]
                 "ttur": True,  # half the rate for G and E, twice for D [not no_TTUR]
-                "beta1": 0.0,
-                "beta2": 0.9,
-                "epsilon": 1e-8,
+                "beta1": 0.0,  # of Adam [beta1]
+                "beta2": 0.9,  # of Adam [beta2]
+                "epsilon": 1e-8,  # of Adam
             },
             "discriminator_steps": 1,  # for each generator step [D_steps_per_G]
             "reuse_fake": False,  # D learns from G's fakes; faster, not official
@@ -158,12 +161,10 @@ def get_config() -> ConfigDict:
             },
             "eval": {  # in training; a finished run is evaluated by --mode=eval
                 "every": 0,  # iterations, a multiple of checkpoint_every; 0: never
-                # How to measure, and with what: see --protocol, --weights_dir,
-                # --segmenter and --reference.
-                "protocol": "",
-                "weights_dir": "",
-                "segmenter": "",
-                "reference": "",
+                "protocol": "",  # how to measure; see --protocol
+                "weights_dir": "",  # NETWORK.npz are there; see --weights_dir
+                "segmenter": "",  # of protocol own; see --segmenter
+                "reference": "",  # statistics of real pictures; see --reference
             },
         }
     )

@@ -29,8 +29,8 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-# `rooms` is what design.md includes.
-exclude_patterns = ["_build", "rooms"]
+# What design.md and configuration.md include.
+exclude_patterns = ["_build", "rooms", "fields"]
 
 # Notebooks are shown as they were run: `make notebooks` runs them.
 nb_execution_mode = "off"

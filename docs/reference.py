@@ -1,7 +1,8 @@
 """Pages that are written when the site is built, from the package itself.
 
 They lie in folders of `docs/` that git ignores: `api/`, a page a room with its
-docstrings; `rooms/`, the drawing and the table of rooms; `notebooks/`, copies.
+docstrings; `rooms/`, the drawing and the table of rooms; `fields/`, the table of config
+fields; `notebooks/`, copies.
 """
 
 import ast
@@ -9,6 +10,7 @@ import pathlib
 import shutil
 
 import docstrings
+import fields
 import rooms
 
 
@@ -30,6 +32,9 @@ def write(repository: pathlib.Path) -> None:
     drawn = _fresh(docs / "rooms")
     _put(drawn / "rooms.svg", rooms.drawing(found))
     _put(drawn / "rooms.md", rooms.table(found))
+
+    told = fields.read(repository / "configs" / "default.py")
+    _put(_fresh(docs / "fields") / "table.md", fields.table(told))
 
     copies = _fresh(docs / "notebooks")
     for notebook in (repository / "notebooks").glob("*.ipynb"):

@@ -19,10 +19,11 @@ from absl import flags
 from PIL import Image
 
 import spade_jax.main
+from spade_jax.recipe.fields import FIELDS
 
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Folders of docs/ that `docs/reference.py` fills when the site is built.
-BUILT = ("api", "notebooks", "rooms")
+BUILT = ("api", "fields", "notebooks", "rooms")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,11 @@ def pages(repository, docs):
 @pytest.fixture(scope="module")
 def rooms(docs):
     return program(docs, "rooms")
+
+
+@pytest.fixture(scope="module")
+def fields(docs):
+    return program(docs, "fields")
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +246,26 @@ def test_rooms_are_read_from_their_files(tmp_path, rooms):
     (package / "files" / "up.py").write_text("import spade_jax.nets.conv")
     with pytest.raises(graphlib.CycleError, match="files"):
         rooms.floors(rooms.read(package))
+
+
+def test_every_field_is_on_its_page_with_what_default_says_of_it(repository, fields):
+    told = fields.read(repository / "configs" / "default.py")
+    page = fields.table(told)
+    rows = {line.split("`")[1]: line for line in page.splitlines() if "| `" in line}
+    assert set(rows) == set(FIELDS)
+    assert rows["data.crop_size"] == (
+        "| `data.crop_size` | `256` | a whole number, 1 to 16384 |"
+        " pixels, the width that the network sees (officially `crop_size`) |"
+    )
+    assert "647. Needs a multiple of `checkpoint_every`, or 0 |" in rows["keep_every"]
+    # Comments above, over several lines, and above and beside a group.
+    assert rows["num_steps"].endswith(
+        "| Iterations after which to stop, whatever the epochs say; none: the epochs. |"
+    )
+    assert '## data.scenes\n\nof source "scenes".\n' in page
+    assert {path for path in FIELDS if not told[path].comment} == set()
+    with pytest.raises(ValueError, match=r"differs in \{'seed'\}"):
+        fields.table({path: entry for path, entry in told.items() if path != "seed"})
 
 
 def test_docstrings_become_restructuredtext(docstrings):

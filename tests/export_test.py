@@ -163,6 +163,7 @@ def test_the_card_knows_the_classes(card):
     assert card["classes"] == ["sky", "sea", "<sand>", "unknown"]
     assert len(card["palette"]) == card["num_classes"] == 4
     assert (card["height"], card["width"], card["latent_size"]) == (32, 32, 4)
+    assert "resized to it by nearest neighbour" in card["sizes"]
     assert (card["step"], card["unknown_label"]) == (7, 255)
 
 

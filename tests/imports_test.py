@@ -33,6 +33,7 @@ READ_CONFIGS = {
 # finds them parsed. It reads none itself.
 READ_FLAGS = {
     "spade_jax.main",
+    "spade_jax.commands.command_line",
     "spade_jax.plan.__main__",
     "spade_jax.data.pipeline",
 }
@@ -169,7 +170,7 @@ def test_tensorflow_is_for_reports_datasets_and_its_own_format_only(imports):
 
 
 SCRIPT = """
-    import json, sys
+    import functools, json, sys
 
     BLOCKED = {
         "tensorflow", "clu", "tensorflow_datasets", "grain", "ml_collections", "PIL",
@@ -194,6 +195,7 @@ SCRIPT = """
     from spade_jax.learning.objectives.spade import spade_objective
     from spade_jax.learning.optimizers import Optimizers
     from spade_jax.learning.train_step import make_train_step
+    from spade_jax.nets.initial import first_values
 
     networks = state.Networks(
         generator=nets.Pix2PixHDGenerator(
@@ -227,18 +229,13 @@ SCRIPT = """
         devices,
     )
     create = jax.jit(
-        lambda key: state.create_state(
-            key,
-            networks=networks,
-            optimizers=optimizers,
-            layout=layout.Layout(batch["label"]),
-        ),
+        functools.partial(state.create_state, optimizers=optimizers),
         out_shardings=mesh.replicated(devices),
     )
-    before = jax.device_get(create(jax.random.key(0)))
-    after, terms = train_step(
-        create(jax.random.key(0)), shard_batch(batch, devices)
-    )
+    shapes = state.abstract_variables(networks, layout.Layout(batch["label"]))
+    variables = first_values(0, shapes)
+    before = jax.device_get(create(variables))
+    after, terms = train_step(create(variables), shard_batch(batch, devices))
     after = jax.device_get(after)
     old, new = (
         jax.tree.leaves((s.generator.params, s.discriminator.params))

@@ -70,6 +70,7 @@ def losses(workdir, step):
     return {name: value for name, value in line.items() if name.startswith("loss/")}
 
 
+@pytest.mark.long
 def test_runs_killed_at_random_moments_end_in_the_same_bits(tmp_path, pictures):
     found = kill.kill_repeatedly(tmp_path, pictures=pictures, kills=3, seed=0)
     assert [k["moment"] for k in found["kills"]] == ["save", "step", "save"]

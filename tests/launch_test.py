@@ -311,6 +311,7 @@ def trained(repository, tmp_path_factory):
     return directory, result, logs
 
 
+@pytest.mark.long
 def test_two_processes_train(trained):
     directory, result, logs = trained
     assert [line["step"] for line in metrics_of(directory / "run")] == [1, 2, 3]
@@ -321,12 +322,14 @@ def test_two_processes_train(trained):
     assert len(list((directory / "run").glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.long
 def test_only_process_0_speaks(trained):
     _, _, (_, other) = trained
     for line in ("Networks:", "step 1/3", "is saved in"):
         assert line not in other
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(trained, tmp_path):
     """The same losses and pictures, from data that each process read its half of."""
     directory, _, _ = trained
@@ -347,6 +350,7 @@ def test_two_processes_train_as_one(trained, tmp_path):
     assert np.abs(pictures[0] - pictures[1]).mean() < 1
 
 
+@pytest.mark.long
 def test_what_one_process_lacks_ends_both_with_one_message(trained, launch, tmp_path):
     directory, _, _ = trained
     python = tmp_path / "python"

@@ -23,7 +23,12 @@ import pytest
 
 from spade_jax.layout import Layout, add_positions
 from spade_jax.learning.optimizers import Optimizers
-from spade_jax.learning.state import NetState, TrainState, create_state
+from spade_jax.learning.state import (
+    NetState,
+    TrainState,
+    abstract_variables,
+    create_state,
+)
 
 UPDATES = 5
 BATCH, HEIGHT, WIDTH = 8, 16, 32
@@ -68,17 +73,16 @@ def problem(worker, fill, make_batch, request):
     )
     with jax.enable_x64(True):
         shapes = jax.eval_shape(
-            lambda: create_state(
-                jax.random.key(0),
-                networks=worker.make_networks(family, None),
+            lambda variables: create_state(
+                variables,
                 optimizers=Optimizers(
                     generator=worker.descent(),
                     discriminator=worker.descent(),
                     generator_learning_rate=None,
                     discriminator_learning_rate=None,
                 ),
-                layout=layout,
-            )
+            ),
+            abstract_variables(worker.make_networks(None), layout),
         )
 
     def wide(tree):

@@ -37,7 +37,13 @@ def pictures(notebook):
     ]
 
 
-@pytest.fixture(params=PICTURES)
+@pytest.fixture(
+    params=[
+        "inference",
+        pytest.param("train_your_own", marks=pytest.mark.long),
+        pytest.param("from_nvlabs", marks=pytest.mark.long),
+    ]
+)
 def notebook(request, repository):
     return request.param, repository / "notebooks" / f"{request.param}.ipynb"
 

@@ -8,23 +8,32 @@ May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 
 from spade_jax.assemble.architecture import (
     abstract_state,
+    abstract_variables,
+    create_state,
     example_layout,
     generator_inputs,
-    initial_state,
     is_modulated,
     networks,
     reads_positions,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
-from spade_jax.assemble.data import label_colors, preprocess, source, with_palette
+from spade_jax.assemble.data import (
+    label_colors,
+    preprocess,
+    resize,
+    sees_all,
+    source,
+    with_palette,
+)
 from spade_jax.assemble.objective import perceptual, train_step
 from spade_jax.assemble.optimizer import optimizers
 
 __all__ = [
     "abstract_state",
+    "abstract_variables",
+    "create_state",
     "example_layout",
     "generator_inputs",
-    "initial_state",
     "is_factored",
     "is_modulated",
     "label_colors",
@@ -33,6 +42,8 @@ __all__ = [
     "perceptual",
     "preprocess",
     "reads_positions",
+    "resize",
+    "sees_all",
     "source",
     "tabulator",
     "train_step",

@@ -1,6 +1,6 @@
 """A recipe's architecture: networks, and the first state of what they learn."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from spade_jax import nets
 from spade_jax.assemble.optimizer import optimizers
 from spade_jax.layout import Layout
+from spade_jax.learning import state
 from spade_jax.learning.optimizers import Optimizers
-from spade_jax.learning.state import Networks, TrainState, create_state
+from spade_jax.learning.state import ModelVariables, Networks, TrainState
 from spade_jax.nets.norm import parse_spade_norm
+from spade_jax.nets.stages import total_scale
 from spade_jax.nets.unet import WIDTHS as UNET_WIDTHS
-from spade_jax.recipe import Architecture, Compute, Recipe
+from spade_jax.recipe import Architecture, Compute, Recipe, Schedule
 
 
 def networks(
@@ -27,8 +29,9 @@ def networks(
       axis_name: over which the networks synchronise; None for one device.
 
     Raises:
-      ValueError: a norm or an up-sampling is not known.
+      ValueError: the generator does not make pictures of the architecture's size.
     """
+    _check_size(of)
     shared = {
         "num_classes": of.num_ids,
         "axis_name": axis_name,
@@ -94,6 +97,26 @@ def networks(
     )
 
 
+def _check_size(of: Architecture) -> None:
+    g, (height, width) = of.generator, of.size
+    fields = f"config.data.crop_size={of.crop_size}"
+    fields += f" and config.data.aspect_ratio={of.aspect_ratio}"
+    made = f"{fields} make pictures {width} wide and {height} high, which"
+    if g.name == "pix2pixhd":
+        multiple = 2**g.downsamplings
+        if not height or height % multiple or width % multiple:
+            raise ValueError(
+                f"{made} config.generator.downsamplings={g.downsamplings} cannot halve"
+                f" so often: both sides must be multiples of {multiple}."
+            )
+    elif 0 in nets.start_grid(of.crop_size, of.aspect_ratio, g.upsampling):
+        least = total_scale(g.upsampling)
+        raise ValueError(
+            f"{made} leave no start grid for config.generator.upsampling="
+            f"{g.upsampling!r}: each side must be {least} pixels or more."
+        )
+
+
 def example_layout(of: Architecture) -> Layout:
     """A layout of one picture of the architecture's size, for the shapes of things."""
     label = jnp.zeros((1, *of.size), jnp.int32)
@@ -122,36 +145,27 @@ def generator_inputs(of: Architecture) -> tuple[Any, ...]:
     return layout, jnp.zeros((1, of.latent_size))
 
 
-def initial_state(
-    whole: Recipe, networks: Networks, optimizers: Optimizers
-) -> Callable[[], TrainState]:
-    """The state before the first iteration, as a function to be compiled or traced.
+def abstract_variables(of: Architecture, networks: Networks) -> ModelVariables:
+    """Shapes and dtypes of all that an architecture's networks learn or keep."""
+    return state.abstract_variables(networks, example_layout(of))
 
-    Args:
-      whole: of which the seed, the architecture and the schedule count.
-      networks: of its architecture.
-      optimizers: of which the learning rates do not count.
-    """
 
-    def init() -> TrainState:
-        return create_state(
-            jax.random.key(whole.seed),
-            networks=networks,
-            optimizers=optimizers,
-            layout=example_layout(whole.architecture),
-            ema=whole.schedule.ema_decay > 0,
-        )
-
-    return init
+def create_state(
+    variables: ModelVariables, *, schedule: Schedule, optimizers: Optimizers
+) -> TrainState:
+    """The state from which variables learn; see `spade_jax.learning.state`."""
+    return state.create_state(
+        variables, optimizers=optimizers, ema=schedule.ema_decay > 0
+    )
 
 
 def abstract_state(whole: Recipe) -> TrainState:
     """Shapes and dtypes of the state that a recipe trains."""
-    return jax.eval_shape(
-        initial_state(
-            whole,
-            networks(whole.architecture, whole.compute),
-            # The schedule does not show in the state: any number of steps will do.
-            optimizers(whole.optimizer, whole.schedule, steps_per_epoch=1),
-        )
+    create = functools.partial(
+        create_state,
+        schedule=whole.schedule,
+        # Their schedule does not show in the state: any number of steps will do.
+        optimizers=optimizers(whole.optimizer, whole.schedule, steps_per_epoch=1),
     )
+    modules = networks(whole.architecture, whole.compute)
+    return jax.eval_shape(create, abstract_variables(whole.architecture, modules))

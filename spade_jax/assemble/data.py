@@ -1,7 +1,5 @@
 """A recipe's data: sources, the colours of label pictures, preprocessing."""
 
-import os
-
 from spade_jax import data, recipe
 from spade_jax.recipe import Data, Recipe
 
@@ -16,12 +14,13 @@ def source(of: Data, split: str) -> data.Source:
     return data.open_source(
         of.source,
         split,
-        root=os.path.expanduser(of.root),
-        manual_dir=os.path.expanduser(of.manual_dir),
+        root=of.root,
+        manual_dir=of.manual_dir,
         num_classes=of.num_classes,
         unknown_label=of.unknown_label,
         instances=of.instances,
         colors=label_colors(of),
+        palette=of.palette,
         size=of.scenes.size,
         num_train=of.scenes.num_train,
         num_val=of.scenes.num_val,
@@ -39,7 +38,7 @@ def label_colors(of: Data) -> data.ColorTable | None:
         return None
     colors, names, title = of.palette, of.classes, "config.data.palette"
     if of.label_colors != "palette":
-        title = os.path.expanduser(of.label_colors)
+        title = of.label_colors
         colors, names = data.read_palette(title)
     return data.color_table(
         colors,
@@ -75,8 +74,9 @@ def with_palette(whole: Recipe) -> Recipe:
 def preprocess(of: Data, *, training: bool) -> data.Preprocess:
     """The preprocessing of examples.
 
-    Outside training nothing is mirrored, and pictures are loaded at the size of the
-    crop, so that all of a picture is seen (the official test options).
+    Outside training nothing is drawn: nothing is mirrored, pictures are loaded at the
+    size of the crop (the official test options), and where that leaves them larger than
+    the crop, it is their middle.
     """
     return data.Preprocess(
         mode=of.preprocess_mode,
@@ -85,4 +85,25 @@ def preprocess(of: Data, *, training: bool) -> data.Preprocess:
         aspect_ratio=of.aspect_ratio,
         flip=of.flip and training,
         pad_crop=of.pad_crop,
+        centre=not training,
+    )
+
+
+def sees_all(of: Data) -> bool:
+    """Whether `preprocess` outside training keeps all of a picture, whatever its size.
+
+    If not, it is the middle of those that are larger than the crop.
+    """
+    return of.preprocess_mode == "resize_and_crop" or "crop" not in of.preprocess_mode
+
+
+def resize(size: tuple[int, int]) -> data.Preprocess:
+    """What brings whole pictures to a (height, width), whatever their aspect ratio."""
+    height, width = size
+    return data.Preprocess(
+        mode="fixed",
+        load_size=width,
+        crop_size=width,
+        aspect_ratio=width / height,
+        flip=False,
     )

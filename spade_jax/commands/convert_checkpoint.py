@@ -4,19 +4,18 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs, oasis, official
-from spade_jax.convert.nvlabs import ModelVariables
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
 from spade_jax.convert.official import Kind
-from spade_jax.convert.tensors import Variables
 from spade_jax.devices import mesh
-from spade_jax.learning.state import NetState, TrainState
+from spade_jax.files import outputs
+from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
+from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import checkpoint, paths
+from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
@@ -41,7 +40,8 @@ def from_official(
       defaults: see `official.read_recipe`.
 
     Raises:
-      ValueError: the work dir holds a checkpoint, or it is of another kind; or see
+      ValueError: the work dir holds a checkpoint, is the official directory, or is
+        trained in; the checkpoint is of another kind; or see
         `official.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
@@ -49,14 +49,18 @@ def from_official(
         raise ValueError(
             f"{workdir} already holds a checkpoint. Give another directory to --out."
         )
-    _check_kind(
-        official.kind_of(directory), kind, what=f"{directory} holds a checkpoint"
-    )
+    if workdir.exists() and workdir.samefile(directory):
+        raise ValueError(
+            f"--out={workdir} is the directory of the official checkpoint, which it"
+            " would no longer be taken for. Give another directory."
+        )
+    found = official.kind_of(directory)
+    _check_kind(found, kind, what=f"{directory} holds a checkpoint")
     recipe, variables = official.read_checkpoint(
         directory, which=which, defaults=defaults
     )
     state = first_state(recipe, variables)
-    with Checkpoints(workdir) as checkpoints:
+    with lock.held(workdir, command="convert"), Checkpoints(workdir) as checkpoints:
         checkpoints.save(state, recipe=recipe)
         checkpoints.wait()
     _tell(variables, workdir)
@@ -83,9 +87,9 @@ def to_official(
         it is told otherwise.
 
     Raises:
-      ValueError: the directory holds a checkpoint already; there is none in the work
-        dir; it is of another kind; or see `nvlabs.write_checkpoint` and
-        `oasis.write_checkpoint`.
+      ValueError: the directory holds a checkpoint already, or files of the names to
+        be written; there is none in the work dir; it is of another kind; or see
+        `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if (directory / OPTIONS_FILE).exists():
@@ -93,6 +97,15 @@ def to_official(
             f"{directory} already holds an {OPTIONS_FILE}. Give another"
             " directory to --out."
         )
+    writer = oasis if kind == "oasis" else nvlabs
+    which = writer.DEFAULT if which is None else which
+    outputs.claim(
+        directory,
+        [(name, "of the checkpoint") for name in writer.file_names(which)],
+        command="convert",
+        flag="--out",
+        inputs={"WORKDIR": paths.checkpoints(workdir)},
+    )
     with checkpoint.open_existing(workdir) as checkpoints:
         recipe = checkpoints.recipe()
         found = official.kind_of_model(recipe.architecture)
@@ -108,17 +121,12 @@ def to_official(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    named = {} if which is None else {"which": which}
+    files = {"recipe": recipe, "variables": variables, "which": which}
     if kind == "oasis":
-        oasis.write_checkpoint(
-            directory,
-            recipe=recipe,
-            variables=variables,
-            trained=state.generator.variables,
-            **named,
-        )
+        # Beside the averaged one there is the generator that was trained.
+        oasis.write_checkpoint(directory, trained=state.generator.variables, **files)
     else:
-        nvlabs.write_checkpoint(directory, recipe=recipe, variables=variables, **named)
+        nvlabs.write_checkpoint(directory, **files)
     _tell(variables, directory)
 
 
@@ -141,26 +149,16 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
         recipe.optimizer, recipe.schedule, steps_per_epoch=1
     )
 
-    def net(variables: Variables, optimizer: optax.GradientTransformation) -> NetState:
-        stats = jax.tree.map(jnp.asarray, variables)
-        params = stats.pop("params")
-        return NetState(params, stats, optimizer.init(params))
-
     if variables["discriminator"] is None:
         networks = assemble.networks(recipe.architecture, recipe.compute)
-        init = assemble.initial_state(recipe, networks, optimizers)
-        # Compiled, so that of the state only what is returned is computed.
-        discriminator = jax.jit(lambda: init().discriminator)()
-    else:
-        discriminator = net(variables["discriminator"], optimizers.discriminator)
-    generator = net(variables["generator"], optimizers.generator)
-    encoder, averages = variables["encoder"], recipe.schedule.ema_decay > 0
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        generator=generator,
-        discriminator=discriminator,
-        encoder=None if encoder is None else net(encoder, optimizers.generator),
-        ema=jax.tree.map(jnp.copy, generator.params) if averages else None,
+        shapes = assemble.abstract_variables(recipe.architecture, networks)
+        variables = variables | first_values(
+            recipe.seed, {"discriminator": shapes["discriminator"]}
+        )
+    return assemble.create_state(
+        jax.tree.map(jnp.asarray, variables),
+        schedule=recipe.schedule,
+        optimizers=optimizers,
     )
 
 

@@ -4,8 +4,8 @@
 that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an
 extra, is imported only where `.pth` files are read or written.
 
-May import: flax, jax, ml_collections, torch, `assemble`, `data`, `layout`, `metrics`,
-`nets`, `recipe`.
+May import: flax, jax, ml_collections, torch, `assemble`, `data`, `layout`,
+`learning`, `metrics`, `nets`, `recipe`.
 """
 
 from spade_jax.convert.mapping import (

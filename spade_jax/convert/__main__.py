@@ -11,12 +11,12 @@ Everything is read and checked before anything is written.
 
 import argparse
 import functools
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from spade_jax import recipe
-from spade_jax.commands import convert_checkpoint, convert_weights
+from spade_jax.commands import convert_checkpoint, convert_weights, ending
+from spade_jax.commands.command_line import path_argument
 from spade_jax.convert import official
 from spade_jax.convert.nvlabs_options import OptionsError
 from spade_jax.metrics import weights
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
 
 
@@ -43,17 +43,19 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(kind, help=f"checkpoints of {repository}")
         command.add_argument(
             "source",
-            type=pathlib.Path,
+            type=path_argument("SOURCE"),
             help=f"official checkpoint directory; with --to={kind} a work dir",
         )
-        command.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
+        command.add_argument(
+            "--out", type=path_argument("--out"), required=True, metavar="DIR"
+        )
         command.add_argument("--to", choices=["spade_jax", kind], default="spade_jax")
         # As the official programs call it.
         which = "--ckpt_iter" if kind == "oasis" else "--which_epoch"
         command.add_argument(which, dest="which", metavar=which[2:].upper())
         command.add_argument(
             "--default_config",
-            type=pathlib.Path,
+            type=path_argument("--default_config"),
             default=library.directory() / "default.py",
             metavar="FILE",
             help="where fields come from that the options do not say (%(default)s)",
@@ -61,16 +63,20 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=functools.partial(_checkpoint, kind))
 
     command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
-    command.add_argument("source", type=pathlib.Path, metavar="FILE")
-    command.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
+    command.add_argument("source", type=path_argument("FILE"), metavar="FILE")
+    command.add_argument(
+        "--out", type=path_argument("--out"), required=True, metavar="FILE.npz"
+    )
     command.set_defaults(run=lambda o: convert_weights.from_vgg19(o.source, o.out))
 
     for network, (_, files, where, _) in weights.PUBLISHED.items():
         name = " ".join(files)
         command = commands.add_parser(network, help=f"{name} of {where}")
-        command.add_argument("sources", type=pathlib.Path, nargs="+", metavar="FILE")
         command.add_argument(
-            "--out", type=pathlib.Path, required=True, metavar="FILE.npz"
+            "sources", type=path_argument("FILE"), nargs="+", metavar="FILE"
+        )
+        command.add_argument(
+            "--out", type=path_argument("--out"), required=True, metavar="FILE.npz"
         )
         command.set_defaults(
             run=lambda o, network=network: convert_weights.from_metric_network(
@@ -102,4 +108,4 @@ def _checkpoint(kind: official.Kind, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

@@ -40,14 +40,16 @@ class Weight(NamedTuple):
     """How a kind of layer stores its weight, vector v and bias; functions of shapes.
 
     Attributes:
-      kernel: of `params/.../kernel`.
+      kernel: of `params/.../NAME`.
       v: of `spectral/.../v`, from the shape of the *kernel*.
       bias: of `params/.../bias`.
+      name: NAME.
     """
 
     kernel: Callable[[Shape], Rearrangement]
     v: Callable[[Shape], Rearrangement] | None
     bias: Callable[[Shape], Rearrangement]
+    name: str = "kernel"
 
 
 class Layer(NamedTuple):
@@ -241,7 +243,8 @@ def _dense_from_grid(height: int, width: int) -> Weight:
 
 _CONVOLUTION = _convolution()
 _TRANSPOSED_CONVOLUTION = _transposed_convolution()
-_BY_CLASS = Weight(_same, None, _same)
+_BY_CLASS = Weight(_same, None, _same, name="class_scale")
+_BY_POSITION = _CONVOLUTION._replace(name="position_kernel")
 
 
 # --- The layers of each network, in the official order ------------------------------
@@ -307,8 +310,8 @@ def _block(stage: str, block: str, *, parameter_free: str) -> Iterator[Layer]:
         yield Layer((*path, "beta"), f"{name}.mlp_beta", _CONVOLUTION)
         affine = f"{name}.class_specified_affine"
         yield Layer((*path, "classes"), affine, _BY_CLASS)
-        yield Layer((*path, "scale_by_position"), f"{affine}.dist_conv_w", _CONVOLUTION)
-        yield Layer((*path, "shift_by_position"), f"{affine}.dist_conv_b", _CONVOLUTION)
+        yield Layer((*path, "scale_by_position"), f"{affine}.dist_conv_w", _BY_POSITION)
+        yield Layer((*path, "shift_by_position"), f"{affine}.dist_conv_b", _BY_POSITION)
         yield Layer((*path, "edge_feature"), f"{name}.inst_conv", _CONVOLUTION)
 
 
@@ -407,9 +410,9 @@ def _tensors(layer: Layer, shapes: Mapping[Path, Shape]) -> Iterator[Entry]:
         yield from entry("batch_stats", "var", "running_var", _same)
         yield from entry("batch_stats", "count", "num_batches_tracked", _same)
         return
-    kernel, v, bias = layer.weight
+    kernel, v, bias, leaf = layer.weight
     if v is None or ("spectral", *layer.path, "spectral_norm", "u") not in shapes:
-        yield from entry("params", "kernel", "weight", kernel)
+        yield from entry("params", leaf, "weight", kernel)
         yield from entry("params", "bias", "bias", bias)
         return
     # PyTorch's spectral norm registers the weight anew, after the bias.

@@ -10,7 +10,6 @@ import os
 import pathlib
 import pickle
 import tempfile
-from typing import TypedDict
 
 import flax.linen as nn
 
@@ -25,16 +24,10 @@ from spade_jax.convert.nvlabs_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
+from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
-
-class ModelVariables(TypedDict):
-    """Variables of each network of a model; None: not there."""
-
-    generator: Variables
-    discriminator: Variables | None
-    encoder: Variables | None
-
+DEFAULT = "latest"  # what the official programs load unless they are told otherwise
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
 
@@ -124,7 +117,7 @@ def write_checkpoint(
     *,
     recipe: Recipe,
     variables: ModelVariables,
-    which: str = "latest",
+    which: str = DEFAULT,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
@@ -168,6 +161,12 @@ def write_options(file: pathlib.Path, options: Options) -> None:
     """Writes options as official programs do; see `nvlabs_options.parse_options`."""
     lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
     file.write_text("".join(lines))
+
+
+def file_names(which: str) -> list[str]:
+    """Of what `write_checkpoint` writes, at most."""
+    networks = [f"{which}_net_{letter}.pth" for letter in _LETTERS.values()]
+    return [OPTIONS_FILE, "opt.pkl", *networks]
 
 
 def _read_network(

@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from spade_jax import assemble, nets
+from spade_jax import assemble
 from spade_jax import recipe as recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
@@ -249,16 +249,9 @@ def recipe_from_options(
     config.generator.latent = "vae" if options["use_vae"] else "none"
     assign("encoder.width", options["ngf"], "ngf")
     config.encoder.image_size = _ENCODER_SIZE
-    grid = ("crop_size", "aspect_ratio", "num_upsampling_layers")
     try:
-        if options["netG"] == "spade" and 0 in nets.start_grid(
-            *(options[option] for option in grid)
-        ):
-            raise ValueError(f"{in_words(options, grid)} leave no start grid.")
         recipe = recipes.describe(config)
         assemble.networks(recipe.architecture, recipe.compute)
-        parse = parse_spade_norm if options["netG"] == "spade" else parse_norm
-        parse(recipe.architecture.generator.norm)
     except ValueError as error:
         raise OptionsError(f"{name}: {error}") from error
     return recipe

@@ -21,7 +21,7 @@ import numpy as np
 
 from spade_jax import assemble
 from spade_jax.convert import clues, mapping, torch_file
-from spade_jax.convert.nvlabs import ModelVariables, write_options
+from spade_jax.convert.nvlabs import write_options
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, Options, parse_options
 from spade_jax.convert.oasis_options import (
     ids_are_moved,
@@ -29,9 +29,11 @@ from spade_jax.convert.oasis_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
+from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
 MODELS = "models"  # in a checkpoint's directory
+DEFAULT = "best"  # what the official program loads unless it is told otherwise
 
 _READ_PLANES = ("fc.weight", ".mlp_shared.0.weight")  # ends of keys; axis 1
 _JUDGED = ("layer_up_last.weight", "layer_up_last.bias")  # axis 0, behind "synthetic"
@@ -88,7 +90,7 @@ def read_checkpoint(
         return directory / MODELS / f"{which}_{letter}.pth"
 
     if which is None:
-        which = "best"
+        which = DEFAULT
         if not (file("EMA").exists() or file("G").exists()):
             which = "latest"
 
@@ -111,7 +113,7 @@ def write_checkpoint(
     recipe: Recipe,
     variables: ModelVariables,
     trained: Variables | None = None,
-    which: str = "best",
+    which: str = DEFAULT,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
@@ -156,6 +158,12 @@ def write_checkpoint(
         (made / "opt.pkl").write_bytes(pickle.dumps(argparse.Namespace(**options)))
         for file in made.iterdir():
             file.replace(directory / file.name)
+
+
+def file_names(which: str) -> list[str]:
+    """Of what `write_checkpoint` writes, at most."""
+    networks = [f"{MODELS}/{which}_{letter}.pth" for letter in ("G", "D", "EMA")]
+    return [OPTIONS_FILE, "opt.pkl", *networks]
 
 
 def _read_network(

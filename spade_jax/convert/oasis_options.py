@@ -36,11 +36,12 @@ _FIELDS = {
     "beta1": "optimizer.beta1",
     "beta2": "optimizer.beta2",
 }
-# A number, the option that switches it off or on, and the config field of both.
+# A number, the option that switches it off (False) or on, which is not set officially;
+# the config field of both; and the number's official default.
 _SWITCHED = {
-    "lambda_labelmix": ("no_labelmix", False, "loss.labelmix"),
-    "lambda_vgg": ("add_vgg_loss", True, "loss.perceptual"),
-    "EMA_decay": ("no_EMA", False, "ema_decay"),
+    "lambda_labelmix": ("no_labelmix", False, "loss.labelmix", 10.0),
+    "lambda_vgg": ("add_vgg_loss", True, "loss.perceptual", 10.0),
+    "EMA_decay": ("no_EMA", False, "ema_decay", 0.9999),
 }
 _TYPES: dict[type, tuple[str, ...]] = {
     bool: (
@@ -48,7 +49,7 @@ _TYPES: dict[type, tuple[str, ...]] = {
         "no_3dnoise",
         "no_balancing_inloss",
         "contain_dontcare_label",
-        *(switch for switch, _, _ in _SWITCHED.values()),
+        *(switch for switch, *_ in _SWITCHED.values()),
     ),
     int: (
         "batch_size",
@@ -127,10 +128,9 @@ def recipe_from_options(
     if defaults is None:
         defaults = recipes.describe(library.default_config())
     changes = {field: options[o] for o, field in _FIELDS.items() if o in options}
-    for option, (switch, wanted, field) in _SWITCHED.items():
-        if option in options:
-            on = options.get(switch, not wanted) == wanted
-            changes[field] = float(options[option]) if on else 0.0
+    for option, (switch, wanted, field, default) in _SWITCHED.items():
+        on = options.get(switch, False) == wanted
+        changes[field] = float(options.get(option, default)) if on else 0.0
     moved, dontcare = ids_are_moved(options), options["contain_dontcare_label"]
     spectral = not options["no_spectral_norm"]
     changes |= {
@@ -152,7 +152,6 @@ def recipe_from_options(
         **_rates(options, name=name),
     }
     try:
-        parse_spade_norm(changes["generator.norm"])
         return recipes.with_fields(
             defaults, **{path.replace(".", "__"): x for path, x in changes.items()}
         )
@@ -187,8 +186,8 @@ def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
     found = dict(_OTHER_OPTIONS)
     for option, field in _FIELDS.items():
         found[option] = _value(recipe, field)
-    for option, (switch, wanted, field) in _SWITCHED.items():
-        value, default = _value(recipe, field), {"EMA_decay": 0.9999}.get(option, 10.0)
+    for option, (switch, wanted, field, default) in _SWITCHED.items():
+        value = _value(recipe, field)
         found |= {option: value or default, switch: bool(value) == wanted}
     return found | {
         "name": directory.name,

@@ -8,7 +8,6 @@ import pathlib
 from typing import Literal
 
 from spade_jax.convert import nvlabs, oasis
-from spade_jax.convert.nvlabs import ModelVariables
 from spade_jax.convert.nvlabs_options import (
     OPTIONS_FILE,
     OptionsError,
@@ -16,6 +15,7 @@ from spade_jax.convert.nvlabs_options import (
     parse_options,
 )
 from spade_jax.convert.oasis_options import is_oasis
+from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Architecture, Recipe
 
 Kind = Literal["nvlabs", "clade", "oasis"]

@@ -20,11 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.data.decode import PictureFile, decode_image, decode_map
+from spade_jax.data.decode import PictureFile, decode_colors, decode_map
 from spade_jax.data.error import DataError
-
-Color = tuple[int, int, int]
-"""(red, green, blue) in 0..255."""
+from spade_jax.data.indexed import NOTHING_KNOWN, Color, Palettes
 
 _LINE = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)(?:[\s,]+(\S.*))?")
 # Colours that messages list.
@@ -222,26 +220,28 @@ def decode_label(
     *,
     where: str,
     colors: ColorTable | None = None,
+    palettes: Palettes = NOTHING_KNOWN,
     unknown_label: int | None = None,
 ) -> np.ndarray:
     """Decodes a label picture: a map of ids, or with `colors` one of colours.
 
     Args:
-      file: the picture. With `colors` any kind; an alpha channel
-        is dropped, and of a palette picture its colours count, not its indices.
+      file: the picture. With `colors` any kind; of one with a palette its colours
+        count, not its indices.
       where: what to call the picture in error messages.
       colors: the classes' colours, or None.
+      palettes: without `colors`, what is known of those of the label pictures.
       unknown_label: what `ids_of_colors` takes.
 
     Returns:
       int32 [H, W], ids as stored.
 
     Raises:
-      DataError: as `decode_map` and `ids_of_colors`.
+      DataError: as `decode_map`, `decode_colors` and `ids_of_colors`.
     """
     if colors is None:
-        return decode_map(file, where=where)
-    picture = decode_image(file, where=where)
+        return decode_map(file, where=where, palettes=palettes)
+    picture = decode_colors(file, where=where)
     decoded = colors.decode(picture)
     return ids_of_colors(
         decoded, where=where, colors=colors, unknown_label=unknown_label

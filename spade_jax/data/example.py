@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from spade_jax.data.error import DataError
-from spade_jax.data.ids import class_ids
+from spade_jax.data.ids import class_ids, renumbered
 
 
 class Example(NamedTuple):
@@ -85,7 +85,7 @@ def make_example(
             unknown_label=unknown_label,
             where=where("label"),
         ),
-        instance=None if instance is None else instance.astype(np.int32),
+        instance=None if instance is None else renumbered(instance, np.int32),
         name=name,
     )
 

@@ -5,20 +5,29 @@
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Sequence
 
+from spade_jax.data import indexed
 from spade_jax.data.colors import ColorTable, decode_label
-from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.decode import decode_image, decode_instance
 from spade_jax.data.example import Example, make_example
-from spade_jax.data.pairing import check_folder, pair_pictures, split_folders
+from spade_jax.data.pairing import (
+    MAP_EXTENSIONS,
+    check_folder,
+    find_pictures,
+    pair_pictures,
+    split_folders,
+)
 
 
 class FolderSource:
-    """Examples from folders of pictures, paired by stem and sorted by it.
+    """Examples from folders of pictures, paired by name and sorted by it.
 
     `{root}/{split}_img/NAME.jpg` goes with `{root}/{split}_label/NAME.png` and, with
-    `instances`, `{root}/{split}_inst/NAME.png`. Hidden files and files with other
-    extensions are ignored.
+    `instances`, `{root}/{split}_inst/NAME.png`; NAME may have folders in it. Hidden
+    files and files with other extensions are ignored.
 
     Args:
       root: the directory that holds the folders.
@@ -26,8 +35,10 @@ class FolderSource:
       num_classes: the number of named classes; stored ids are 0..num_classes - 1.
       unknown_label: the stored id of pixels of unknown class, which becomes id
         `num_classes`. None: there is none.
-      instances: whether to read instance maps. 8, 16 or 32 bits.
+      instances: whether to read instance maps; see `decode_instance`.
       colors: the classes' colours, where label pictures hold these and not ids.
+      palette: the colours of classes 0, 1, ..., where they hold ids, for those that are
+        indexed; see `indexed_ids`. May be empty.
 
     Raises:
       DataError: a folder is missing or holds no pictures, a picture has no partner,
@@ -44,6 +55,7 @@ class FolderSource:
         unknown_label: int | None = None,
         instances: bool = False,
         colors: ColorTable | None = None,
+        palette: Sequence[Sequence[int]] = (),
     ):
         # A shell leaves the ~ of --config.data.root=~/pictures as it is.
         self._root = os.path.expanduser(root)
@@ -55,6 +67,9 @@ class FolderSource:
         self._num_classes = num_classes
         self._unknown_label = unknown_label
         self._colors = colors
+        self._palettes = label_palettes(
+            self._root, known=palette, unknown_label=unknown_label
+        )
         # Only file names are kept: worker processes receive a copy of this object.
         self._names, self._files = pair_pictures(folders)
 
@@ -71,11 +86,12 @@ class FolderSource:
             paths["label"],
             where=paths["label"],
             colors=self._colors,
+            palettes=self._palettes,
             unknown_label=self._unknown_label,
         )
         instance = None
         if "instance" in paths:
-            instance = decode_map(paths["instance"], where=paths["instance"])
+            instance = decode_instance(paths["instance"], where=paths["instance"])
         return make_example(
             image=image,
             label=label,
@@ -93,3 +109,24 @@ class FolderSource:
             f"num_classes={self._num_classes}, unknown_label={self._unknown_label}, "
             f"instances={'instance' in self._folders}{colors})"
         )
+
+
+def label_palettes(
+    root: str | os.PathLike[str],
+    *,
+    known: Sequence[Sequence[int]],
+    unknown_label: int | None,
+) -> indexed.Palettes:
+    """What is known of the palettes of a root's label pictures, of all splits alike.
+
+    Args:
+      root: see `FolderSource`.
+      known, unknown_label: see `indexed.Palettes`.
+    """
+    paths = [
+        os.path.join(folder, file)
+        for folder in sorted(glob.glob(os.path.join(glob.escape(root), "*_label")))
+        for files in find_pictures(folder, MAP_EXTENSIONS).pictures.values()
+        for file in files
+    ]
+    return indexed.look(paths, known=known, unknown_label=unknown_label)

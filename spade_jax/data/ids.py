@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from spade_jax.data.error import DataError
+
+_SCALED = (
+    " If these are greys that stand for the ids 0, 1, ..., as in a mask of 0 and 255, "
+    "save the ids themselves, or let config.data.label_colors=FILE name the greys, as "
+    "'0 0 0' and '255 255 255', in the order of the ids."
+)
+# Differences of greys that were scaled, and how many there are at least, so that a few
+# ids that happen to be multiples are not taken for such.
+_STEPS = {255: 2, 85: 3, 17: 5}
 
 
 def class_ids(
@@ -35,10 +46,22 @@ def class_ids(
             f"classes 0..{num_classes - 1} of config.data.num_classes, and "
             f"config.data.unknown_label is {unknown_label}. Raise "
             "config.data.num_classes if these are classes; set "
-            "config.data.unknown_label if one of them means 'unknown'.",
+            "config.data.unknown_label if one of them means 'unknown'."
+            + (_SCALED if is_scaled(np.unique(label).tolist()) else ""),
             kind="ids",
         )
     return ids
+
+
+def is_scaled(numbers: Collection[int]) -> bool:
+    """Whether numbers look like ids of 1, 2 or 4 bits that were scaled to 0..255.
+
+    So programs for pictures show them: 0 and 255, or 0, 85, 170 and 255.
+    """
+    return max(numbers, default=0) == 255 and any(
+        len(numbers) >= least and all(number % step == 0 for number in numbers)
+        for step, least in _STEPS.items()
+    )
 
 
 def map_ids(
@@ -62,6 +85,27 @@ def map_ids(
         ids[unknown] = num_classes
         foreign &= ~unknown
     return ids, foreign
+
+
+def renumbered(instance: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
+    """An instance map in another dtype.
+
+    Only changes from pixel to pixel mean anything, so numbers that do not fit are
+    counted anew from 0.
+
+    Raises:
+      DataError: there are more instances than the dtype has numbers.
+    """
+    limits = np.iinfo(dtype)
+    if instance.min() < limits.min or instance.max() > limits.max:
+        found, numbers = np.unique(instance, return_inverse=True)
+        if len(found) > limits.max:
+            raise DataError(
+                f"{len(found)} instances in one picture; it may have {limits.max}.",
+                kind="ids",
+            )
+        instance = numbers.reshape(instance.shape)
+    return instance.astype(dtype)
 
 
 def count_ids(label: np.ndarray) -> dict[int, int]:

@@ -6,8 +6,12 @@ them as a person does turns them upright, and turns back what it made of them.
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from PIL import Image
+
+from spade_jax.data.decode import PictureFile, decode_image
 
 # Tag 0x0112 of EXIF 2.3 (JEITA CP-3451C), section 4.6.4 A.
 _TAG = 0x0112
@@ -45,3 +49,25 @@ def turned_back(array: np.ndarray, orientation: int) -> np.ndarray:
     """The opposite of `turned`."""
     # All but the quarter turns are their own opposites.
     return turned(array, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def decode_upright(file: PictureFile, *, where: str) -> tuple[np.ndarray, int]:
+    """Decodes a photograph, and turns it as it is shown.
+
+    Args:
+      file: the picture.
+      where: what to call the picture in error messages.
+
+    Returns:
+      uint8 [H, W, 3], upright, and the orientation in which it is stored.
+
+    Raises:
+      DataError: see `decode.decode_image`.
+    """
+    image = decode_image(file, where=where)
+    if isinstance(file, Image.Image):
+        orientation = read_orientation(file)
+    else:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as found:
+            orientation = read_orientation(found)
+    return np.ascontiguousarray(turned(image, orientation)), orientation

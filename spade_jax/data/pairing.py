@@ -1,18 +1,25 @@
 """Pictures in folders: which files count, and which of them belong together.
 
 A split has one folder a field, "image", "label" and "instance"; pictures of the same
-stem, the name before the extension, are one example.
+name are one example. A picture's name is its path below that folder, without the
+extension, with "/" between folders and in Unicode's composed form (NFC), in which names
+that look alike are alike.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from spade_jax.data.error import DataError, listed
 
+_log = logging.getLogger(__name__)
+
 IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+    {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 )
 # Formats without loss: ids do not survive JPEG or lossy WebP.
 MAP_EXTENSIONS = frozenset({".png", ".bmp", ".pgm", ".tif", ".tiff", ".gif"})
@@ -62,10 +69,31 @@ def check_folder(root: str | os.PathLike[str], split: str, field: str) -> None:
     )
 
 
+class Listing(NamedTuple):
+    """What is in a folder and in the folders below it.
+
+    Attributes:
+      pictures: from names to files, paths below the folder; sorted. More than one file
+        of a name is an error to `list_pictures`.
+      passed_over: from extensions, or "hidden", to files and folders that are not read
+        for these; sorted.
+    """
+
+    pictures: dict[str, list[str]]
+    passed_over: dict[str, list[str]]
+
+    def told(self) -> str:
+        """How many files are passed over, and why; empty where none is."""
+        return "; ".join(
+            f"{len(files)} {why or 'without extension'} ({listed(files, most=3)})"
+            for why, files in self.passed_over.items()
+        )
+
+
 def pair_pictures(
     folders: Mapping[str, str | os.PathLike[str]], *, surplus: bool = False
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """Pairs the pictures of folders by their stems.
+    """Pairs the pictures of folders, and of the folders below them, by their names.
 
     Args:
       folders: from fields ("image", "label", "instance") to folders, the first of
@@ -73,14 +101,22 @@ def pair_pictures(
       surplus: whether the others may have more.
 
     Returns:
-      The stems, sorted, and from each field to its file names in that order.
+      The names, sorted, and from each field to its files in that order, paths below
+      its folder.
 
     Raises:
-      DataError: a folder is empty, two pictures of it have the same stem, or a file
+      DataError: a folder is empty, two pictures of it have the same name, or a file
         is without its partner.
     """
+    found = {
+        field: find_pictures(folder, extensions(field))
+        for field, folder in folders.items()
+    }
+    for field, folder in folders.items():
+        if told := found[field].told():
+            _log.info("Passed over in %s: %s.", folder, told)
     files = {
-        field: list_pictures(folder, extensions(field))
+        field: _one_each(folder, extensions(field), found[field])
         for field, folder in folders.items()
     }
     first = next(iter(folders))
@@ -103,7 +139,12 @@ def pair_pictures(
         )
         raise DataError(
             f"Unpaired files{title}: {pairs}. Pairs have the same name before the "
-            "extension: rename, add or remove files until they do.",
+            "extension: rename, add or remove files until they do."
+            + "".join(
+                f" Passed over in {called[field]}: {told}."
+                for field in folders
+                if (told := found[field].told())
+            ),
             kind="unpaired",
         )
     names = sorted(files[first])
@@ -138,44 +179,95 @@ def extensions(field: str) -> frozenset[str]:
 
 def find_pictures(
     folder: str | os.PathLike[str], extensions: frozenset[str]
-) -> dict[str, list[str]]:
-    """The pictures in a folder: from stem to file names, sorted; hidden ones are not.
+) -> Listing:
+    """Finds the pictures in a folder and in all folders below it.
 
-    More than one file of a stem is an error to `list_pictures`.
+    Links are followed. Hidden files and folders, whose names begin with a dot, are
+    passed over, as are files with other extensions.
+
+    Raises:
+      DataError: a folder cannot be listed, or holds a link to one that it lies in.
     """
-    files: dict[str, list[str]] = {}
-    for file in sorted(os.listdir(folder)):
+    found = Listing({}, {})
+    _find(os.fspath(folder), "", extensions, found, above=())
+    for files in (found.pictures, found.passed_over):
+        for key in sorted(files):
+            files[key] = sorted(files.pop(key))
+    return found
+
+
+def _find(
+    root: str,
+    below: str,
+    extensions: frozenset[str],
+    found: Listing,
+    *,
+    above: tuple[str, ...],
+) -> None:
+    """Adds to `found` what is in the folder `below` of `root`."""
+    folder = os.path.join(root, below)
+    here = os.path.realpath(folder)
+    if here in above:
+        raise DataError(
+            f"{folder} is a link to {here}, which it lies in. Remove the link.",
+            kind="folder",
+        )
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot list this folder ({error}).", kind="folder"
+        ) from error
+    for entry in entries:
+        file = f"{below}/{entry.name}" if below else entry.name
         stem, extension = os.path.splitext(file)
-        if not file.startswith(".") and extension.lower() in extensions:
-            files.setdefault(stem, []).append(file)
-    return files
+        if entry.name.startswith("."):
+            found.passed_over.setdefault("hidden", []).append(file)
+        elif entry.is_dir():
+            _find(root, file, extensions, found, above=(*above, here))
+        elif extension.lower() in extensions:
+            name = unicodedata.normalize("NFC", stem)
+            found.pictures.setdefault(name, []).append(file)
+        else:
+            found.passed_over.setdefault(extension.lower(), []).append(file)
 
 
 def list_pictures(
     folder: str | os.PathLike[str], extensions: frozenset[str]
 ) -> dict[str, str]:
-    """The pictures in a folder: from stem to file name, sorted.
+    """The pictures in a folder and below: from name to file, sorted by name.
 
     Raises:
-      DataError: there are none, or two have the same stem.
+      DataError: there are none, or two have the same name; see also `find_pictures`.
     """
-    files = find_pictures(folder, extensions)
-    for of_stem in files.values():
-        if len(of_stem) > 1:
-            raise same_stem(folder, *of_stem[:2])
-    if not files:
+    return _one_each(folder, extensions, find_pictures(folder, extensions))
+
+
+def _one_each(
+    folder: str | os.PathLike[str], extensions: frozenset[str], found: Listing
+) -> dict[str, str]:
+    """What `list_pictures` returns, from what `find_pictures` did."""
+    for of_name in found.pictures.values():
+        if len(of_name) > 1:
+            raise same_stem(folder, *of_name[:2])
+    if not found.pictures:
+        passed_over = f" Passed over: {told}." if (told := found.told()) else ""
         raise DataError(
             f"Empty split: {folder} holds no picture with one of the extensions "
-            f"{' '.join(sorted(extensions))}.",
+            f"{' '.join(sorted(extensions))}.{passed_over}",
             kind="folder",
         )
-    return {stem: file for stem, (file,) in files.items()}
+    return {name: file for name, (file,) in found.pictures.items()}
 
 
 def same_stem(folder: str | os.PathLike[str], first: str, other: str) -> DataError:
-    """The error for two files of a folder with the same stem."""
+    """The error for two files of a folder with the same name."""
+    shown = first, other
+    if len({unicodedata.normalize("NFC", file) for file in shown}) == 1:
+        # They look the same: one is composed, the other decomposed.
+        shown = ascii(first), ascii(other)
     return DataError(
-        f"{folder} holds both {first} and {other}. Pictures are paired by the name "
-        "before the extension, so keep one of the two.",
+        f"{folder} holds both {shown[0]} and {shown[1]}. Pictures are paired by the "
+        "name before the extension, so keep one of the two.",
         kind="same_stem",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from spade_jax.data.colors import ColorTable
 from spade_jax.data.error import DataError
@@ -32,6 +33,7 @@ def open_source(
     unknown_label: int | None = None,
     instances: bool = False,
     colors: ColorTable | None = None,
+    palette: Sequence[Sequence[int]] = (),
     size: int = 128,
     num_train: int = 2000,
     num_val: int = 200,
@@ -51,6 +53,8 @@ def open_source(
       instances: whether to read instance maps.
       colors: the classes' colours, where the label pictures of a "folder" hold these
         and not ids.
+      palette: the classes' colours for people, by which those label pictures of a
+        "folder" are read that are indexed in another order.
       size: height and width in pixels of scenes to draw. This and the next two mean
         nothing to sources that have pictures of their own.
       num_train: number of training scenes to draw.
@@ -78,7 +82,7 @@ def open_source(
                 f"that holds {split}_img and {split}_label. configs/scenes.py needs "
                 "no data at all: it draws its own."
             )
-        return FolderSource(root, split, colors=colors, **classes)
+        return FolderSource(root, split, colors=colors, palette=palette, **classes)
     if colors is not None:
         raise ValueError(
             f"config.data.label_colors is for config.data.source='folder'; {name!r} "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.decode import decode_image, decode_instance, decode_map
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example, make_example
 
@@ -85,7 +85,7 @@ class TfdsSource:
         return make_example(
             image=read("image", decode_image),
             label=read("label", decode_map),
-            instance=read("instance", decode_map) if self._instances else None,
+            instance=read("instance", decode_instance) if self._instances else None,
             name=name,
             num_classes=self._num_classes,
             unknown_label=self._unknown_label,

@@ -118,6 +118,7 @@ def draw_geometry(
     crop_size: int,
     aspect_ratio: float = 1.0,
     flip: bool = True,
+    centre: bool = False,
 ) -> Geometry:
     """Draws the geometry of one example.
 
@@ -132,6 +133,7 @@ def draw_geometry(
       crop_size: edge of the square that modes with `crop` cut out, in pixels.
       aspect_ratio: see `resized`.
       flip: whether to swap left and right in half of the draws. False for evaluation.
+      centre: cut out the middle, whatever is drawn.
 
     Raises:
       ValueError: there is no such mode.
@@ -146,6 +148,8 @@ def draw_geometry(
     left = int(rng.integers(max(0, width - crop_size) + 1))
     top = int(rng.integers(max(0, height - crop_size) + 1))
     heads = bool(rng.integers(2))
+    if centre:
+        left, top = max(0, width - crop_size) // 2, max(0, height - crop_size) // 2
     return Geometry(
         resize=(width, height) if (width, height) != size else None,
         crop=(left, top, crop_size, crop_size) if "crop" in mode else None,
@@ -190,6 +194,7 @@ class Preprocess:
       flip: swap left and right in half of the examples.
       pad_crop: fill a crop that is larger than the picture with zeros, as the official
         code does, instead of refusing it.
+      centre: cut out the middle instead of a place that is drawn.
 
     Raises:
       ValueError: there is no such mode, or a size is not positive.
@@ -201,6 +206,9 @@ class Preprocess:
     aspect_ratio: float = 1.0
     flip: bool = True
     pad_crop: bool = False
+    # Not shown, so that kept statistics of whole pictures are found by the name that
+    # they have had.
+    centre: bool = dataclasses.field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -228,6 +236,7 @@ class Preprocess:
             crop_size=self.crop_size,
             aspect_ratio=self.aspect_ratio,
             flip=self.flip,
+            centre=self.centre,
         )
         if geometry.resize is not None and 0 in geometry.resize:
             raise DataError(

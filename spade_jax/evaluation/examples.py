@@ -27,14 +27,7 @@ def transform(of: Data, *, size: tuple[int, int] | None) -> data.Preprocess:
     """
     if size is None:
         return assemble.preprocess(of, training=False)
-    height, width = size
-    return data.Preprocess(
-        mode="fixed",
-        load_size=width,
-        crop_size=width,
-        aspect_ratio=width / height,
-        flip=False,
-    )
+    return assemble.resize(size)
 
 
 def validation_batches(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from spade_jax import data
+from spade_jax import assemble, data
 from spade_jax.devices import distributed
 from spade_jax.evaluation import diversity, examples, nearness, reference, sources
 from spade_jax.evaluation.evaluator import Evaluator, Reference
@@ -114,6 +114,7 @@ def _find(
     of, called = recipe.data, measure.called
     protocol = find_protocol(measure, sources.dataset(of))
     _check_size(protocol, of, called=called("protocol"))
+    _check_whole(protocol, of, called=called("protocol"))
     diversity.check(
         measure.num_samples,
         recipe.architecture.generator,
@@ -149,7 +150,7 @@ def _find(
         source=source,
         has_others=examples.has_training_pictures(of),
         perceptual=perceptual,
-        warnings=(*warnings, *about_sizes(of, observers)),
+        warnings=(*warnings, *about_sizes(of, observers), *about_middles(of)),
     )
 
 
@@ -188,6 +189,19 @@ def about_sizes(of: Data, observers: Observers) -> tuple[str, ...]:
     )
 
 
+def about_middles(of: Data) -> tuple[str, ...]:
+    """A warning if what is scored may not be all of a picture."""
+    if assemble.sees_all(of):
+        return ()
+    height, width = of.size
+    return (
+        f"Pictures are scored by their middle, {width}x{height} (width x height), where"
+        f" config.data.preprocess_mode={of.preprocess_mode!r} leaves them larger: the"
+        " model was trained on pieces of that size. --mode=predict makes the whole of"
+        " them.",
+    )
+
+
 def _check_size(protocol: Protocol, of: Data, *, called: str) -> None:
     if protocol.size in (None, of.size):
         return
@@ -198,4 +212,16 @@ def _check_size(protocol: Protocol, of: Data, *, called: str) -> None:
         f" (config.data.crop_size={of.crop_size},"
         f" config.data.aspect_ratio={of.aspect_ratio:g}). Use"
         f" {called}=own, or a model of that size."
+    )
+
+
+def _check_whole(protocol: Protocol, of: Data, *, called: str) -> None:
+    """Refuses to compare the middle of pictures with what is known of all of them."""
+    if assemble.sees_all(of) or protocol.label_size is None:
+        return
+    raise ValueError(
+        f"{called}={protocol.name} is of whole pictures, but the model sees the middle"
+        f" of them (config.data.preprocess_mode={of.preprocess_mode!r}). Give data"
+        " whose preprocess_mode shows all of a picture, resize_and_crop or fixed, with"
+        f" --config, or {called}=own."
     )

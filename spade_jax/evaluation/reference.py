@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from spade_jax import assemble, data
+from spade_jax import assemble, data, files
 from spade_jax.devices import distributed
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, result
@@ -86,9 +86,10 @@ def of_split(
     split = {"val": of.val_split, "train": of.train_split}[protocol.reference_split]
     source = distributed.together(functools.partial(open_split, of, split))
     transform = examples.transform(of, size=protocol.size)
+    is_middle = protocol.size is None and not assemble.sees_all(of)
     fingerprint = _fingerprint(
         source,
-        transform,
+        (repr(transform), *(["middle"] if is_middle else [])),
         dataset=of.source,
         split=split,
         network=observers.description.get(protocol.features),
@@ -116,7 +117,11 @@ def of_split(
     if jax.process_index() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         if found.features is not None:
-            np.save(of_features, found.features)
+            with (
+                files.replacing(of_features) as unfinished,
+                unfinished.open("wb") as written,
+            ):
+                np.save(written, found.features)
         # Last, as where it is the features are looked for, too.
         frechet.write_statistics(file, found.statistics)
     return found
@@ -139,7 +144,7 @@ def open_split(of: Data, split: str) -> data.Source:
 
 def _fingerprint(
     source: data.Source,
-    transform: data.Preprocess,
+    transform: tuple[str, ...],
     *,
     dataset: str,
     split: str,
@@ -147,7 +152,7 @@ def _fingerprint(
 ) -> str:
     """A hash of all that reference statistics depend on; of the pictures only three."""
     digest = hashlib.sha256()
-    told = [dataset, split, len(source), repr(transform), network]
+    told = [dataset, split, len(source), *transform, network]
     digest.update(json.dumps(told, sort_keys=True).encode())
     for i in {0, len(source) // 2, len(source) - 1}:
         digest.update(source[i].image.tobytes())

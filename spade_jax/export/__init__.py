@@ -13,7 +13,7 @@ and what comes out. See `docs/export.md`.
     card.py         what one has to know to use them
     __main__.py     the command
 
-May import: jax, tensorflow, `assemble`, `files`, `layout`, `models`.
+May import: jax, tensorflow, `assemble`, `files`, `layout`, `models`, `workdir`.
 """
 
 import json
@@ -21,8 +21,9 @@ import os
 import pathlib
 
 from spade_jax.export import card, programs, saved_model
-from spade_jax.files import replacing
-from spade_jax.models.opening import load_model
+from spade_jax.files import outputs
+from spade_jax.models.opening import find, load_model
+from spade_jax.workdir import paths
 
 __all__ = ["FORMATS", "export"]
 
@@ -48,27 +49,39 @@ def export(
 
     Raises:
       CheckpointError: there is no model.
-      ValueError: `out` cannot be written to; or see `spade_jax.models.predictor.load`.
+      ValueError: `out` cannot be written to, or something would be lost, see
+        `spade_jax.files.outputs.claim`; or see `spade_jax.models.predictor.load`.
       ImportError: flatbuffers, which `jax.export` writes with, is not installed.
     """
     out = pathlib.Path(out)
     _check_out(out, format)
     model = load_model(path, portable=True)
+    card_file = out.with_suffix(".json")
+    names = [(out.name, "the generator"), (card_file.name, "the card")]
+    if model.encoder is not None and format == "jax":
+        names.append((programs.file_name(out, "encoder").name, "the encoder"))
+    claimed = outputs.claim(
+        out.parent,
+        names,
+        command="export",
+        flag="--out",
+        inputs={"PATH": paths.checkpoints(find(path)[0])},
+    )
     found, described = programs.programs(model), card.describe(model)
     if format == "saved_model":
         saved_model.write(out, found, described["programs"])
         described["format"] = "saved_model"
         written = [out]
     else:
-        files = programs.write(out, found)
+        files = programs.write(out, found, replacing=claimed.replacing)
         for name, file in files.items():
             described["programs"][name] |= file
         written = [out.with_name(file["file"]) for file in files.values()]
     # Last, so that a card never tells of programs that are not there.
-    with replacing(out.with_suffix(".json")) as unfinished:
+    with claimed.replacing(card_file) as unfinished:
         text = json.dumps(described, indent=1, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
-    return [*written, out.with_suffix(".json")]
+    return [*written, card_file]
 
 
 def _check_out(out: pathlib.Path, format: str) -> None:

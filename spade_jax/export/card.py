@@ -28,6 +28,12 @@ _POSITION_RULE = (
     " class, connected by sides or corners; 0 for class 0"
 )
 
+# What `spade_jax.models.sizes` does; a program has one size.
+_SIZES = (
+    "label maps are height x width; others are resized to it by nearest neighbour,"
+    " photographs by bicubic interpolation, all of them and nothing cut off"
+)
+
 
 def describe(model: Model) -> dict[str, Any]:
     """Describes a model as JSON has it, for files of `jax.export`."""
@@ -63,6 +69,7 @@ def describe(model: Model) -> dict[str, Any]:
         "programs": programs,
         "height": height,
         "width": width,
+        "sizes": _SIZES,
         "latent_size": predictor.latent_size,
         "num_classes": len(classes),
         "classes": list(classes),

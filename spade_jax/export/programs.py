@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from spade_jax import assemble
-from spade_jax.files import replacing
+from spade_jax.files import Replacing
 from spade_jax.layout import Layout
 from spade_jax.models.opening import Model
 
@@ -52,13 +52,17 @@ def programs(model: Model) -> dict[str, jax_export.Exported]:
 
 
 def write(
-    out: pathlib.Path, programs: Mapping[str, jax_export.Exported]
+    out: pathlib.Path,
+    programs: Mapping[str, jax_export.Exported],
+    *,
+    replacing: Replacing,
 ) -> dict[str, dict[str, Any]]:
     """Writes a file for each program.
 
     Args:
-      out: the generator's; others have their name before the suffix.
+      out: the generator's; see `file_name`.
       programs: by name.
+      replacing: how the files get to their places.
 
     Returns:
       For each program what a reader of its file has to know, for the card; `file` is
@@ -71,9 +75,7 @@ def write(
     contents = {name: program.serialize() for name, program in programs.items()}
     written = {}
     for name, content in contents.items():
-        file = out
-        if name != "generator":
-            file = out.with_name(f"{out.stem}.{name}{out.suffix}")
+        file = file_name(out, name)
         with replacing(file) as unfinished:
             unfinished.write_bytes(content)
         written[name] = {
@@ -82,6 +84,13 @@ def write(
             "sha256": hashlib.sha256(content).hexdigest(),
         }
     return written
+
+
+def file_name(out: pathlib.Path, name: str) -> pathlib.Path:
+    """The file of a program: the generator's is `out`, others have their name in it."""
+    if name == "generator":
+        return out
+    return out.with_name(f"{out.stem}.{name}{out.suffix}")
 
 
 def _generator(model: Model) -> jax_export.Exported:

@@ -106,7 +106,8 @@ def module(network: PerceptualNetwork | None, *, dtype) -> VGG | None:
 def save_vgg19(path: str | os.PathLike[str], params: dict[str, Any]) -> None:
     """Writes VGG19 weights as an `.npz` of `convS_I/kernel` and `convS_I/bias`."""
     arrays: dict[str, Any] = flatten_dict(params, sep="/")
-    np.savez(path, **arrays)
+    with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
+        np.savez(file, **arrays)
 
 
 def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:

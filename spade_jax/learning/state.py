@@ -6,7 +6,8 @@ shardings and Orbax see through it.
 """
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, TypedDict
 
 import flax.linen as nn
 import flax.struct
@@ -84,49 +85,67 @@ class Networks:
     latent_size: int | None
 
 
-def create_state(
-    key: jax.Array,
-    *,
-    networks: Networks,
-    optimizers: Optimizers,
-    layout: Layout,
-    ema: bool = False,
-) -> TrainState:
-    """Initialises everything; pure, so it can be jitted with output shardings.
+class ModelVariables(TypedDict):
+    """Variables of a model's networks, by collection, or their shapes.
+
+    A discriminator or an encoder that is not there is None.
+    """
+
+    generator: Any
+    discriminator: Any
+    encoder: Any
+
+
+def abstract_variables(networks: Networks, layout: Layout) -> ModelVariables:
+    """Shapes and dtypes of all that networks learn or keep.
 
     Args:
-      key: from which all parameters are drawn.
-      networks: what to initialise.
-      optimizers: whose states are kept.
+      networks: whose variables are asked for.
       layout: of any batch size; only shapes matter.
-      ema: keep averaged generator parameters.
     """
-    keys = jax.random.split(key, 3)
     batch, (height, width) = layout.label.shape[0], layout.size
-    image = jnp.zeros((batch, height, width, 3))
+    image = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32)
     latent = ()
     if networks.latent_size is not None:
-        latent = (jnp.zeros((batch, networks.latent_size)),)
+        latent = (jax.ShapeDtypeStruct((batch, networks.latent_size), jnp.float32),)
 
-    def net(module, optimizer, key, *inputs):
+    def shapes(module: nn.Module, *inputs):
         # Evaluation mode: initialisation makes no batch statistics, so one example
         # and a 1x1 start grid are fine.
-        variables = dict(module.init(key, *inputs, train=False))
-        params = variables.pop("params")
-        return NetState(params, variables, optimizer.init(params))
+        init = functools.partial(module.init, train=False)
+        return jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), *inputs)
 
-    generator = net(networks.generator, optimizers.generator, keys[0], layout, *latent)
-    discriminator = net(
-        networks.discriminator, optimizers.discriminator, keys[1], layout, image
+    encoder = networks.encoder
+    return ModelVariables(
+        generator=shapes(networks.generator, layout, *latent),
+        discriminator=shapes(networks.discriminator, layout, image),
+        encoder=None if encoder is None else shapes(encoder, image),
     )
-    encoder = None
-    if networks.encoder is not None:
-        encoder = net(networks.encoder, optimizers.generator, keys[2], image)
+
+
+def create_state(
+    variables: ModelVariables, *, optimizers: Optimizers, ema: bool = False
+) -> TrainState:
+    """The state from which variables learn; pure, so it can be traced or compiled.
+
+    Args:
+      variables: of all networks.
+      optimizers: whose states are kept.
+      ema: keep averaged generator parameters.
+    """
+
+    def net(variables, optimizer) -> NetState:
+        stats = dict(variables)
+        params = stats.pop("params")
+        return NetState(params, stats, optimizer.init(params))
+
+    generator = net(variables["generator"], optimizers.generator)
+    encoder = variables["encoder"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
+        discriminator=net(variables["discriminator"], optimizers.discriminator),
+        encoder=None if encoder is None else net(encoder, optimizers.generator),
         # A copy: a donated state must not hold one buffer twice.
         ema=jax.tree.map(jnp.copy, generator.params) if ema else None,
     )

@@ -139,7 +139,12 @@ class OwnSegmenter(NamedTuple):
         return self.see(images).logits.argmax(-1).astype(jnp.int32)
 
 
-def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
+def save(
+    path: str | os.PathLike[str],
+    segmenter: OwnSegmenter,
+    *,
+    replacing: files.Replacing = files.replacing,
+) -> None:
     """Writes a segmenter; what was there stays until the new file is whole."""
     arrays: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
     meta = {
@@ -149,7 +154,7 @@ def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
         "versions": provenance.versions(["jax", "flax", "numpy"]),
     }
     # Opened here, as NumPy would add `.npz` to the name.
-    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **{_META: json.dumps(meta)}, **arrays)
 
 

@@ -3,8 +3,10 @@
     opening.py      from a path to networks and variables
     predictor.py    the function, `spade_jax.load`
     inputs.py       what callers give it: paths, pictures, arrays, or lists of them
-    maps.py         label maps: read, brought to a size, prepared for a generator
+    maps.py         label maps: read, and prepared for a generator
+    sizes.py        what becomes of their size
     styles.py       latents: given, drawn, of photographs, or between two of them
+    finite.py       weights and pictures of numbers that are none
     publishing.py   a checkpoint without what only training needs
 
 May import: PIL, jax, `assemble`, `convert`, `data`, `devices`, `files`, `kernels`,

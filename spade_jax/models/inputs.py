@@ -3,7 +3,11 @@
 Given are paths, pictures that Pillow has opened, arrays, or lists of these. What is
 wrong with one ends in a `DataError` that names it.
 
-Letters: H height, W width.
+An array of integers holds colours if its last axis has 3 or 4 (with transparency), and
+ids elsewhere; a last axis of 1 is left out. Floating-point ids are taken where they are
+whole.
+
+Letters: B pictures, H height, W width.
 """
 
 import os
@@ -15,10 +19,14 @@ import numpy as np
 from PIL import Image
 
 from spade_jax import data
-from spade_jax.data import decode_map
+from spade_jax.data.decode import decode_instance
+from spade_jax.data.orientation import decode_upright
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 """A path, what Pillow has opened, or an array."""
+
+# Beyond it floating-point numbers are not dense among the integers.
+_LARGEST_WHOLE = 2.0**53
 
 
 class Named(NamedTuple):
@@ -31,8 +39,7 @@ class Named(NamedTuple):
 def is_several(given: Any, *, one_picture: int) -> bool:
     """Whether it is a sequence of pictures, of which one has so many dimensions."""
     if isinstance(given, np.ndarray | jax.Array):
-        is_coloured = given.ndim > 2 and given.shape[-1] == 3 and given.dtype == "uint8"
-        return given.ndim > (3 if is_coloured else one_picture)
+        return given.ndim > one_picture
     return isinstance(given, Sequence) and not isinstance(given, str)
 
 
@@ -56,9 +63,17 @@ def named(given: Picture | Sequence[Picture], name: str) -> list[Named]:
       name: of the argument.
 
     Raises:
+      DataError: they are one-hot maps.
       ValueError: see `listed`.
     """
-    several = listed(given, one_picture=2)
+    if isinstance(given, np.ndarray | jax.Array):
+        given = _plain(np.asarray(given), name)
+        several = listed(given, one_picture=3 if _is_coloured(given) else 2)
+    else:
+        several = [
+            _plain(one, name) if isinstance(one, np.ndarray) else one
+            for one in listed(given, one_picture=2)
+        ]
     return [
         Named(one, os.fspath(one))
         if isinstance(one, str | os.PathLike)
@@ -78,38 +93,127 @@ def file_of(picture: Picture, where: str) -> Any:
     if isinstance(picture, Image.Image):
         return picture
     picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+    if not _is_coloured(picture) or picture.ndim != 3:
         raise data.DataError(
-            f"{where}: an array {picture.dtype}{list(picture.shape)} is no picture:"
-            " colours are uint8 [H, W, 3], ids integers [H, W]."
+            f"{where}: an array {_kind(picture)} is no picture: colours are integers"
+            " 0 to 255, [H, W, 3], and ids are integers [H, W]."
         )
-    return Image.fromarray(picture)
+    if picture.min() < 0 or picture.max() > 255:
+        raise data.DataError(
+            f"{where}: an array {_kind(picture)} holds {picture.min()} to"
+            f" {picture.max()}: colours are integers 0 to 255, [H, W, 3]."
+        )
+    return Image.fromarray(picture.astype(np.uint8))
 
 
-def integers(picture: Picture, where: str) -> np.ndarray:
-    """A map of numbers, int32 `[H, W]`.
+def integers(picture: np.ndarray, where: str) -> np.ndarray:
+    """An array as a map of numbers, int64 `[H, W]`.
 
     Raises:
-      DataError: it is none, or cannot be read.
+      DataError: it is none.
     """
-    if not isinstance(picture, np.ndarray):
-        return decode_map(file_of(picture, where), where=where)
-    if picture.ndim != 2 or not np.issubdtype(picture.dtype, np.integer):
+    picture = _plain(picture, where)
+    if picture.ndim != 2 or picture.dtype.kind not in "iuf":
         raise data.DataError(
-            f"{where}: an array {picture.dtype}{list(picture.shape)} is no map of ids:"
-            " it takes integers [H, W]."
+            f"{where}: an array {_kind(picture)} is no map of ids: it takes integers"
+            " [H, W]."
         )
-    return picture.astype(np.int32)
+    if picture.dtype.kind == "f":
+        # Also of NaN, which equals nothing.
+        wrong = (np.trunc(picture) != picture) | ~(np.abs(picture) <= _LARGEST_WHOLE)
+    else:
+        wrong = picture > np.iinfo(np.int64).max
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise data.DataError(
+            f"{where}: an array {_kind(picture)} is no map of ids: it holds"
+            f" {picture[row, column]} in row {row}, column {column}, and ids are whole"
+            " numbers."
+        )
+    return picture.astype(np.int64)
+
+
+def instances(picture: Picture, where: str) -> np.ndarray:
+    """An instance map, integers `[H, W]`.
+
+    Raises:
+      DataError: see `integers` and `data.decode.decode_instance`.
+    """
+    if isinstance(picture, np.ndarray) and not _is_coloured(picture):
+        return integers(picture, where)
+    return decode_instance(file_of(picture, where), where=where)
 
 
 def read_photo(photo: Picture, transform: data.Preprocess) -> np.ndarray:
-    """Reads a photograph as the training data was: float32 `[1, H, W, 3]`.
+    """Reads a photograph, upright, and brings it to a size: float32 `[1, H, W, 3]`.
+
+    Arrays are integers, grey `[H, W]` or with colours as the last axis.
 
     Raises:
       DataError: it cannot be read.
     """
     where = "photo" if not isinstance(photo, str | os.PathLike) else os.fspath(photo)
-    image = data.decode_image(file_of(photo, where), where=where)
+    if isinstance(photo, np.ndarray):
+        _refuse_floating_colors(photo, where)
+        photo = photo[..., 0] if photo.shape[2:] == (1,) else photo
+        # As grey pictures of files are read.
+        photo = np.stack([photo] * 3, -1) if photo.ndim == 2 else photo
+    image, _ = decode_upright(file_of(photo, where), where=where)
     blank = np.zeros(image.shape[:2], np.int32)
     example = data.Example(image=image, label=blank, instance=None, name=where)
     return data.to_float(transform(example, np.random.default_rng(0)).image)[None]
+
+
+def _plain(array: np.ndarray, where: str) -> np.ndarray:
+    """An array of maps without a last axis of 1.
+
+    Raises:
+      DataError: it is a one-hot map, has colours that are not integers or a last axis
+        of 2, or is empty.
+    """
+    if not array.size:
+        raise data.DataError(f"{where}: an array {_kind(array)} holds nothing.")
+    _refuse_one_hot(array, where)
+    _refuse_floating_colors(array, where)
+    if array.ndim > 2 and array.shape[-1] == 2:
+        raise data.DataError(
+            f"{where}: an array {_kind(array)} is no picture: its last axis may have 1"
+            " for ids, and 3 or 4 for colours."
+        )
+    return array[..., 0] if array.ndim > 2 and array.shape[-1] == 1 else array
+
+
+def _is_coloured(array: np.ndarray) -> bool:
+    return array.ndim > 2 and array.shape[-1] in (3, 4) and array.dtype.kind in "iu"
+
+
+def _refuse_floating_colors(array: np.ndarray, where: str) -> None:
+    if array.ndim > 2 and array.shape[-1] in (3, 4) and array.dtype.kind == "f":
+        raise data.DataError(
+            f"{where}: an array {_kind(array)} is no picture: colours are integers 0 to"
+            " 255, [H, W, 3]. Those of 0 to 1 are to be multiplied by 255, and made"
+            " np.uint8."
+        )
+
+
+def _refuse_one_hot(array: np.ndarray, where: str) -> None:
+    """Refuses what has one 1 among zeros along an axis, where a picture is expected.
+
+    No maps of ids are so by chance: of three or more, each pixel would have id 1 in
+    exactly one and id 0 in the others.
+    """
+    if array.ndim < 3 or not np.isin(array, (0, 1)).all():
+        return
+    for axis in (-1, -3):
+        if array.shape[axis] > 2 and (array.sum(axis) == 1).all():
+            if axis == -3 and (array == array[..., :1, :1]).all():
+                # Several layouts of one class each.
+                continue
+            raise data.DataError(
+                f"{where}: an array {_kind(array)} is a one-hot map. Give the ids:"
+                f" x.argmax({axis})."
+            )
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype}{list(array.shape)}"

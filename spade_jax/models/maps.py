@@ -1,6 +1,6 @@
 """Label maps, from what was given to what a generator takes.
 
-They are read (`Maps`), brought to a size that the networks can make (`Resize`), and
+They are read (`Maps`), brought to a size that the networks can make (`sizes`), and
 prepared (`PreparedMaps`); a generator's share of the work that depends on them alone
 can be done once (`Modulations`).
 
@@ -9,8 +9,9 @@ Letters: H height, W width, C classes.
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,11 @@ from spade_jax import assemble, data, recipe
 from spade_jax.data import decode_map
 from spade_jax.data.colors import decode_label
 from spade_jax.data.example import make_example
+from spade_jax.data.indexed import Palettes, look
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
-from spade_jax.models.inputs import Named, file_of, integers
-
-Resize = Callable[[data.Example, np.random.Generator], data.Example]
-"""What becomes of maps of any size: `only` or `padded`, or a `data.Preprocess`."""
+from spade_jax.models.inputs import Named, file_of, instances, integers
+from spade_jax.models.sizes import SizeRule, shown, size_of
 
 
 class PreparedMaps(NamedTuple):
@@ -83,10 +83,11 @@ class Maps:
           DataError: one of them cannot be used, or they differ in size.
         """
         names = {"label": self.labels[index].where}
-        label, instance = self.format.read(self.labels[index]), None
+        label = self.format.read(self.labels[index], palettes=self._palettes)
+        instance = None
         if self.instances is not None:
             names["instance"] = self.instances[index].where
-            instance = integers(*self.instances[index])
+            instance = instances(*self.instances[index])
         return make_example(
             image=np.zeros((*label.shape, 3), np.uint8),
             label=label,
@@ -97,6 +98,15 @@ class Maps:
             # The photograph is as large as the label map, so that is the one to name.
             where=lambda field: names.get(field, names["label"]),
         )
+
+    @functools.cached_property
+    def _palettes(self) -> Palettes:
+        """What the palettes of the label maps that are files say of one another."""
+        files = [
+            os.path.expanduser(given.where) for given in self.labels if is_file(given)
+        ]
+        of = self.format.of
+        return look(files, known=of.palette, unknown_label=of.unknown_label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,21 +119,27 @@ class LabelFormat:
 
     of: recipe.Data
 
-    def read(self, label_map: Named) -> np.ndarray:
-        """Reads a label map: int32 `[H, W]`, ids as the training data's files have.
+    def read(self, label_map: Named, *, palettes: Palettes) -> np.ndarray:
+        """Reads a label map: integers `[H, W]`, ids as the training data's files have.
 
-        Pictures may hold the classes' colours in place of ids.
+        Pictures may hold the classes' colours in place of ids. In what is no file the
+        id after the named classes means "unknown", too, as in `Predictor.classes`.
+
+        Args:
+          label_map: a label map.
+          palettes: of the label maps that it is among; see `data.indexed`.
 
         Raises:
           DataError: it is no label map, or has a colour of no class.
         """
         picture, where = label_map
         if isinstance(picture, np.ndarray) and picture.ndim == 2:
-            return integers(picture, where)
+            return self._numbered(integers(picture, where))
         file = file_of(picture, where)
         if not self.of.label_colors:
             try:
-                return decode_map(file, where=where)
+                ids = decode_map(file, where=where, palettes=palettes)
+                return ids if is_file(label_map) else self._numbered(ids)
             except data.DataError as error:
                 if error.kind != "not_ids":
                     raise
@@ -133,6 +149,12 @@ class LabelFormat:
             colors=self._colors,
             unknown_label=self.of.unknown_label,
         )
+
+    def _numbered(self, ids: np.ndarray) -> np.ndarray:
+        """The ids with that of "unknown" as the training data's files have it."""
+        if self.of.unknown_label is None:
+            return ids
+        return np.where(ids == self.of.num_classes, self.of.unknown_label, ids)
 
     @functools.cached_property
     def _colors(self) -> data.ColorTable:
@@ -148,6 +170,11 @@ class LabelFormat:
             tolerance=self.of.color_tolerance,
             title="the model's palette",
         )
+
+
+def is_file(given: Named) -> bool:
+    """Whether a map was given as a path."""
+    return isinstance(given.picture, str | os.PathLike)
 
 
 def check_instances(instances: Any, *, wanted: bool) -> None:
@@ -173,83 +200,29 @@ def check_instances(instances: Any, *, wanted: bool) -> None:
 
 
 def read(
-    maps: data.Source, *, resize: Resize
-) -> tuple[tuple[int, int], list[data.Example]]:
+    maps: data.Source, *, sizes: SizeRule
+) -> tuple[list[tuple[int, int]], list[data.Example]]:
     """Reads the maps of a call.
 
     Args:
-      maps: of one size.
-      resize: applied to each.
+      maps: of sizes of which the rule makes one.
+      sizes: what becomes of these.
 
     Returns:
-      Their (height, width), and what the rule makes of them.
+      The maps' (height, width), of which the rule makes one, and the maps as the
+      networks see them.
 
     Raises:
       DataError: they differ in size; or see `Maps` and the rule.
     """
     examples = [maps[i] for i in range(len(maps))]
-    size = examples[0].label.shape
-    for example in examples:
-        if example.label.shape != size:
+    given = [size_of(example) for example in examples]
+    first = given[0]
+    for other in given:
+        if sizes.fit(other) != sizes.fit(first):
             raise data.DataError(
-                f"Maps of {shown(size)} and of {shown(example.label.shape)} pixels"
-                " (width x height) cannot be synthesised in one call: make them of one"
-                " size, or call the model for each size."
+                f"Maps of {shown(first)} and of {shown(other)} pixels (width x height)"
+                " cannot be synthesised in one call: make them of one size, or call"
+                " the model for each size."
             )
-    height, width = size
-    return (height, width), [
-        resize(example, np.random.default_rng(0)) for example in examples
-    ]
-
-
-def only(
-    example: data.Example, rng: np.random.Generator, *, size: tuple[int, int]
-) -> data.Example:
-    """Refuses maps of another size; a `Resize` of models that start from a style.
-
-    Args:
-      example: as read.
-      rng: draws nothing.
-      size: (height, width).
-
-    Raises:
-      DataError: naming both sizes.
-    """
-    if example.label.shape != size:
-        height, width = size
-        raise data.DataError(
-            f"A map is {shown(example.label.shape)} pixels (width x height), but this"
-            f" model starts from a style, and makes pictures of {width}x{height} only."
-            " Resize the map without mixing ids: with Pillow,"
-            f" map.resize(({width}, {height}), Image.Resampling.NEAREST)."
-        )
-    return example
-
-
-def padded(
-    example: data.Example, rng: np.random.Generator, *, multiple: int
-) -> data.Example:
-    """Pads maps on the right and below, where they go on as they end; a `Resize`.
-
-    Args:
-      example: as read.
-      rng: draws nothing.
-      multiple: of which height and width are to be multiples.
-    """
-
-    def pad(array):
-        sides = [(0, -side % multiple) for side in array.shape[:2]]
-        return np.pad(array, sides + [(0, 0)] * (array.ndim - 2), "edge")
-
-    instance = example.instance
-    return example._replace(
-        image=pad(example.image),
-        label=pad(example.label),
-        instance=None if instance is None else pad(instance),
-    )
-
-
-def shown(size: tuple[int, ...]) -> str:
-    """A (height, width) as messages have it."""
-    height, width = size
-    return f"{width}x{height}"
+    return given, [sizes(example) for example in examples]

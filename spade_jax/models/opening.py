@@ -19,6 +19,7 @@ from spade_jax.devices import mesh
 from spade_jax.kernels import choose
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.nets import frozen
+from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
@@ -168,19 +169,13 @@ def is_official(directory: str | os.PathLike[str]) -> bool:
 def untrained_model(recipe: Recipe) -> Model:
     """The model of a recipe as it is before its first iteration."""
     networks = assemble.networks(recipe.architecture, recipe.compute)
-    optimizers = assemble.optimizers(
-        recipe.optimizer, recipe.schedule, steps_per_epoch=1
+    shapes = assemble.abstract_variables(recipe.architecture, networks)
+    variables = jax.device_put(
+        first_values(recipe.seed, shapes), mesh.replicated(mesh.make_mesh())
     )
-    init = assemble.initial_state(recipe, networks, optimizers)
-
-    def variables():
-        state = init()
-        return state.generator_variables, state.encoder_variables
-
-    # Compiled, so that of the state only what is returned is computed.
-    everywhere = mesh.replicated(mesh.make_mesh())
-    generator, encoder = jax.jit(variables, out_shardings=everywhere)()
-    return usable(recipe, networks, generator, encoder, step=0)
+    return usable(
+        recipe, networks, variables["generator"], variables["encoder"], step=0
+    )
 
 
 def usable(

@@ -8,7 +8,6 @@
 Letters: B number of pictures, H height, W width, C classes, N latent size.
 """
 
-import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,26 +17,29 @@ import jax
 import numpy as np
 
 from spade_jax import assemble, data
+from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
 from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.learning.latents import prior
-from spade_jax.models import inputs, maps
+from spade_jax.models import finite, inputs, maps
 from spade_jax.models.inputs import Picture
 from spade_jax.models.maps import (
     LabelFormat,
     Maps,
     Modulations,
     PreparedMaps,
-    Resize,
 )
 from spade_jax.models.opening import Model, load_model
-from spade_jax.models.styles import Posterior, Styles
+from spade_jax.models.sizes import size_rule
+from spade_jax.models.styles import Posterior, Styles, check_seed
 
 _log = logging.getLogger(__name__)
 
 
 def load(path: str | os.PathLike[str]) -> "Predictor":
     """Reads a model to synthesise with.
+
+    Compiled programs are kept on disk; see `spade_jax.devices.programs`.
 
     Args:
       path: a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), an
@@ -49,6 +51,7 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
       CheckpointError: there is no checkpoint, or none that is whole.
       ValueError: see `spade_jax.convert.official.read_checkpoint`.
     """
+    keep_programs()
     return Predictor(load_model(path))
 
 
@@ -59,11 +62,18 @@ class Predictor:
     label maps of a size, and a picture does not depend on those beside it. Several in
     one program are for `with_tables` and `synthesise`, of which a call is made.
 
+    It can be pickled, for processes that are spawned; in a forked one JAX would hang,
+    and a call is refused.
+
     Args:
       model: what `spade_jax.models.opening.load_model` reads.
+
+    Raises:
+      CheckpointError: its weights hold NaN or infinity.
     """
 
     def __init__(self, model: Model):
+        finite.check_weights({"generator": model.generator, "encoder": model.encoder})
         recipe, generator = model.recipe, model.networks.generator
         self._trained = model
         is_modulated = assemble.is_modulated(recipe.architecture)
@@ -77,11 +87,9 @@ class Predictor:
             recipe.architecture, recipe.compute, platform=jax.default_backend()
         )
         self._label_format = LabelFormat(recipe.data)
-        self._resize: Resize = functools.partial(maps.only, size=self.size)
-        if starts_from_layout:
-            self._resize = functools.partial(maps.padded, multiple=generator.multiple)
-        # Sizes of which it was said that they are padded.
-        self._told: set[tuple[int, ...]] = set()
+        # What was said of sizes.
+        self._told: set[str] = set()
+        self._process = os.getpid()
 
         @jax.jit
         def modulate(variables, layout):
@@ -94,7 +102,10 @@ class Predictor:
             return generator.apply(variables, layout, *latent, **known, train=False)
 
         self._modulate, self._generate = modulate, generate
-        self._styles = Styles(latent_size=self.latent_size, encoder=_posterior(model))
+        self._styles = Styles(
+            latent_size=self.latent_size,
+            encoder=_posterior(model, before=self._check_process),
+        )
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -103,6 +114,13 @@ class Predictor:
             f"Predictor({len(self.classes)} classes, {width}x{height}{style}, step"
             f" {self._trained.step})"
         )
+
+    def __reduce__(self):
+        # Programs are compiled anew where it is unpickled.
+        arrays = jax.device_get((self._trained.generator, self._trained.encoder))
+        generator, encoder = arrays
+        model = self._trained._replace(generator=generator, encoder=encoder)
+        return Predictor, (model,)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -144,37 +162,45 @@ class Predictor:
         style: Picture | Sequence[Picture] | None = None,
         seed: int = 0,
         instances: Picture | Sequence[Picture] | None = None,
+        size: str = "trained",
     ) -> np.ndarray:
         """Synthesises pictures.
 
-        A model that starts from a style makes pictures of its own size only. Others
-        take any: label maps that are no multiple of what the networks need are padded,
-        and the pictures cut; a warning says so, once a size.
+        Label maps of any size are taken; what becomes of it is said once a size, if
+        anything does.
 
         Args:
-          label_map: integer class ids `[H, W]` or `[B, H, W]`, or colours of
-            `palette`, uint8 `[..., H, W, 3]`; a path or a PIL image of either; a list
-            of those; or what `modulations` gave. Pixels of unknown class are as in the
-            training data's files.
+          label_map: class ids `[H, W]`, `[B, H, W]` or with a last axis of 1, integers
+            or whole; or colours of `palette`, integers `[..., H, W, 3]` or with
+            transparency; a path or a PIL image of either; a list of those; or what
+            `modulations` gave. Pixels of unknown class are as in the training data's
+            files, or have that class' number in `classes`.
           style: of a model with an encoder, photographs, as `encode` takes them; of any
             model with styles, latents, float `[N]` or `[B, N]`. One style serves all
             label maps, and one label map all styles. None draws from the prior.
-          seed: of these draws.
+          seed: of these draws, 0 to 2**32 - 1.
           instances: instance maps of the label maps' size, for a model that was trained
             with them: integers as `label_map`.
+          size: "trained" scales label maps as evaluation does; "map" keeps their size,
+            which a model that starts from a style cannot. See
+            `spade_jax.models.sizes`.
 
         Returns:
           uint8 `[B, H, W, 3]`.
 
         Raises:
           DataError: a label map or a photograph cannot be used.
-          ValueError: the arguments do not suit the model or one another.
+          ValueError: the arguments do not suit the model or one another, or a picture
+            is not finite.
+          RuntimeError: this is a fork of the process that the model was loaded in.
         """
+        self._check_process()
         if not isinstance(label_map, Modulations):
-            prepared, values = self._prepared(label_map, instances), None
-        elif instances is not None:
+            prepared, values = self._prepared(label_map, instances, size), None
+        elif instances is not None or size != "trained":
+            name = "size" if instances is None else "instances"
             raise ValueError(
-                "instances= goes into model.modulations(...), not with its result."
+                f"{name}= goes into model.modulations(...), not with its result."
             )
         else:
             prepared, values = label_map
@@ -196,11 +222,12 @@ class Predictor:
         label_map: Picture | Sequence[Picture],
         *,
         instances: Picture | Sequence[Picture] | None = None,
+        size: str = "trained",
     ) -> Modulations:
         """Computes what depends on label maps alone, for calls with several styles.
 
         Args:
-          label_map, instances: see `__call__`.
+          label_map, instances, size: see `__call__`.
 
         Raises:
           Exception: see `__call__`.
@@ -212,14 +239,15 @@ class Predictor:
                 f"A generator {name!r} has no modulations that serve several styles;"
                 " call the model itself."
             )
-        return self._modulated(self._prepared(label_map, instances))
+        return self._modulated(self._prepared(label_map, instances, size))
 
     def encode(self, photo: Picture | Sequence[Picture]) -> np.ndarray:
         """Reads the style of photographs: the mean of the encoder.
 
         Args:
-          photo: a path, a PIL image, uint8 `[H, W, 3]` or `[B, H, W, 3]`, or a list of
-            those. Photographs are resized as in training.
+          photo: a path, a PIL image, uint8 `[H, W, 3]`, grey `[H, W]` or several
+            `[B, H, W, 3]`, or a list of those. Photographs are turned upright, where
+            their EXIF says how, and resized to `size`.
 
         Returns:
           float32 `[N]` of one, `[B, N]` of several.
@@ -258,8 +286,10 @@ class Predictor:
         """A random style `[1, N]`, which depends on the arguments and nothing else.
 
         Raises:
-          ValueError: the model has no styles.
+          ValueError: the model has no styles; or see `styles.check_seed`.
         """
+        self._check_process()
+        check_seed(seed)
         if self.latent_size is None:
             raise ValueError("This model starts from the layout alone.")
         return prior(seed, example, sample, latent_size=self.latent_size)[None]
@@ -274,11 +304,16 @@ class Predictor:
 
         Returns:
           float32 `[B, H, W, 3]` in [-1, 1], on the device.
+
+        Raises:
+          RuntimeError: see `__call__`.
         """
+        self._check_process()
         return self._generate(self._trained.generator, layout, modulations, z)
 
     def modulate(self, layout: Layout) -> Any:
         """The modulations of a batch of layouts, for `generate`."""
+        self._check_process()
         return self._modulate(self._trained.generator, layout)
 
     def with_tables(
@@ -324,6 +359,9 @@ class Predictor:
 
         Returns:
           uint8 `[sum of B, H, W, 3]`.
+
+        Raises:
+          ValueError: a picture is not finite.
         """
         layouts = prepared.layouts
         values = [None] * len(layouts) if values is None else values
@@ -337,6 +375,7 @@ class Predictor:
         ]
         height, width = prepared.size
         images = np.concatenate(jax.device_get(made))[:, :height, :width]
+        finite.check_pictures(images)
         return pictures.to_uint8(images)
 
     def _modulated(self, prepared: PreparedMaps) -> Modulations:
@@ -348,7 +387,9 @@ class Predictor:
         self,
         label_map: Picture | Sequence[Picture],
         instances: Picture | Sequence[Picture] | None,
+        size: str,
     ) -> PreparedMaps:
+        rule = size_rule(self._trained.recipe, size)
         maps.check_instances(instances, wanted=self._trained.recipe.data.instances)
         given = Maps(
             labels=inputs.named(label_map, "label_map"),
@@ -357,8 +398,11 @@ class Predictor:
             else inputs.named(instances, "instances"),
             format=self._label_format,
         )
-        size, examples = maps.read(given, resize=self._resize)
-        self._tell_if_padded(size, examples[0].label.shape)
+        sizes, examples = maps.read(given, sizes=rule)
+        for words in map(rule.words, dict.fromkeys(sizes)):
+            if words and words not in self._told:
+                self._told.add(words)
+                _log.warning("%s", words)
         layouts = []
         for example in examples:
             edge = None
@@ -366,23 +410,27 @@ class Predictor:
                 edge = data.edges(example.instance)[None]
             layout = Layout(example.label[None], edge)
             layouts.append(self.with_tables(layout, size=layout.size, tight=False))
-        return PreparedMaps(layouts, size)
+        return PreparedMaps(layouts, rule.fit(sizes[0]).picture)
 
-    def _tell_if_padded(self, size: tuple[int, ...], padded: tuple[int, ...]) -> None:
-        if size == padded or size in self._told:
-            return
-        self._told.add(size)
-        _log.warning(
-            "Maps of %s pixels (width x height) are padded to %s, multiples of %d, and"
-            " the pictures cut.",
-            maps.shown(size),
-            maps.shown(padded),
-            self._generator.multiple,
-        )
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"This model was loaded in process {self._process}, and process"
+                f" {os.getpid()} is a fork of it, in which JAX hangs. Start processes"
+                ' with multiprocessing.get_context("spawn"), which get a model as an'
+                " argument, or load it in each."
+            )
 
 
-def _posterior(model: Model) -> Callable[[Picture], Posterior] | None:
-    """From a photograph to the distribution of its style; None without an encoder."""
+def _posterior(
+    model: Model, *, before: Callable[[], None]
+) -> Callable[[Picture], Posterior] | None:
+    """From a photograph to the distribution of its style; None without an encoder.
+
+    Args:
+      model: of the encoder.
+      before: called before it is.
+    """
     encoder = model.networks.encoder
     if encoder is None:
         return None
@@ -392,7 +440,8 @@ def _posterior(model: Model) -> Callable[[Picture], Posterior] | None:
         return encoder.apply(variables, photo, train=False)
 
     def posterior(photo):
-        transform = assemble.preprocess(model.recipe.data, training=False)
+        before()
+        transform = assemble.resize(model.recipe.data.size)
         return encode(model.encoder, inputs.read_photo(photo, transform))
 
     return posterior

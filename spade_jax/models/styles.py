@@ -16,6 +16,8 @@ from spade_jax.learning.latents import prior
 from spade_jax.models.inputs import Picture, is_several, listed
 from spade_jax.nets.encoder import sample_latent
 
+_NUMERIC = (int, float, np.ndarray, jax.Array, np.number)
+
 Posterior = tuple[jax.Array, jax.Array]
 """Mean and log-variance of the distribution of styles, `[1, N]` each."""
 
@@ -60,17 +62,24 @@ class Styles:
         """Latents or photographs as float32 `[B, N]`.
 
         Raises:
-          ValueError: latents are of another size; or see `encode`.
+          ValueError: latents are of another size, or not finite; or see `encode`.
         """
-        if isinstance(style, np.ndarray | jax.Array) and style.ndim in (1, 2):
-            latents = np.atleast_2d(np.asarray(style, np.float32))
-            if latents.shape[1] != self.latent_size:
-                raise ValueError(
-                    f"A style has {latents.shape[1]} numbers, but this model's have"
-                    f" {self.latent_size}."
-                )
-            return latents
-        return np.atleast_2d(self.encode(style))
+        latents = _numbers(style)
+        if latents is None:
+            return np.atleast_2d(self.encode(style))
+        if latents.shape[1] != self.latent_size:
+            raise ValueError(
+                f"A style has {latents.shape[1]} numbers, but this model's have"
+                f" {self.latent_size}."
+            )
+        latents = latents.astype(np.float32)
+        if not np.isfinite(latents).all():
+            row, place = np.argwhere(~np.isfinite(latents))[0]
+            raise ValueError(
+                f"Number {place} of style {row} is {latents[row, place]}: a style is of"
+                " finite numbers."
+            )
+        return latents
 
     def of_call(self, style: Any, *, seed: int, count: int) -> Sequence[Any]:
         """A latent `[1, N]` for each picture of a call, or one for all of them.
@@ -84,8 +93,9 @@ class Styles:
           [None] for a model that starts from the layout.
 
         Raises:
-          ValueError: that model got a style; or see `given`.
+          ValueError: that model got a style; or see `given` and `check_seed`.
         """
+        check_seed(seed)
         if self.latent_size is None:
             if style is not None:
                 raise ValueError(
@@ -112,6 +122,33 @@ class Styles:
             raise ValueError("interpolate takes one style at each end.")
         (a,), (b,) = ends
         return along_arc(a, b, n)
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed of which JAX would take the lowest 32 bits.
+
+    Raises:
+      ValueError: it is not whole, or not in 0 .. 2**32 - 1.
+    """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} is no whole number from 0 to {2**32 - 1}.")
+
+
+def _numbers(style: Any) -> np.ndarray | None:
+    """A style that is given as numbers: floating `[B, N]`. None: it is a photograph.
+
+    Pictures have integers, so that an array of two axes is never taken for the other.
+    """
+    if isinstance(style, Sequence) and not isinstance(style, str):
+        rows = [np.asarray(x) for x in style if isinstance(x, _NUMERIC)]
+        if not rows or len(rows) < len(style) or len({x.shape for x in rows}) > 1:
+            return None
+        style = np.stack(rows)
+    if not isinstance(style, np.ndarray | jax.Array) or style.ndim not in (1, 2):
+        return None
+    if style.ndim == 2 and not np.issubdtype(style.dtype, np.floating):
+        return None
+    return np.atleast_2d(np.asarray(style))
 
 
 def drawn(

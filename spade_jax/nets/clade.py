@@ -13,8 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Array, Layout
-from spade_jax.nets.conv import Conv, upsample_nearest, xavier
+from spade_jax.nets.conv import Conv, upsample_nearest
 from spade_jax.nets.norm import Moments, Norm, NormSpec
 
 
@@ -67,9 +68,9 @@ class CLADE(nn.Module):
     def setup(self):
         self.classes = _ScaleAndShift(self.num_classes, self.features)
         if self.norm.positions:
-            self.scale_by_position = self._pointwise(nn.initializers.zeros)
-            self.shift_by_position = self._pointwise(nn.initializers.zeros)
-        self.edge_feature = self._pointwise()
+            self.scale_by_position = _ByPosition()
+            self.shift_by_position = _ByPosition()
+        self.edge_feature = Conv(1, 1, dtype=self.dtype)
         self.normalise = Norm(self.norm.kind, self.axis_name)
 
     def modulation(self, layout: Layout) -> ClassModulation:
@@ -87,9 +88,8 @@ class CLADE(nn.Module):
                     " spade_jax.layout.positions makes them of label maps."
                 )
             by_position = (self.scale_by_position, self.shift_by_position)
-            factors = 1 + jnp.concatenate(
-                [of(layout.positions) for of in by_position], axis=-1
-            )
+            positions = jnp.asarray(layout.positions, self.dtype)
+            factors = jnp.concatenate([of(positions) for of in by_position], axis=-1)
         if layout.edge is not None:
             edge = self.edge_feature(layout.edge[..., None])
         return ClassModulation(scale, shift, layout.label, factors, edge)
@@ -117,9 +117,6 @@ class CLADE(nn.Module):
             return x
         return jnp.concatenate([x, modulation.edge], axis=-1)
 
-    def _pointwise(self, kernel_init: nn.initializers.Initializer = xavier) -> Conv:
-        return Conv(1, 1, kernel_init=kernel_init, dtype=self.dtype)
-
 
 class _ScaleAndShift(nn.Module):
     """A scale and a shift for each class, `[C, F]` each."""
@@ -131,6 +128,18 @@ class _ScaleAndShift(nn.Module):
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         shape = (self.num_classes, self.features)
         return (
-            self.param("kernel", nn.initializers.uniform(1.0), shape),
+            self.param("class_scale", nn.initializers.uniform(1.0), shape),
             self.param("bias", nn.initializers.zeros, shape),
         )
+
+
+class _ByPosition(nn.Module):
+    """A factor by position, at first 1 everywhere: a pointwise convolution."""
+
+    @nn.compact
+    def __call__(self, positions: jax.Array) -> jax.Array:
+        zeros = nn.initializers.zeros
+        kernel = self.param("position_kernel", zeros, (1, 1, 2, 1))
+        bias = self.param("bias", zeros, (1,))
+        kernel, bias = (jnp.asarray(x, positions.dtype) for x in (kernel, bias))
+        return 1 + conv(positions, kernel) + bias

@@ -170,9 +170,8 @@ def lower(recipe: Recipe, devices: Devices) -> jax.stages.Lowered:
         ),
         shared,
     )
-    state = jax.eval_shape(assemble.initial_state(recipe, networks, optimizers))
     return step.lower(
-        _placed(state, replicated),
+        _placed(assemble.abstract_state(recipe), replicated),
         abstract_batch(recipe, shared),
         None if perceptual is None else _placed(perceptual.params, replicated),
     )

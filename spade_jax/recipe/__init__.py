@@ -1,10 +1,11 @@
 """Recipes: a config file or a stored config in, a checked `Recipe` out.
 
-`library` finds the files, `reading` reads and checks every field, `parts` says
-what the parts of a recipe are. Nothing below the commands sees a `ConfigDict`, and
-nothing but the composition of a whole run sees more than the parts it needs.
+`library` finds the files, `fields` says what every field takes, in `kinds` of values,
+`reading` reads and checks them, `parts` says what the parts of a recipe are. Nothing
+below the commands sees a `ConfigDict`, and nothing but the composition of a whole run
+sees more than the parts it needs.
 
-May import: ml_collections.
+May import: ml_collections, `files`.
 """
 
 from spade_jax.recipe.parts import (
@@ -25,7 +26,6 @@ from spade_jax.recipe.parts import (
     Segmenter,
 )
 from spade_jax.recipe.reading import (
-    complete,
     describe,
     from_json,
     to_json,
@@ -48,7 +48,6 @@ __all__ = [
     "Scenes",
     "Schedule",
     "Segmenter",
-    "complete",
     "describe",
     "from_json",
     "to_json",

@@ -4,6 +4,7 @@ import os
 import pathlib
 import runpy
 import sys
+import traceback
 import types
 
 import ml_collections
@@ -52,7 +53,7 @@ def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
       file: see `find`.
 
     Raises:
-      ValueError: there is no such file.
+      ValueError: there is no such file, or it fails; with the line of it that did.
     """
     path = find(file)
     # Not by way of sys.path, where the modules of an installed package, being the
@@ -60,4 +61,16 @@ def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
     module = types.ModuleType("configs")
     module.__path__ = [str(path.absolute().parent), str(directory())]
     sys.modules["configs"] = module
-    return runpy.run_path(str(path))["get_config"]()
+    try:
+        return runpy.run_path(str(path))["get_config"]()
+    # A recipe is a program of the user's, which may fail in any way.
+    except Exception as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
+        at = f", line {lines[-1]}," if lines else ""
+        raise ValueError(
+            f"--config={file}{at} fails with {type(error).__name__}: {error}"
+        ) from error

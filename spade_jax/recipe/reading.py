@@ -1,47 +1,39 @@
 """Reading: a config in, a `Recipe` out; the one place where fields are checked."""
 
 import copy
+import difflib
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-from spade_jax.recipe import family, library, parts
+from spade_jax.recipe import library, parts
+from spade_jax.recipe.fields import FIELDS, NEEDS, Values
+from spade_jax.recipe.kinds import Wrong
 from spade_jax.recipe.parts import Recipe
 
-_CHOICES = {
-    "generator.latent": ("none", "vae", "noise"),
-    "generator.name": ("spade", "pix2pixhd", "concat", "oasis"),
-    "discriminator.name": ("multiscale", "unet"),
-    "loss.gan": ("hinge", "ls", "original", "w"),
-    "loss.perceptual_network": ("auto", "vgg19", "vgg16", "none"),
+# Characters of a value that messages show.
+_SHOWN = 60
+_GROUPS = {
+    ".".join(path.split(".")[:depth])
+    for path in FIELDS
+    for depth in range(1, path.count(".") + 1)
 }
-_POSITIVE = (
-    "batch_size",
-    "log_every",
-    "sample_every",
-    "checkpoint_every",
-    "num_samples",
-    "discriminator_steps",
-    "segmenter.batch_size",
-    "segmenter.num_steps",
-    "segmenter.log_every",
-    "segmenter.evaluate_every",
-)
 
 
 def describe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Recipe:
     """Reads and checks a config.
 
     Args:
-      config: every field of `configs/default.py`; see `complete` for stored ones.
+      config: every field of `configs/default.py`; see `from_json` for stored ones.
 
     Raises:
-      ValueError: a field has a value that cannot be, or fields do not fit together.
+      ValueError: a field is missing or not known, has a value that cannot be, or fields
+        do not fit together.
     """
-    fields = _plain(config)
-    _check(fields)
+    fields = _nested(_checked(_flat(_plain(config))))
     data = _part(parts.Data, fields["data"])
     return Recipe(
         seed=fields["seed"],
@@ -96,156 +88,148 @@ def with_fields(recipe: Recipe, **changes: Any) -> Recipe:
     return describe(fields)
 
 
-def complete(stored: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """A stored config with every field that there is today.
-
-    Fields that were not there when it was written have their defaults, which stand for
-    what was done before them.
-
-    Args:
-      stored: nested dicts, as JSON gives them.
-      where: it was stored, for messages.
-
-    Raises:
-      ValueError: it has a field that is not known, or a value of another type.
-    """
-    config = library.default_config()
-    _check_known(stored, config, where=where)
-    try:
-        config.update(stored)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"The config in {where} cannot be read: {error}") from error
-    return _plain(config)
-
-
 def to_json(recipe: Recipe) -> str:
     """The config as a checkpoint keeps it; see `from_json`."""
     return json.dumps(recipe.fields)
 
 
 def from_json(text: str, *, where: str) -> Recipe:
-    """The recipe of a stored config.
+    """The recipe of a stored config, checked as one that is given.
+
+    Fields that were not there when it was written have their defaults, which stand for
+    what was done before them.
 
     Args:
       text: of `to_json`, of this version or an older one.
       where: it was stored, for messages.
 
     Raises:
-      ValueError: it is no config, or see `complete` and `describe`.
+      ValueError: it is no config, has a field that is not known, names a file of
+        colours, or see `describe`.
     """
     try:
         stored = json.loads(text)
-    except ValueError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"The config in {where} is no JSON: {error}") from error
     if not isinstance(stored, dict):
         raise ValueError(f"The config in {where} is no set of fields.")
-    return describe(complete(stored, where=where))
+    try:
+        given = _flat(stored)
+    except ValueError as error:
+        raise ValueError(f"The config in {where} cannot be used: {error}") from error
+    if unknown := [path for path in given if path not in FIELDS]:
+        raise ValueError(
+            f"The config in {where} has a field config.{_cut(unknown[0])}, which this"
+            " version of spade_jax does not know: it was written by a newer one. Update"
+            " spade_jax."
+        )
+    # What it was trained by has taken the colours into its palette. A path would be
+    # opened on whatever machine reads the config, which may come from anywhere.
+    if given.get("data.label_colors", "") not in ("", "palette"):
+        raise ValueError(
+            f"The config in {where} names a file outside of it by"
+            " config.data.label_colors: there it may be '' or 'palette'."
+        )
+    try:
+        return describe(_nested({**_defaults(), **given}))
+    except ValueError as error:
+        raise ValueError(f"The config in {where} cannot be used: {error}") from error
 
 
 def _part(kind: type, fields: Mapping[str, Any]) -> Any:
     """A description of those fields that it has."""
     names = kind.__dataclass_fields__
-    values = {name: _frozen(name, fields[name]) for name in names}
+    values = {name: fields[name] for name in names}
+    if kind is parts.Data:
+        # The only part within a part.
+        values["scenes"] = _part(parts.Scenes, values["scenes"])
     return kind(**values)
 
 
-def _frozen(name: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        # The only part within a part.
-        return _part(parts.Scenes, value)
-    if isinstance(value, list | tuple):
-        return tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
-    return value
-
-
-def _plain(config: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+def _plain(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Mapping[str, Any]:
     """Nested dicts, with tuples as they are."""
-    if isinstance(config, ml_collections.ConfigDict):
-        return config.to_dict()
-    return copy.deepcopy(dict(config))
+    return config.to_dict() if isinstance(config, ml_collections.ConfigDict) else config
 
 
-def _check_known(
-    stored: Mapping[str, Any],
-    known: ml_collections.ConfigDict,
-    *,
-    where: str,
-    path: str = "",
-) -> None:
-    for name, value in stored.items():
-        if name not in known:
+def _flat(fields: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Values by the fields' paths; whatever is in no known group by its own.
+
+    Raises:
+      ValueError: a group of fields is something else.
+    """
+    found = {}
+    for name, value in fields.items():
+        path = f"{within}{name}"
+        if path not in _GROUPS:
+            found[path] = value
+        elif isinstance(value, Mapping):
+            found |= _flat(value, f"{path}.")
+        else:
             raise ValueError(
-                f"The config in {where} has a field config.{path}{name}, which this"
-                " version of spade_jax does not know: it was written by a newer one."
-                " Update spade_jax."
+                f"config.{path}={_shown(value)} must be a group of fields."
             )
-        group = known[name]
-        if isinstance(group, ml_collections.ConfigDict):
-            if not isinstance(value, Mapping):
-                raise ValueError(
-                    f"The config in {where} has config.{path}{name}={value!r}, which"
-                    " must be a group of fields."
-                )
-            _check_known(value, group, where=where, path=f"{path}{name}.")
+    return found
 
 
-def _check(fields: Mapping[str, Any]) -> None:
-    for path, choices in _CHOICES.items():
-        value = _value(fields, path)
-        if value not in choices:
-            raise ValueError(
-                f"config.{path}={value!r} is not one of {', '.join(choices)}."
-            )
-    for path in _POSITIVE:
-        value = _value(fields, path)
-        if value < 1:
-            raise ValueError(f"config.{path}={value} must be 1 or more.")
-    if fields["keep_checkpoints"] < 1:
-        raise ValueError(
-            f"config.keep_checkpoints={fields['keep_checkpoints']} must be at least 1:"
-            " a run goes on from its newest checkpoint."
-        )
-    for path in ("keep_every", "eval.every"):
-        _check_saved(path, _value(fields, path), fields["checkpoint_every"])
-    _check_generator(fields)
-    family.check(fields)
-    widths = fields["segmenter"]["widths"]
-    if not widths or min(widths) < 1:
-        raise ValueError(
-            f"config.segmenter.widths={tuple(widths)} must be numbers of features, one"
-            " for each scale, for example (32, 64, 128)."
-        )
+@functools.cache
+def _defaults() -> Values:
+    return _flat(library.default_config().to_dict())
 
 
-def _check_saved(path: str, every: int, checkpoint_every: int) -> None:
-    if every % checkpoint_every:
-        raise ValueError(
-            f"config.{path}={every} must be a multiple of"
-            f" config.checkpoint_every={checkpoint_every}, or 0: other iterations are"
-            " not saved."
-        )
-
-
-def _check_generator(fields: Mapping[str, Any]) -> None:
-    name, latent = fields["generator"]["name"], fields["generator"]["latent"]
-    if latent != "none" and name != "spade" and (name, latent) != ("oasis", "noise"):
-        raise ValueError(
-            f"config.generator.latent={latent!r} needs config.generator.name='spade';"
-            f" {name!r} starts from the layout ('none')."
-        )
-    if fields["factored"] and name not in ("spade", "oasis"):
-        raise ValueError(
-            f"config.factored=True needs config.generator.name='spade'; {name!r} has no"
-            " modulations."
-        )
-    if fields["factored"] and fields["spatial"] > 1:
-        raise ValueError(
-            f"config.factored=True needs config.spatial=1, not {fields['spatial']}:"
-            " tables of neighbourhoods are not shared by devices."
-        )
-
-
-def _value(fields: Mapping[str, Any], path: str) -> Any:
-    for name in path.split("."):
-        fields = fields[name]
+def _nested(values: Values) -> dict[str, Any]:
+    """The opposite of `_flat`."""
+    fields: dict[str, Any] = {}
+    for path, value in values.items():
+        *groups, name = path.split(".")
+        node = fields
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[name] = value
     return fields
+
+
+def _checked(values: Values) -> dict[str, Any]:
+    """The values as a recipe keeps them, in the order of `FIELDS`.
+
+    Raises:
+      ValueError: see `describe`.
+    """
+    if unknown := [path for path in values if path not in FIELDS]:
+        close = difflib.get_close_matches(unknown[0], FIELDS, n=1)
+        hint = f" Did you mean config.{close[0]}?" if close else ""
+        raise ValueError(
+            f"There is no field config.{_cut(unknown[0])}: configs/default.py has them"
+            f" all.{hint}"
+        )
+    if missing := [path for path in FIELDS if path not in values]:
+        raise ValueError(
+            f"config.{missing[0]} is missing: a config has every field of"
+            " configs/default.py."
+        )
+    checked = {}
+    for path, kind in FIELDS.items():
+        try:
+            checked[path] = kind.read(values[path])
+        except Wrong as wrong:
+            raise ValueError(_told(path, values[path], wrong)) from wrong
+    for need in NEEDS:
+        if fault := need.fault(checked):
+            raise ValueError(fault)
+    return checked
+
+
+def _told(path: str, value: Any, wrong: Wrong) -> str:
+    default, says = _defaults()[path], FIELDS[path].says
+    takes = "" if says in str(wrong) else f" It takes {says}."
+    return f"config.{path}={_shown(value)} {wrong}.{takes} The default is {default!r}."
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # more digits or depth than Python writes
+        return f"a {type(value).__name__}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

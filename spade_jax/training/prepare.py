@@ -17,6 +17,7 @@ from spade_jax.files import pictures
 from spade_jax.learning.sample import synthesise
 from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import TrainState
+from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
 from spade_jax.training import sheet
 from spade_jax.workdir import checkpoint
@@ -30,7 +31,7 @@ class Run:
       source: the training split.
       steps_per_epoch, num_steps: iterations.
       batches: from the iterations done to the batches that follow, on the host.
-      init: the state before the first iteration, to be compiled.
+      init: makes the state before the first iteration, on the devices.
       abstract_state: its shapes, dtypes and shardings.
       learning_rate: the generator's by iteration.
       train_step: `learning`'s, compiled for the mesh.
@@ -111,8 +112,18 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     constants = None
     if perceptual is not None:
         constants = jax.device_put(perceptual.params, replicated)
-    init = assemble.initial_state(recipe, networks, optimizers)
-    abstract_state = checkpoint.abstract(jax.eval_shape(init), replicated)
+    shapes = assemble.abstract_variables(recipe.architecture, networks)
+    create = functools.partial(
+        assemble.create_state, schedule=recipe.schedule, optimizers=optimizers
+    )
+    abstract_state = checkpoint.abstract(jax.eval_shape(create, shapes), replicated)
+
+    def init() -> TrainState:
+        variables = first_values(recipe.seed, shapes)
+        # The same in every process, so that each can place them on its devices.
+        return jax.jit(create, in_shardings=replicated, out_shardings=replicated)(
+            variables
+        )
 
     # ---- Pictures and scores of progress --------------------------------------------
     sample = jax.jit(

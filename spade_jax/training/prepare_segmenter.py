@@ -1,6 +1,7 @@
 """Preparing a segmenter's training: all that its loop works with, made before it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.segmenter_step import IGNORED, make_segmenter_step
 from spade_jax.learning.state import NetState
 from spade_jax.metrics import own_segmenter, protocols
+from spade_jax.nets.initial import first_values, he_normal
 from spade_jax.recipe import Data, Recipe
 
 # Of `config.data`: other fields are in the file by themselves, or are a machine's.
@@ -92,14 +94,21 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
         donate=(0,),
     )
 
+    def create(variables: dict[str, Any]) -> NetState:
+        stats = dict(variables)
+        params = stats.pop("params")
+        return NetState(params=params, stats=stats, opt_state=optimizer.init(params))
+
     def init() -> NetState:
-        blank = jnp.zeros((1, *description.size, 3))
-        variables: dict[str, Any] = dict(
-            module.init(jax.random.key(recipe.seed), blank, train=False)
+        shapes = jax.eval_shape(
+            functools.partial(module.init, train=False),
+            jax.random.key(0),
+            jnp.zeros((1, *description.size, 3)),
         )
-        params = variables.pop("params")
-        return NetState(
-            params=params, stats=variables, opt_state=optimizer.init(params)
+        variables = first_values(recipe.seed, shapes, kernel=he_normal)
+        everywhere = mesh.replicated(devices)
+        return jax.jit(create, in_shardings=everywhere, out_shardings=everywhere)(
+            variables
         )
 
     return SegmenterRun(

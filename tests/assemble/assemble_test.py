@@ -123,6 +123,36 @@ def test_choices_that_do_not_exist(default_config, fields, message):
         networks(default_config)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"data.crop_size": 31},
+            r"^config\.data\.crop_size=31 and config\.data\.aspect_ratio=1\.0 make pict"
+            r"ures 31 wide and 31 high, which leave no start grid for config\.generator"
+            r"\.upsampling='normal': each side must be 32 pixels or more\.",
+        ),
+        ({"data.aspect_ratio": 20.0}, "256 wide and 13 high, .* no start grid"),
+        (
+            {"data.crop_size": 64, "generator.upsampling": "most"},
+            "no start grid .* 128 pixels or more",
+        ),
+        (
+            {
+                "generator.name": "pix2pixhd",
+                "generator.norm": "instance",
+                "data.crop_size": 72,
+            },
+            r"which config\.generator\.downsamplings=4 cannot halve so often: both",
+        ),
+    ],
+)
+def test_sizes_that_the_generator_does_not_make(default_config, fields, message):
+    default_config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=message):
+        networks(default_config)
+
+
 @pytest.mark.parametrize("instances", [True, False])
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 0.5])
 def test_example_layout_is_of_the_size_of_the_data(default_config, instances, ratio):
@@ -195,6 +225,7 @@ def test_evaluation_sees_the_whole_picture_unmirrored(default_config):
     assert sizes == (48, 48, False)
     assert training.aspect_ratio == evaluation.aspect_ratio == 2.0
     assert training.mode == evaluation.mode == "resize_and_crop"
+    assert (training.centre, evaluation.centre) == (False, True)
     config.data.flip = False
     assert not assemble.preprocess(describe(config).data, training=True).flip
 
@@ -286,7 +317,7 @@ def test_layouts_are_tabulated_where_that_is_quicker_or_asked_for(
 
 
 def test_only_spade_can_be_factored(default_config):
-    default_config.generator.name = "pix2pixhd"
+    default_config.generator.update(name="pix2pixhd", norm="spectralinstance")
     assert tabulator(default_config, shards=1, platform="cpu") is None
     default_config.factored = True
     with pytest.raises(ValueError, match=r"factored=True needs .*'pix2pixhd' has no"):

@@ -37,6 +37,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.long
 def test_versus_pytorch_needs_nothing_that_reads_data(repository, tmp_path):
     pytest.importorskip("torch")
     for name in ("val_label", "val_inst"):

@@ -186,6 +186,7 @@ def test_what_pytorch_offers_changes_no_result(their_iterations, relative_error)
     assert relative_error(best[1], official[1]) < 1e-9
 
 
+@pytest.mark.long
 def test_an_iteration_is_the_same(batch, variables, their_iterations):
     expected_terms, expected = their_iterations["official"]
     rate = pytorch_spade.LEARNING_RATE

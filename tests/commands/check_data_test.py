@@ -168,8 +168,8 @@ def plant(root):
     expected.add(("cmyk", image))
 
     image, label, instance = val[6]
-    save(np.stack([read(instance)] * 3, -1), instance)
-    expected.add(("not_ids", instance))
+    save(np.stack([read(instance)] * 4, -1), instance)
+    expected.add(("transparent", instance))
 
     image, label, instance = val[7]
     as_jpeg(label, f"{label.stem}.jpg")

@@ -1,7 +1,6 @@
 import logging
 import sys
 
-import jax
 import pytest
 from absl import logging as absl_logging
 
@@ -52,27 +51,3 @@ def test_errors_that_orbax_raises_are_not_logged_too(caplog):
         absl_logging.set_verbosity(level)
     assert [bool(record.exc_info) for record in caplog.records] == [False, False, True]
     assert "orbax" in caplog.records[0].pathname
-
-
-@pytest.fixture
-def cache_dir():
-    before = jax.config.jax_compilation_cache_dir
-    yield lambda: jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
-def test_compiled_programs_are_kept_in_the_users_cache(
-    monkeypatch, tmp_path, cache_dir
-):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command_line.use_compilation_cache()
-    assert cache_dir() == str(tmp_path / "spade_jax" / "compiled")
-
-
-def test_jax_may_have_been_told_where_to_keep_them(monkeypatch, tmp_path, cache_dir):
-    before = cache_dir()
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command_line.use_compilation_cache()
-    assert cache_dir() == before

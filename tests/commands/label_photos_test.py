@@ -133,6 +133,26 @@ def test_photographs_of_any_folder_get_layouts_as_landscapes_wants_them(
     assert f"once the photographs are in {tmp_path}/other/photos" in caplog.text
 
 
+def test_folders_below_are_labelled_and_what_is_passed_over_is_counted(
+    file, tmp_path, caplog
+):
+    photos = tmp_path / "photos"
+    (photos / "below").mkdir(parents=True)
+    Image.fromarray(blocks((20, 32))).save(photos / "a.jfif", format="jpeg")
+    Image.fromarray(blocks((20, 32))).save(photos / "below" / "a.png")
+    (photos / "b.heic").touch()
+    caplog.set_level("INFO", "spade_jax")
+    layouts = tmp_path / "layouts"
+    assert label_photos(photos, segmenter=file, out=tmp_path) == [
+        layouts / "a.png",
+        layouts / "below" / "a.png",
+    ]
+    assert read(layouts / "below" / "a.png").shape == (20, 32)
+    assert f"Passed over in {photos}: 1 .heic (b.heic)." in caplog.text
+    with pytest.raises(DataError, match="would be photographs of --photos"):
+        label_photos(tmp_path, segmenter=file, out=tmp_path)
+
+
 def test_an_interrupted_run_is_continued_and_others_layouts_are_left_alone(
     labelled, file, segmenter, tmp_path
 ):

@@ -243,12 +243,19 @@ def test_written_options_have_all_that_the_official_program_has(
     }
 
 
+CONCAT = {
+    "generator.name": "concat",
+    "generator.norm": "spectralbatch",
+    "generator.latent": "none",
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"generator.hidden": 64}, r"generator\.hidden=64: it has 128"),
         ({"generator.latent": "noise"}, r"generator\.latent='noise'"),
-        ({"generator.name": "concat", "generator.latent": "none"}, "'concat'"),
+        (CONCAT, "'concat'"),
         ({"encoder.width": 4}, r"encoder\.width=4: it has the generator's, 2"),
         ({"encoder.image_size": 64}, r"encoder\.image_size=64: it has 256"),
         ({"generator.latent_size": 8}, r"latent_size=8: it has 256 with an encoder"),
@@ -320,7 +327,14 @@ def test_options_that_are_not_there(official):
         ("netG", "unet", "generator.name='unet' is not one of"),
         ("norm_G", "spade3x3", "'spade3x3' is not understood"),
         ("num_upsampling_layers", "few", "'few' is not one of normal, more, most"),
-        ("crop_size", "16", "crop_size=16, aspect_ratio=1.0.* no start grid"),
+        (
+            "crop_size",
+            "16",
+            r"crop_size=16 and config\.data\.aspect_ratio=1.0 .* no st",
+        ),
+        ("aspect_ratio", "0.0", r"opt\.txt: config\.data\.aspect_ratio=0\.0 must be"),
+        ("ndf", "-8", r"opt\.txt: config\.discriminator\.width=-8 must be 1 or more"),
+        ("num_D", "1000000000", r"discriminator\.num_scales=1000000000 must be 8 or l"),
         ("label_nc", "many", "label_nc='many' is not of type int"),
         ("use_vae", "yes", "use_vae='yes' is not of type bool"),
         ("netD", "n_layers", "netD='n_layers' is not supported, only 'multiscale'"),

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.colors import color_table, decode_label
+from spade_jax.data.decode import (
+    decode_colors,
+    decode_image,
+    decode_instance,
+    decode_map,
+)
 from spade_jax.data.error import DataError
 
 
@@ -79,7 +87,7 @@ def test_map_of_a_palette_picture_is_its_indices():
     np.testing.assert_array_equal(decode_map(png(picture), where="a"), [[0, 7, 3]])
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_coloured_map_is_refused(mode):
     data = png(Image.fromarray(RGB).convert(mode))
     with pytest.raises(DataError, match=f"l/a.png: .*mode {mode}.*one-channel PNG"):
@@ -105,3 +113,183 @@ def test_broken_picture_is_named(decode, tmp_path):
     for path in (truncated, text, empty, tmp_path / "missing.png"):
         with pytest.raises(DataError, match=f"{path.name}: cannot read this picture"):
             decode(path, where=str(path))
+
+
+def encoded(picture: Image.Image, **arguments) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, **arguments)
+    return stream.getvalue()
+
+
+def grey_png(ids: np.ndarray, bits: int) -> bytes:
+    """A grey PNG of few bits, which Pillow does not write."""
+    rows = np.unpackbits(ids[..., None], axis=-1)[..., -bits:].reshape(len(ids), -1)
+    rows = np.packbits(rows, axis=-1)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *ids.shape[::-1], bits, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def grey_tiff(ids: np.ndarray, bits: int, *, white_is_zero: bool = False) -> bytes:
+    rows = np.unpackbits(ids[..., None], axis=-1)[..., -bits:].reshape(len(ids), -1)
+    strip = np.packbits(rows, axis=-1).tobytes()
+    height, width = ids.shape
+    fields = [
+        *[(256, width), (257, height), (258, bits), (259, 1)],
+        *[(262, int(not white_is_zero)), (273, 200), (277, 1), (278, height)],
+        (279, len(strip)),
+    ]
+    directory = struct.pack("<H", len(fields)) + b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields
+    )
+    head = b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<I", 0)
+    return head.ljust(200, b"\0") + strip
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("encode", [grey_png, grey_tiff])
+def test_ids_of_few_bits_are_those_of_the_file(encode, bits):
+    ids = np.arange(16, dtype=np.uint8).reshape(2, 8) % 2**bits
+    np.testing.assert_array_equal(decode_map(encode(ids, bits), where="a"), ids)
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_ids_of_a_tiff_in_which_white_is_0(bits):
+    ids = np.array([[0, 1, 1, 0]], np.uint8)
+    data = grey_tiff(ids, bits, white_is_zero=True)
+    np.testing.assert_array_equal(decode_map(data, where="a"), ids)
+
+
+@pytest.mark.parametrize(
+    ("top", "ids"),
+    [(3, [0, 1, 2, 3]), (255, [0, 1, 9, 255]), (1000, [0, 1, 299, 1000])],
+)
+def test_ids_of_a_pgm_are_those_of_the_file_whatever_white_is(top, ids):
+    plain = f"P2\n4 1\n{top}\n{' '.join(map(str, ids))}\n".encode()
+    dtype = ">u2" if top > 255 else "u1"
+    raw = f"P5\n4 1\n{top}\n".encode() + np.array(ids, dtype).tobytes()
+    for data in (plain, raw):
+        np.testing.assert_array_equal(decode_map(data, where="a"), [ids])
+
+
+def test_grey_ids_beside_an_alpha_channel_that_hides_nothing():
+    ids = Image.fromarray(np.array([[0, 3, 1]], np.uint8))
+    alpha = Image.new("L", ids.size, 255)
+    data = png(Image.merge("LA", [ids, alpha]))
+    np.testing.assert_array_equal(decode_map(data, where="a"), [[0, 3, 1]])
+    alpha.putpixel((1, 0), 0)
+    data = png(Image.merge("LA", [ids, alpha]))
+    with pytest.raises(DataError, match=r"a: 33\.33% of the pixels are transparent"):
+        decode_map(data, where="a")
+
+
+def test_ids_of_16_bits_beside_an_alpha_channel_are_not_cut():
+    # Pillow would give 1 for 299.
+    data = bytearray(grey_png(np.zeros((1, 2), np.uint8), 4))
+    rows = b"\0" + np.array([299, 65535, 0, 65535], ">u2").tobytes()
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body))
+        + kind
+        + body
+        + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    for decode in (decode_map, decode_instance):
+        with pytest.raises(DataError, match="one channel"):
+            decode(bytes(data), where="a")
+
+
+def test_instances_may_be_colours_as_panoptic_segmentations_have_them():
+    numbers = np.array([[7, 307, 65536 * 200 + 9, 307]])
+    colors = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
+    picture = Image.fromarray(colors.astype(np.uint8))
+    for mode in ("RGB", "RGBA"):
+        data = png(picture.convert(mode))
+        np.testing.assert_array_equal(decode_instance(data, where="a"), numbers)
+    grey = Image.fromarray(np.array([[1, 2]], np.uint16))
+    np.testing.assert_array_equal(decode_instance(png(grey), where="a"), [[1, 2]])
+    picture.putalpha(Image.new("L", picture.size, 9))
+    with pytest.raises(DataError, match=r"100\.00% of the pixels are transparent"):
+        decode_instance(png(picture), where="a")
+
+
+@pytest.mark.parametrize("format", ["gif", "tiff", "png", "webp"])
+@pytest.mark.parametrize("decode", [decode_map, decode_instance, decode_colors])
+def test_maps_of_several_frames_are_refused(decode, format):
+    frames = [Image.fromarray(np.full((2, 3), i, np.uint8)) for i in (0, 200)]
+    data = encoded(frames[0], format=format, save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="a: a file of 2 pictures") as caught:
+        decode(data, where="a")
+    assert caught.value.kind == "frames"
+
+
+def test_colours_are_not_read_from_pictures_of_16_bits():
+    # By their high byte all ids below 256 would be black.
+    ids = png(Image.fromarray(np.array([[0, 1]], np.uint16)))
+    black = color_table([(0, 0, 0)], num_classes=1)
+    with pytest.raises(DataError, match=r"mode I;16.*label_colors=''"):
+        decode_label(ids, where="a", colors=black)
+
+
+def test_16_bit_photographs_of_12_bit_content_are_refused():
+    grey = np.array([[0, 4095]], np.uint16)
+    for data in (
+        png(Image.fromarray(grey)),
+        encoded(Image.fromarray(grey), format="tiff"),
+        b"P5\n2 1\n65535\n" + grey.astype(">u2").tobytes(),
+    ):
+        with pytest.raises(DataError, match=r"a: 16-bit pixels.*factor") as caught:
+            decode_image(data, where="a")
+        assert caught.value.kind == "dark"
+    # The header of a PGM may say that 4095 is white.
+    data = b"P5\n2 1\n4095\n" + grey.astype(">u2").tobytes()
+    np.testing.assert_array_equal(decode_image(data, where="a")[..., 0], [[0, 255]])
+    for right in ([[0, 0]], [[0, 4096]]):
+        data = png(Image.fromarray(np.array(right, np.uint16)))
+        assert decode_image(data, where="a").max() == max(right[0]) // 256
+
+
+def transparent_pngs():
+    """Pictures of which one pixel in eight is transparent, by mode."""
+    rgb = Image.fromarray(RGB)
+    alpha = Image.new("L", rgb.size, 255)
+    alpha.putpixel((0, 0), 254)
+    for mode in ("RGBA", "LA"):
+        picture = rgb.convert(mode)
+        picture.putalpha(alpha)
+        yield mode, png(picture)
+    yield "P", encoded(rgb.convert("P"), format="png", transparency=0)
+    yield "RGB", encoded(rgb, format="png", transparency=(0, 10, 20))
+    yield "L", encoded(Image.fromarray(RGB[..., 0]), format="png", transparency=30)
+
+
+@pytest.mark.parametrize(("mode", "data"), list(transparent_pngs()))
+def test_photographs_with_transparent_pixels_are_refused(mode, data):
+    assert Image.open(io.BytesIO(data)).mode == mode
+    with pytest.raises(DataError, match=r"12\.50% of the pixels are trans") as caught:
+        decode_image(data, where="a")
+    assert caught.value.kind == "transparent"
+
+
+def test_too_large_a_picture_says_what_to_do():
+    data = bytearray(png(Image.new("L", (1, 1))))
+    data[16:24] = struct.pack(">II", 20000, 10000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    message = r"a: Image size \(200000000 pixels\).* No flag lets .* make it smaller"
+    for decode in (decode_image, decode_map):
+        with pytest.raises(DataError, match=message):
+            decode(bytes(data), where="a")

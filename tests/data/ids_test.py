@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spade_jax.data.error import DataError
-from spade_jax.data.ids import class_ids, count_ids, map_ids
+from spade_jax.data.ids import class_ids, count_ids, is_scaled, map_ids, renumbered
 
 
 def mapped(label: np.ndarray, *, num_classes=3, unknown_label=None) -> np.ndarray:
@@ -62,3 +62,39 @@ def test_ids_of_no_class_are_told_from_those_they_are_mapped_to():
 def test_ids_are_counted(beyond):
     label = np.array([[0, 7, 7], [beyond, 7, 0]])
     assert count_ids(label) == {0: 2, 7: 3, beyond: 1}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([0, 255], True),
+        ([0, 85, 170, 255], True),
+        ([0, 17, 34, 51, 255], True),
+        ([0, 17, 255], False),
+        ([0, 1, 255], False),
+        ([0, 85], False),
+        ([255], False),
+        ([], False),
+    ],
+)
+def test_scaled_ids_are_known_by_their_steps(numbers, expected):
+    assert is_scaled(numbers) == expected
+
+
+def test_instances_that_do_not_fit_are_numbered_anew():
+    far = np.array([[0, 2**32, 2**32], [5, 5, -(2**40)]])
+    for dtype in (np.int32, np.uint16):
+        numbers = renumbered(far, dtype)
+        assert numbers.dtype == dtype
+        np.testing.assert_array_equal(numbers, [[1, 3, 3], [2, 2, 0]])
+    few = np.array([[7, 9]])
+    np.testing.assert_array_equal(renumbered(few, np.uint16), few)
+    with pytest.raises(
+        DataError, match="300 instances in one picture; it may have 255"
+    ):
+        renumbered(np.arange(300)[None], np.uint8)
+
+
+def test_ids_beyond_32_bits_are_not_cut_before_they_are_checked():
+    with pytest.raises(DataError, match=r"label ids 4294967296 \(1 pixels\)"):
+        mapped(np.array([[0, 2**32]]))

@@ -264,6 +264,35 @@ def test_suggests_what_the_ids_need(make_folder, stored, config, expected):
     assert suggest(result, [split], instances=False, **config) == expected
 
 
+@pytest.mark.parametrize("greys", [(0, 255), (0, 85, 170, 255)])
+def test_masks_and_other_scaled_ids_are_taken_for_greys(make_folder, greys):
+    root = make_folder(2, num_classes=len(greys))
+    for path in (root / "train_label").iterdir():
+        save(np.array(greys)[np.array(Image.open(path))], path)
+    config = {"num_classes": len(greys), "unknown_label": None}
+    split = folder_split(root, "train", **config)
+    result = run(split, **config)
+    assert not result.ok
+    assert "as in a mask of 0 and 255, save the ids" in result.findings[0].message
+    fields = suggest(result, [split], instances=False, **config)
+    assert fields == {"label_colors": "FILE"}
+    assert set(result.colors) == {(grey, grey, grey) for grey in greys}
+    table = color_table([(grey, grey, grey) for grey in greys], num_classes=len(greys))
+    assert run(folder_split(root, "train", colors=table, **config), **config).ok
+
+
+def test_a_mask_whose_foreground_is_read_as_unknown_is_told(make_folder):
+    root = make_folder(2, num_classes=2)
+    for path in (root / "train_label").iterdir():
+        save(np.array(Image.open(path)) * 255, path)
+    config = {"num_classes": 2, "unknown_label": 255}
+    (finding,) = run(folder_split(root, "train", **config), **config).findings
+    assert finding.kind == "unseen"
+    assert (
+        "All pixels are 0 or 255: if these are the greys of a mask" in finding.message
+    )
+
+
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("there", [False, True])
 def test_suggests_the_instance_maps_that_are_there(make_folder, asked, there):

@@ -369,6 +369,16 @@ def test_one_geometry_for_image_label_and_instance():
     assert any((out.label != outs[0].label).any() for out in outs)
 
 
+def test_the_middle_is_cut_out_whatever_is_drawn():
+    transform = Preprocess(
+        mode="crop", load_size=1, crop_size=16, flip=False, centre=True
+    )
+    example = aligned_example()
+    for seed in range(3):
+        out = transform(example, np.random.default_rng(seed))
+        np.testing.assert_array_equal(out.label, example.label[7:23, 12:28])
+
+
 def test_without_instances():
     example = aligned_example()._replace(instance=None)
     transform = Preprocess(mode="none", load_size=1, crop_size=1)

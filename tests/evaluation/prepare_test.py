@@ -7,7 +7,7 @@ import pytest
 from spade_jax.data import DataError
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.evaluation.measure import Measure
-from spade_jax.evaluation.prepare import about_sizes, prepare_evaluator
+from spade_jax.evaluation.prepare import about_middles, about_sizes, prepare_evaluator
 from spade_jax.metrics import frechet
 from spade_jax.metrics.weights import WeightsError
 from spade_jax.recipe import with_fields
@@ -37,6 +37,16 @@ def altered(recipe, fields):
             "pictures 256 wide and 256 high, but the model makes them 32 wide",
         ),
         (
+            {
+                "data.source": "coco_stuff",
+                "data.crop_size": 256,
+                "data.preprocess_mode": "crop",
+            },
+            {"protocol": "paper"},
+            ValueError,
+            "--protocol=paper is of whole pictures, but the model sees the middle",
+        ),
+        (
             {"data.source": "coco_stuff", "data.crop_size": 256},
             {"protocol": "paper"},
             WeightsError,
@@ -54,7 +64,11 @@ def altered(recipe, fields):
         ({}, {"num_samples": 0}, ValueError, "--num_samples=0 must be at least 1"),
         ({}, {"num_samples": 2}, ValueError, "layout alone .* have no diversity"),
         (
-            {"generator.name": "spade", "generator.latent": "vae"},
+            {
+                "generator.name": "spade",
+                "generator.norm": "spadesyncbatch3x3",
+                "generator.latent": "vae",
+            },
             {"num_samples": 2},
             ValueError,
             r"pip install 'spade-jax\[perceptual\]'",
@@ -78,10 +92,6 @@ def test_what_is_missing_or_wrong_is_told(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (
-            {"eval.protocol": "papre"},
-            r"^--config\.eval\.protocol=papre is not one of paper",
-        ),
         (
             {"eval.protocol": "paper"},
             r"^--config\.eval\.protocol=paper says nothing of"
@@ -122,6 +132,19 @@ def test_in_training_errors_name_the_fields(
         TrainingEvaluation(
             altered(recipe, fields), None, workdir=run, devices=one_device
         )
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        *[("resize_and_crop", 0), ("fixed", 0), ("none", 0), ("scale_width", 0)],
+        *[("crop", 1), ("scale_width_and_crop", 1), ("scale_shortside_and_crop", 1)],
+    ],
+)
+def test_it_is_told_where_the_middle_of_pictures_is_scored(recipe, mode, told):
+    found = about_middles(with_fields(recipe, data__preprocess_mode=mode).data)
+    assert len(found) == told
+    assert all("by their middle, 32x32 (width" in message for message in found)
 
 
 def test_a_segmenter_of_pictures_of_another_size_is_told(recipe):

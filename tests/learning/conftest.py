@@ -161,18 +161,17 @@ def make_state(fill, descent):
 
         layout = layout_of(batch)
         abstract = jax.eval_shape(
-            lambda: states.create_state(
-                jax.random.key(0),
-                networks=networks,
+            lambda variables: states.create_state(
+                variables,
                 optimizers=Optimizers(
                     generator=descent,
                     discriminator=descent,
                     generator_learning_rate=optax.constant_schedule(0.0),
                     discriminator_learning_rate=optax.constant_schedule(0.0),
                 ),
-                layout=one_layout(),
                 ema=True,
-            )
+            ),
+            states.abstract_variables(networks, one_layout()),
         )
 
         def net(name, seed):

@@ -1,5 +1,7 @@
 """Label maps as a model takes them: read, brought to a size, refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from spade_jax import data
 from spade_jax.data import DataError
 from spade_jax.models import inputs, maps
 from spade_jax.models.maps import LabelFormat, Maps
+from spade_jax.models.sizes import SizeRule
 from spade_jax.recipe import describe
 
 PALETTE = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
@@ -77,43 +80,84 @@ def test_instance_maps_go_with_label_maps(make_maps, ids):
         make_maps(ids, ids[:, :2])[0]
 
 
-def test_maps_of_a_call_have_one_size(make_maps, ids):
-    def rule(example, rng):
-        return example._replace(name=f"{example.name}, {rng.integers(9)}")
+def rule(of, **fields):
+    """What becomes of sizes in a model of the data of `of`, any multiples of 4."""
+    changed = dataclasses.replace(of.format.of, **fields)
+    return SizeRule(of=changed, multiple=4, one_size=False, kept=True)
 
-    size, examples = maps.read(make_maps([ids, ids]), resize=rule)
-    assert size == (2, 3)
-    assert examples[0].name.startswith("label_map[0], ")
+
+def test_maps_of_a_call_have_one_size(make_maps, ids):
+    source = make_maps([ids, ids])
+    sizes, examples = maps.read(source, sizes=rule(source))
+    assert sizes == [(2, 3)] * 2
+    assert [example.name for example in examples] == ["label_map[0]", "label_map[1]"]
+    assert examples[0].label.shape == (4, 4)
+    differing = make_maps([ids, ids[:, :2]])
     with pytest.raises(DataError, match="3x2 and of 2x2 pixels"):
-        maps.read(make_maps([ids, ids[:, :2]]), resize=rule)
+        maps.read(differing, sizes=rule(source))
+    # Of which the rule makes one.
+    one = dataclasses.replace(rule(source, crop_size=8), kept=False)
+    sizes, examples = maps.read(differing, sizes=one)
+    assert sizes == [(2, 3), (2, 2)]
+    assert [example.label.shape for example in examples] == [(8, 8)] * 2
 
 
 def test_padding_goes_on_as_the_map_ends(make_maps, ids):
-    example = make_maps(ids, ids + 7)[0]
-    made = maps.padded(example, None, multiple=4)
+    source = make_maps(ids, ids + 7)
+    made = rule(source)(source[0])
     label = np.array([[0, 1, 2, 2], [2, 3, 0, 0], [2, 3, 0, 0], [2, 3, 0, 0]])
     np.testing.assert_array_equal(made.label, label)
     assert made.instance.tolist()[2:] == [[9, 262, 7, 7]] * 2
     assert made.image.shape == (4, 4, 3)
-    same = maps.padded(example, None, multiple=1)
-    np.testing.assert_array_equal(same.label, example.label)
-
-
-def test_one_size_only(make_maps, ids):
-    example = make_maps(ids)[0]
-    assert maps.only(example, None, size=(2, 3)) is example
-    with pytest.raises(DataError, match=r"map is 3x2 .*pictures of 2x3 only.*\(2, 3\)"):
-        maps.only(example, None, size=(3, 2))
 
 
 def test_the_rules_of_a_call_are_those_of_a_pipeline(make_maps, ids):
     """What `Maps` are read by is a source, and the rules are its transforms."""
+    source = make_maps([ids, ids])
     (batch,) = data.batches(
-        make_maps([ids, ids]),
+        source,
         batch_size=2,
         seed=0,
         shuffle=False,
-        transform=lambda example, rng: maps.padded(example, rng, multiple=2),
+        transform=rule(source),
         num_epochs=1,
     )
-    assert batch["label"].shape == (2, 2, 4)
+    assert batch["label"].shape == (2, 4, 4)
+
+
+def test_both_numbers_of_unknown_are_taken_where_a_program_gives_them(
+    make_maps, ids, tmp_path
+):
+    of_classes = np.where(ids == 255, 3, ids)
+    source = make_maps([ids, of_classes, Image.fromarray(of_classes.astype(np.uint8))])
+    for i in range(3):
+        np.testing.assert_array_equal(source[i].label, of_classes)
+    # In a file it is a class too many, as in the training data's.
+    Image.fromarray(of_classes.astype(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: label ids 3 "):
+        make_maps([tmp_path / "a.png"])[0]
+    with pytest.raises(DataError, match=r"label ids 3 "):
+        make_maps(of_classes, unknown_label=None, palette=PALETTE[:3])[0]
+
+
+def test_ids_are_looked_at_before_they_are_cut(make_maps, ids):
+    for wrong, named in (
+        (ids + 2**32, "4294967296"),
+        (ids - 1, "-1"),
+        (ids + 0.5, r"holds 0\.5 in row 0, column 0, and ids are whole"),
+        (ids * np.float32(np.nan), "holds nan"),
+        (np.where(ids == 1, 1e300, ids), "holds 1e[+]300 in row 0, column 1"),
+        (ids.astype(np.uint64) + np.uint64(2**63), "holds 9223372036854775808"),
+    ):
+        with pytest.raises(DataError, match=named):
+            make_maps(wrong)[0]
+    whole = make_maps(ids.astype(np.float32))[0].label
+    np.testing.assert_array_equal(whole, np.where(ids == 255, 3, ids))
+
+
+def test_instances_stay_apart_whatever_their_numbers(make_maps, ids):
+    numbers = np.array([[0, 2**32, 2**33], [-1, 5, 0]])
+    found = make_maps(ids, numbers)[0].instance
+    assert found.dtype == np.int32
+    same = numbers.reshape(-1, 1) == numbers.reshape(-1)
+    np.testing.assert_array_equal(found.reshape(-1, 1) == found.reshape(-1), same)

@@ -1,5 +1,9 @@
 """A model as a function: what it takes, what it gives, what it refuses."""
 
+import os
+import pickle
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from spade_jax.data import DataError, scenes
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
 from spade_jax.models import inputs, opening
+from spade_jax.models.predictor import Predictor
 from spade_jax.workdir import checkpoint
 from spade_jax.workdir.checkpoint import CheckpointError
 
@@ -101,8 +106,13 @@ def test_one_layout_in_all_its_forms(plain, labels, tmp_path):
         Image.fromarray(ids),
         tmp_path / "ids.png",
         str(tmp_path / "ids.png"),
+        ids.astype(np.float32),
+        ids[..., None],
+        np.where(ids == 255, 3, ids),
         colors,
         colors[None],
+        colors.astype(np.int64),
+        np.dstack([colors, np.full_like(ids, 255)]),
         Image.fromarray(colors),
         [tmp_path / "colors.png"],
         plain.modulations(ids),
@@ -130,25 +140,55 @@ def test_a_size_is_compiled_once(workdirs, labels):
     assert model._generate._cache_size() == 1
 
 
-def test_other_sizes_are_padded_and_cut(plain, labels, caplog):
+def test_other_sizes_are_padded_and_cut_to_be_kept(plain, labels, caplog):
     # Two blocks make pictures of even sizes.
     odd = labels[0, :29, :23]
-    made = plain(odd)
-    plain(odd)
+    made = plain(odd, size="map")
+    plain(odd, size="map")
     assert caplog.messages == [
         "Maps of 23x29 pixels (width x height) are padded to 24x30, multiples of 2, and"
         " the pictures cut."
     ]
     assert made.shape == (1, 29, 23, 3)
     padded = np.pad(odd, [(0, 1), (0, 1)], "edge")
-    np.testing.assert_array_equal(made, plain(padded)[:, :29, :23])
+    expected = plain(padded, size="map")[:, :29, :23]
+    np.testing.assert_array_equal(made, expected)
 
 
-def test_a_model_with_styles_has_one_size(vae, labels):
-    with pytest.raises(
-        DataError, match=r"map is 23x29 .*pictures of 32x32 only.*NEAREST"
+def test_other_sizes_are_scaled_as_in_evaluation(plain, vae, labels, caplog):
+    narrow = labels[0, :, :16]
+    whole = np.asarray(narrow).repeat(2, 1)
+    for model, words in (
+        (plain, r"as in training .*'resize_and_crop'.*from 0\.5 to 1; size='map'"),
+        (vae, r"starts from a style and makes pictures of that size only, .* to 1\.$"),
     ):
-        vae(labels[0, :29, :23])
+        caplog.clear()
+        np.testing.assert_array_equal(model(narrow), model(whole))
+        model(narrow)
+        (message,) = caplog.messages
+        assert message.startswith("Maps of 16x32 pixels (width x height) are resized")
+        assert re.search(words, message)
+    both = plain([narrow, whole])
+    np.testing.assert_array_equal(both[0], both[1])
+
+
+def test_a_size_that_a_model_cannot_keep(vae, plain, labels):
+    with pytest.raises(ValueError, match=r"size='map': .*pictures of 32x32 "):
+        vae(labels[0], size="map")
+    with pytest.raises(ValueError, match="size='half' is not one of trained, map"):
+        plain(labels[0], size="half")
+    known = plain.modulations(labels[0], size="map")
+    with pytest.raises(ValueError, match=r"size= goes into model\.modulations"):
+        plain(known, size="map")
+
+
+def test_a_model_of_crops_makes_the_whole_picture(tmp_path, save_model, labels):
+    save_model(tmp_path, **{"data.preprocess_mode": "crop"})
+    model = spade_jax.load(tmp_path)
+    wide = np.concatenate([labels[0], labels[1]], 1)
+    made = model(wide)
+    assert made.shape == (1, SIZE, 2 * SIZE, 3)
+    np.testing.assert_array_equal(made, model(wide, size="map"))
 
 
 def test_styles_of_photographs(vae, workdirs, labels, photos, tmp_path):
@@ -246,14 +286,24 @@ def test_what_does_not_suit_the_model(plain, vae, edges, labels, photos):
 
 def test_maps_that_cannot_be_used(plain, edges, labels, tmp_path):
     label = labels[0]
-    grey = np.full((SIZE, SIZE, 3), 77, np.uint8)
+    grey = np.full((SIZE, SIZE, 3), 77, np.int64)
     for call, message in (
         (lambda: plain(label + 9), r"label_map: label ids 9 .* among the 3 classes"),
         (lambda: plain([label, label - 1]), r"label_map\[1\]: label ids -1"),
         (lambda: plain(label / 2), r"float64\[32, 32\] is no picture|no map of ids"),
         (lambda: plain(label[0]), r"int64\[32\] is no picture"),
+        (lambda: plain(np.eye(4)[label]), r"one-hot map. .*x\.argmax\(-1\)"),
+        (lambda: plain(np.eye(4, dtype="u1")[:, label]), r"x\.argmax\(-3\)"),
+        (lambda: plain([np.eye(5, dtype=int)[label]]), r"one-hot map"),
+        (lambda: plain(np.dstack([label, label])), r"last axis may have 1 for ids"),
+        (lambda: plain(grey / 255), r"float64\[32, 32, 3\] .*multiplied by 255"),
+        (lambda: plain(grey * 4), r"holds 308 to 308: colours are integers 0 to 255"),
+        (lambda: plain(label[:0]), r"int64\[0, 32\] holds nothing"),
         (lambda: plain(tmp_path / "gone.png"), r"gone\.png: cannot read"),
-        (lambda: plain([label, label[:20]]), r"32x32 and of 32x20 pixels"),
+        (
+            lambda: plain([label, label[:20]], size="map"),
+            r"32x32 and of 32x20 pixels",
+        ),
         (
             lambda: edges(label, instances=label[:20]),
             r"instances is 32x20 pixels .*but label_map is 32x32\.",
@@ -277,9 +327,66 @@ def test_a_baseline_has_no_modulations(tmp_path, save_model, labels):
         tmp_path, **fields, **{"generator.downsamplings": 2, "generator.blocks": 1}
     )
     model = spade_jax.load(tmp_path)
-    assert model(labels[0, :30]).shape == (1, 30, SIZE, 3)
+    assert model(labels[0, :30], size="map").shape == (1, 30, SIZE, 3)
     with pytest.raises(ValueError, match=r"'pix2pixhd' has no modulations"):
         model.modulations(labels[0])
+
+
+def test_several_layouts_of_a_class_each_are_not_one_hot(plain):
+    layouts = np.zeros((3, SIZE, SIZE), int)
+    layouts[1] = 1
+    assert len(plain(layouts)) == 3
+
+
+def test_a_model_goes_to_other_processes(plain, vae, labels, photos, monkeypatch):
+    again = pickle.loads(pickle.dumps(plain))
+    np.testing.assert_array_equal(again(labels), plain(labels))
+    # In a fork JAX would hang.
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    for call in (
+        lambda: vae(labels[0]),
+        lambda: vae.encode(photos),
+        lambda: vae.modulations(labels[0]),
+        lambda: vae.prior(0, 0),
+    ):
+        with pytest.raises(RuntimeError, match=r"is a fork of it, .*\"spawn\""):
+            call()
+
+
+def test_weights_that_are_no_numbers(plain, vae):
+    damaged = jax.tree.map(np.array, plain.trained.generator)
+    damaged["params"]["to_image"]["kernel"][0, 1, 0, 2] = np.inf
+    with pytest.raises(
+        CheckpointError,
+        match=r"generator's params/to_image/kernel 1 of \d+ .* first at \[0, 1, 0, 2\]",
+    ):
+        Predictor(plain.trained._replace(generator=damaged))
+    damaged = jax.tree.map(lambda x: np.asarray(x) * np.nan, vae.trained.encoder)
+    with pytest.raises(CheckpointError, match="of the encoder's params/"):
+        Predictor(vae.trained._replace(encoder=damaged))
+
+
+def test_pictures_that_are_no_numbers(vae, labels):
+    with pytest.raises(ValueError, match="Picture 0 of 1 holds NaN"):
+        vae(labels[0], style=np.full(LATENT_SIZE, 3e38))
+
+
+def test_photographs_are_seen_upright(vae, photos, tmp_path):
+    stored = np.ascontiguousarray(photos[0][:, :20])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    upright = vae.encode(np.ascontiguousarray(np.rot90(stored, -1)))
+    for turned in (tmp_path / "turned.png", Image.open(tmp_path / "turned.png")):
+        np.testing.assert_array_equal(vae.encode(turned), upright)
+    assert (vae.encode(stored) != upright).any()
+
+
+def test_grey_photographs_are_pictures(vae, photos):
+    grey = photos[0, ..., 0]
+    expected = vae.encode(np.stack([grey] * 3, -1))
+    for given in (grey, grey[..., None], grey.astype(np.int64), Image.fromarray(grey)):
+        np.testing.assert_array_equal(vae.encode(given), expected)
 
 
 def test_where_models_are(workdirs, monkeypatch):

@@ -45,6 +45,34 @@ def test_points_along_an_arc():
         np.testing.assert_allclose(straight[1], (a + end) / 2, atol=1e-6)
 
 
+def test_numbers_are_told_from_pictures():
+    read = []
+
+    def encoder(photo):
+        read.append(photo)
+        return np.ones((1, N), np.float32), None
+
+    of_model = Styles(latent_size=N, encoder=encoder)
+    for numbers in ([0.0, 1, 2, 3], np.arange(N), [np.arange(4.0)] * 2):
+        given = of_model.given(numbers)
+        assert given.dtype == np.float32
+        np.testing.assert_array_equal(given, np.atleast_2d(numbers))
+    assert not read
+    # As many pixels in a row as a style has numbers.
+    for grey in (np.zeros((N, N), np.uint8), np.zeros((N, N), np.int64)):
+        np.testing.assert_array_equal(of_model.given(grey), np.ones((1, N)))
+    assert len(read) == 2
+    with pytest.raises(ValueError, match=r"Number 2 of style 1 is nan"):
+        of_model.given(np.float32([[0, 0, 0, 0], [0, 0, np.nan, 0]]))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1"])
+def test_a_seed_is_not_cut(seed):
+    of_model = Styles(latent_size=N, encoder=None)
+    with pytest.raises(ValueError, match=r"seed=.* from 0 to 4294967295"):
+        of_model.of_call(None, seed=seed, count=1)
+
+
 def test_a_model_without_styles():
     none = Styles(latent_size=None, encoder=None)
     assert none.of_call(None, seed=0, count=3) == [None]

@@ -36,12 +36,12 @@ def test_scale_and_shift_are_of_the_class(fill, icpe, edges):
     params = jax.tree.map(np.asarray, variables["params"])
     scale, shift = np.zeros(x.shape), np.zeros(x.shape)
     is_class = (label >= 0) & (label < CLASSES)
-    scale[is_class] = params["classes"]["kernel"][label[is_class]]
+    scale[is_class] = params["classes"]["class_scale"][label[is_class]]
     shift[is_class] = params["classes"]["bias"][label[is_class]]
     if icpe:
 
         def factor(name):
-            kernel, bias = params[name]["kernel"][0, 0], params[name]["bias"]
+            kernel, bias = params[name]["position_kernel"][0, 0], params[name]["bias"]
             return 1 + positions @ kernel + bias
 
         scale = scale * factor("scale_by_position")
@@ -62,10 +62,10 @@ def test_it_starts_with_scales_up_to_one_and_without_positions():
     params = module.init(
         jax.random.key(0), layout, jnp.zeros((1, 2, 2, 50)), method=both
     )["params"]
-    scale = params["classes"]["kernel"]
+    scale = params["classes"]["class_scale"]
     assert 0 <= scale.min() < 0.01
     assert 0.99 < scale.max() < 1
-    others = params["classes"]["bias"], params["scale_by_position"]["kernel"]
+    others = params["classes"]["bias"], params["scale_by_position"]["position_kernel"]
     assert not any(np.any(x) for x in others)
 
 

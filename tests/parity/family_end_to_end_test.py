@@ -21,7 +21,7 @@ WEIGHTS = {"oasis": "models/best_{}.pth", "clade": "best_net_{}.pth"}
         ("oasis", "noise"),
         pytest.param("oasis", "aspect2", marks=pytest.mark.long),
         pytest.param("oasis", "no3dnoise_instance", marks=pytest.mark.long),
-        ("clade", "icpe_aspect2"),
+        pytest.param("clade", "icpe_aspect2", marks=pytest.mark.long),
         pytest.param("clade", "plain", marks=pytest.mark.long),
         pytest.param("clade", "instances", marks=pytest.mark.long),
         pytest.param("clade", "most", marks=pytest.mark.long),

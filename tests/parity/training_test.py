@@ -278,6 +278,7 @@ def test_float64(name, factored, iterations, golden, run, not_reproducible, comp
 
 
 # All networks and terms; the others have fewer, and are compared in float64.
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["vae_vgg"])
 def test_float32(name, golden, run, compare):
     mine = run(name, "float32")

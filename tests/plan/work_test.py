@@ -228,18 +228,17 @@ def lower_step(
         noise=noise,
         reuse_fake=reuse_fake,
     )
-    create = functools.partial(
-        state.create_state,
-        networks=state.Networks(
-            generator=generator,
-            discriminator=discriminator,
-            encoder=encoder,
-            latent_size=latent_size,
-        ),
-        optimizers=optimizers,
+    networks = state.Networks(
+        generator=generator,
+        discriminator=discriminator,
+        encoder=encoder,
+        latent_size=latent_size,
     )
     semantic = layout(size=size)
-    before = jax.eval_shape(create, jax.random.key(0), layout=semantic)
+    before = jax.eval_shape(
+        functools.partial(state.create_state, optimizers=optimizers),
+        state.abstract_variables(networks, semantic),
+    )
     image, params = array(1, *size, 3), None
     if vgg is not None:
         params = jax.eval_shape(vgg.init, jax.random.key(0), image)["params"]

@@ -60,3 +60,28 @@ def test_what_is_nowhere(tmp_path, monkeypatch):
         message = rf"^--config={file}: there is no such file\. .*: ade20k, .*, scenes, "
         with pytest.raises(ValueError, match=message):
             library.find(file)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (
+            "from configs import default\n\n\n"
+            "def get_config():\n"
+            "    config = default.get_config()\n"
+            "    config.batch_size = 'many'\n"
+            "    return config\n",
+            r"mine\.py, line 6, fails with TypeError: .*batch_size",
+        ),
+        (
+            "import numpie\n",
+            r"mine\.py, line 1, fails with ModuleNotFoundError: .*nump",
+        ),
+        ("def get_config(:\n", r"mine\.py fails with SyntaxError: .* line 1"),
+        ("x = 1\n", r"mine\.py fails with KeyError: 'get_config'"),
+    ],
+)
+def test_a_recipe_that_fails_is_told_by_its_line(tmp_path, program, message):
+    (tmp_path / "mine.py").write_text(program)
+    with pytest.raises(ValueError, match=rf"^--config=.*{message}"):
+        library.read(tmp_path / "mine.py")

@@ -38,7 +38,7 @@ def label_photos(
     out: str | os.PathLike[str],
     weights_dir: str | os.PathLike[str] = "",
 ) -> list[pathlib.Path]:
-    """Writes a layout for each photograph in a folder.
+    """Writes a layout for each photograph in a folder and in the folders below it.
 
     Those of a folder `SPLIT_img` go to `OUT/SPLIT_label`, where configs/folder.py reads
     them, those of any other to `OUT/layouts`, where configs/landscapes.py does. Beside
@@ -63,16 +63,25 @@ def label_photos(
       The layouts' paths.
 
     Raises:
-      DataError: there are no photographs, layouts are there already, or photographs
-        cannot be read: then after all others have got theirs.
+      DataError: there are no photographs, their layouts would be among them, layouts
+        are there already, or photographs cannot be read: then after all others have got
+        theirs.
       WeightsError: the segmenter is missing, damaged or of something else.
     """
     photos, out = (pathlib.Path(path).expanduser() for path in (photos, out))
     if not photos.is_dir():
         raise data.DataError(f"--photos={photos}: there is no such directory.")
     files = pairing.list_pictures(photos, pairing.IMAGE_EXTENSIONS)
-    maker = load_layout_maker(segmenter, weights_dir=weights_dir)
+    if passed_over := pairing.find_pictures(photos, pairing.IMAGE_EXTENSIONS).told():
+        _log.info("Passed over in %s: %s.", photos, passed_over)
     layouts = out / _layouts_name(photos.name)
+    if layouts.resolve().is_relative_to(photos.resolve()):
+        raise data.DataError(
+            f"--out={out}: the layouts would go to {layouts}, where they would be"
+            f" photographs of --photos={photos}, which is read with all folders below."
+            " Give another --out."
+        )
+    maker = load_layout_maker(segmenter, weights_dir=weights_dir)
     paths = {name: layouts / f"{name}.png" for name in files}
     missing = prepare(photos, layouts, maker, paths)
     if len(missing) < len(paths):

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from spade_jax import data
-from spade_jax.data.orientation import read_orientation, turned, turned_back
+from spade_jax.data.orientation import decode_upright, turned_back
 from spade_jax.files import pictures
 from spade_jax.metrics import views
 
@@ -36,12 +35,9 @@ def read_photo(
       The photograph, or why it cannot be read.
     """
     try:
-        image = data.decode_image(path, where=str(path))
+        upright, orientation = decode_upright(path, where=str(path))
     except data.DataError as error:
         return error
-    with Image.open(path) as picture:
-        orientation = read_orientation(picture)
-    upright = np.ascontiguousarray(turned(image, orientation))
     height, width = upright.shape[:2]
     smaller = views.resize_image(upright, shown((height, width)), "bicubic")
     return Photo(smaller, (height, width), orientation)

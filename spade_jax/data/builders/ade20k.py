@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -56,8 +55,8 @@ It is not the full ADE20K, which has other folders and other classes."""
 
     def _pictures(
         self, dl_manager: tfds.download.DownloadManager, part: str
-    ) -> list[dict[str, pathlib.Path]]:
-        """What `base.pairs` returns, of the pictures to build from."""
+    ) -> list[base.Pair]:
+        """The pictures to build from."""
         images, labels = (
             base.find_folder(dl_manager, f"{FOLDER}/{kind}/{part}", archives=ARCHIVES)
             for kind in ("images", "annotations")
@@ -65,6 +64,6 @@ It is not the full ADE20K, which has other folders and other classes."""
         return base.pairs(image=images, label=labels)
 
     def _generate_examples(
-        self, pictures: list[dict[str, pathlib.Path]]
+        self, pictures: list[base.Pair]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(map(base.pair_record, pictures))

@@ -24,24 +24,22 @@ class Ade20kOutdoor(ade20k.Ade20k):
 
     def _pictures(
         self, dl_manager: tfds.download.DownloadManager, part: str
-    ) -> list[dict[str, pathlib.Path]]:
+    ) -> list[base.Pair]:
         folder = base.find_folder(dl_manager, ade20k.FOLDER, archives=ade20k.ARCHIVES)
         scenes = _read_scenes(folder / _SCENES)
         pictures = super()._pictures(dl_manager, part)
-        alone = [
-            pair["image"].stem for pair in pictures if pair["image"].stem not in scenes
-        ]
+        alone = [pair.name for pair in pictures if pair.name not in scenes]
         if alone:
             raise DataError(
                 f"{folder / _SCENES} does not tell the scenes of {len(alone)} pictures "
-                f"of {pictures[0]['image'].parent}, among them {alone[0]}. Take both "
-                f"from {ade20k.ARCHIVES[0]}."
+                f"of {pictures[0].files['image'].parent}, among them {alone[0]}. Take "
+                f"both from {ade20k.ARCHIVES[0]}."
             )
-        outdoors = [pair for pair in pictures if is_outdoor(scenes[pair["image"].stem])]
+        outdoors = [pair for pair in pictures if is_outdoor(scenes[pair.name])]
         if not outdoors:
             raise DataError(
                 f"None of the {len(pictures)} pictures of "
-                f"{pictures[0]['image'].parent} is of an outdoor scene, says "
+                f"{pictures[0].files['image'].parent} is of an outdoor scene, says "
                 f"{folder / _SCENES}. Take both from {ade20k.ARCHIVES[0]}."
             )
         return outdoors

@@ -18,7 +18,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -118,16 +118,24 @@ def record(
     return {"image": image, "name": name, **encoded}
 
 
-def pair_record(pair: Mapping[str, pathlib.Path]) -> dict[str, Any]:
-    """The record of a photograph and its label picture, both kept as they are.
+class Pair(NamedTuple):
+    """A photograph and its maps.
 
-    Args:
-      pair: of `pairs`.
+    Attributes:
+      name: the photograph's path below its folder, without the extension.
+      files: from "image", "label" and "instance" to files.
     """
+
+    name: str
+    files: Mapping[str, pathlib.Path]
+
+
+def pair_record(pair: Pair) -> dict[str, Any]:
+    """The record of a photograph and its label picture, both kept as they are."""
     return record(
-        image=pair["image"],
-        label=pair["label"].read_bytes(),
-        name=pair["image"].stem,
+        image=pair.files["image"],
+        label=pair.files["label"].read_bytes(),
+        name=pair.name,
     )
 
 
@@ -216,17 +224,12 @@ def _unpack(
     return unpacked / folder
 
 
-def pairs(
-    *, image: pathlib.Path, **maps: pathlib.Path
-) -> list[dict[str, pathlib.Path]]:
-    """Photographs and maps of the same stem, sorted by it.
+def pairs(*, image: pathlib.Path, **maps: pathlib.Path) -> list[Pair]:
+    """Photographs and maps of the same name, sorted by it.
 
     Args:
-      image: a folder of photographs.
+      image: a folder of photographs; what is in the folders below it counts, too.
       **maps: from a field ("label", "instance") to its folder of maps.
-
-    Returns:
-      For each photograph from "image" and each field to its file.
 
     Raises:
       DataError: a folder is empty, or a file is without its partner.
@@ -242,8 +245,8 @@ def pairs(
             f"same name in {folders[there]}: {listed(alone)}."
         )
     return [
-        {field: folders[field] / files[field][stem] for field in folders}
-        for stem in sorted(files["image"])
+        Pair(name, {field: folders[field] / files[field][name] for field in folders})
+        for name in sorted(files["image"])
     ]
 
 

@@ -81,30 +81,29 @@ or what is in them:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         pictures = base.pairs(image=images, label=labels)
         objects = read_objects(annotations)
-        unknown = [
-            pair["image"].name for pair in pictures if pair["image"].name not in objects
-        ]
+        names = [pair.files["image"].name for pair in pictures]
+        unknown = [name for name in names if name not in objects]
         if unknown:
             raise DataError(
                 f"{annotations} does not know {len(unknown)} pictures of {images}, "
                 f"among them {unknown[0]}. Is it the file of that split?"
             )
         tasks = [
-            (pair["image"], pair["label"], objects[pair["image"].name])
-            for pair in pictures
+            (pair, objects[name]) for pair, name in zip(pictures, names, strict=True)
         ]
         yield from enumerate(base.parallel_map(_make_record, tasks))
 
 
 def _make_record(
-    task: tuple[pathlib.Path, pathlib.Path, list[list[np.ndarray]]],
+    task: tuple[base.Pair, list[list[np.ndarray]]],
 ) -> dict[str, Any]:
-    image, label, objects = task
+    pair, objects = task
+    label = pair.files["label"]
     return base.record(
-        image=image,
+        image=pair.files["image"],
         label=label.read_bytes(),
         instance=draw_objects(decode_map(label, where=str(label)), objects),
-        name=image.stem,
+        name=pair.name,
     )
 
 

@@ -19,17 +19,19 @@ import functools
 import hashlib
 import pathlib
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from spade_jax.data import indexed
 from spade_jax.data.builders import base
-from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.decode import decode_image, decode_instance, decode_map
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.example import check_size
-from spade_jax.data.ids import map_ids
+from spade_jax.data.ids import map_ids, renumbered
 
 # One photograph in so many is for validation: the paper's 1,000 of 41,000.
 _VAL_ONE_IN = 41
@@ -48,7 +50,7 @@ class Classes(NamedTuple):
     """
 
     names: tuple[str, ...]
-    palette: tuple[tuple[int, ...], ...]
+    palette: tuple[indexed.Color, ...]
     unknown_label: int | None
 
 
@@ -69,9 +71,9 @@ class Landscapes(base.LayoutBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""\
 DIR is to hold
 
-    photos/NAME.jpg      photographs
+    photos/NAME.jpg      photographs; NAME may have folders in it
     layouts/NAME.png     of the same names; one channel, every pixel a class id
-    instances/NAME.png   one number an object, 8 or 16 bits (may be missing)
+    instances/NAME.png   one number, or colour, an object (may be missing)
     classes.txt          one class a line, NAME or RED GREEN BLUE NAME, the first is id
                          0; a line "unknown ID" names the id of pixels without a class
     val.txt              names for validation, one a line (may be missing: then a hash
@@ -98,9 +100,17 @@ folder, set another --config.data.root, where built datasets are kept."""
         }
         if (root / "instances").is_dir():
             folders["instance"] = root / "instances"
-        splits = _split(base.pairs(**folders), root)
+        pairs = base.pairs(**folders)
+        splits = _split(pairs, root)
         make = functools.partial(
-            _make_record, classes=classes, title=str(root / "classes.txt")
+            _make_record,
+            classes=classes,
+            palettes=indexed.look(
+                [str(pair.files["label"]) for pair in pairs],
+                known=classes.palette,
+                unknown_label=classes.unknown_label,
+            ),
+            title=str(root / "classes.txt"),
         )
         return {
             split: self._generate_examples(make, pictures)
@@ -110,7 +120,7 @@ folder, set another --config.data.root, where built datasets are kept."""
     def _generate_examples(
         self,
         make: functools.partial[dict[str, Any]],
-        pictures: Sequence[Mapping[str, pathlib.Path]],
+        pictures: Sequence[base.Pair],
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(base.parallel_map(make, pictures))
 
@@ -175,12 +185,13 @@ def is_val(name: str) -> bool:
 
 
 def _split(
-    pictures: Sequence[Mapping[str, pathlib.Path]], root: pathlib.Path
-) -> dict[str, list[Mapping[str, pathlib.Path]]]:
-    names = {pair["image"].stem for pair in pictures}
+    pictures: Sequence[base.Pair], root: pathlib.Path
+) -> dict[str, list[base.Pair]]:
+    names = {pair.name for pair in pictures}
     val = {name for name in names if is_val(name)}
     if (root / "val.txt").is_file():
-        val = set(filter(None, _lines(root / "val.txt")))
+        lines = filter(None, _lines(root / "val.txt"))
+        val = {unicodedata.normalize("NFC", line) for line in lines}
         strange = sorted(val - names)
         if strange:
             raise DataError(
@@ -195,25 +206,27 @@ def _split(
             f"line, without extension, into {root / 'val.txt'}."
         )
     return {
-        "train": [pair for pair in pictures if pair["image"].stem not in val],
-        "val": [pair for pair in pictures if pair["image"].stem in val],
+        "train": [pair for pair in pictures if pair.name not in val],
+        "val": [pair for pair in pictures if pair.name in val],
     }
 
 
 def _make_record(
-    pictures: Mapping[str, pathlib.Path], *, classes: Classes, title: str
+    pair: base.Pair, *, classes: Classes, palettes: indexed.Palettes, title: str
 ) -> dict[str, Any]:
     """Checks all of a record: what is wrong with it should not show in training."""
+    pictures = pair.files
 
     def where(field: str) -> str:
         return str(pictures[field])
 
     image = decode_image(pictures["image"], where=where("image"))
     maps = {
-        field: decode_map(path, where=where(field))
-        for field, path in pictures.items()
-        if field != "image"
+        "label": decode_map(pictures["label"], where=where("label"), palettes=palettes)
     }
+    if "instance" in pictures:
+        path = pictures["instance"]
+        maps["instance"] = decode_instance(path, where=where("instance"))
     for field, array in maps.items():
         check_size(array, image, field=field, where=where)
     found = np.unique(maps["label"])
@@ -229,16 +242,11 @@ def _make_record(
             "line 'unknown ID'."
         )
     instance = maps.get("instance", maps["label"])
-    if instance.min() < 0 or instance.max() > np.iinfo(np.uint16).max:
-        raise DataError(
-            f"{where('instance')} has numbers in {instance.min()}..{instance.max()}; "
-            "they must be in 0..65535. Number the objects of each picture anew."
-        )
     return base.record(
         image=pictures["image"],
         label=maps["label"].astype(np.uint8),
-        instance=instance.astype(np.uint16),
-        name=pictures["image"].stem,
+        instance=renumbered(instance, np.uint16),
+        name=pair.name,
     )
 
 

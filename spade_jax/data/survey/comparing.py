@@ -8,6 +8,7 @@ import numpy as np
 
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.example import Example, Transform
+from spade_jax.data.ids import is_scaled
 from spade_jax.data.survey.examine import Examined
 from spade_jax.data.survey.finding import Finding
 from spade_jax.data.survey.statistics import Statistics
@@ -91,15 +92,26 @@ def leaks(examined: Mapping[str, Sequence[Examined]]) -> Iterator[Finding]:
                 )
 
 
-def unseen(split: str, statistics: Statistics, num_classes: int) -> Iterator[Finding]:
+def unseen(
+    split: str, statistics: Statistics, num_classes: int, *, unknown_label: int | None
+) -> Iterator[Finding]:
     """The classes of which a split has no pixel, if it has any pixels at all."""
     absent = np.flatnonzero(statistics.pictures[:num_classes] == 0).tolist()
     if statistics.pictures.any() and absent:
+        seen = np.flatnonzero(statistics.pictures).tolist()
+        stored = [unknown_label if i == num_classes else i for i in seen]
+        hint = (
+            f" All pixels are {' or '.join(map(str, stored))}: if these are the greys "
+            "of a mask, its foreground is read as unknown; see "
+            "config.data.label_colors."
+            if unknown_label in stored and is_scaled(stored)
+            else ""
+        )
         yield Finding(
             "unseen",
             split,
             "",
             f"{len(absent)} of the {num_classes} classes never appear in {split}: "
             f"{listed(absent, most=20)}. A layout with one of them "
-            "would be new to the network.",
+            f"would be new to the network.{hint}",
         )

@@ -15,10 +15,16 @@ import numpy as np
 from PIL import Image
 
 from spade_jax.data.colors import Color, ColorTable, commonest_colors, ids_of_colors
-from spade_jax.data.decode import decode_image, decode_map
+from spade_jax.data.decode import (
+    decode_colors,
+    decode_image,
+    decode_instance,
+    decode_map,
+)
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Source, check_size
 from spade_jax.data.ids import class_ids, count_ids, map_ids
+from spade_jax.data.indexed import NOTHING_KNOWN, Palettes
 from spade_jax.data.orientation import read_orientation
 from spade_jax.data.survey.blending import blended
 from spade_jax.data.survey.finding import Finding
@@ -61,6 +67,7 @@ def examine_files(
     num_classes: int,
     unknown_label: int | None = None,
     colors: ColorTable | None = None,
+    palettes: Palettes = NOTHING_KNOWN,
 ) -> Examined:
     """Examines the files of one example, whichever of them there are.
 
@@ -69,6 +76,7 @@ def examine_files(
       split: the split's name.
       name: the example's name.
       num_classes, unknown_label, colors: see `FolderSource`.
+      palettes: see `folder.label_palettes`.
     """
     result = Examined(name, next(iter(files.values())), [])
     image = label = instance = None
@@ -77,7 +85,7 @@ def examine_files(
     if "label" in files:
         with _as_finding(result, split, files["label"]):
             if colors is None:
-                label = _ids(files["label"], result, split)
+                label = _ids(files["label"], result, split, palettes)
             else:
                 label = _ids_of_colors(
                     files["label"], result, split, colors, unknown_label
@@ -127,7 +135,7 @@ def _examine_photograph(path: str, result: Examined, split: str) -> np.ndarray |
 def _examine_instance(path: str, result: Examined, split: str) -> np.ndarray | None:
     """Reads an instance map; None where it cannot be read."""
     with _as_finding(result, split, path):
-        instance = decode_map(path, where=path)
+        instance = decode_instance(path, where=path)
         result.findings += _constant(instance, path, split, path)
         return instance
     return None
@@ -147,15 +155,16 @@ def _count_classes(
         (result.foreign if is_foreign else result.ids)[i] = pixels
 
 
-def _ids(path: str, result: Examined, split: str) -> np.ndarray:
+def _ids(path: str, result: Examined, split: str, palettes: Palettes) -> np.ndarray:
     """Reads a map of ids, and tells of one of colours what it can before it fails."""
     try:
-        label = decode_map(path, where=path)
+        label = decode_map(path, where=path, palettes=palettes)
     except DataError as error:
-        if error.kind == "not_ids":
-            picture = decode_image(path, where=path)
-            result.colors = commonest_colors(picture, _MOST_COLORS)
-            result.findings += _blended(_grey(picture), path, split, path)
+        if error.kind in ("not_ids", "palette"):
+            with contextlib.suppress(DataError):
+                picture = decode_colors(path, where=path)
+                result.colors = commonest_colors(picture, _MOST_COLORS)
+                result.findings += _blended(_grey(picture), path, split, path)
         raise
     result.findings += _blended(label, path, split, path)
     return label
@@ -169,7 +178,7 @@ def _ids_of_colors(
     unknown_label: int | None,
 ) -> np.ndarray:
     """Reads a map of colours."""
-    picture = decode_image(path, where=path)
+    picture = decode_colors(path, where=path)
     result.findings += _blended(_grey(picture), path, split, path)
     decoded = colors.decode(picture)
     label = ids_of_colors(

@@ -11,6 +11,10 @@ KINDS = {
     "unpaired": ("error", "files without their partner"),
     "same_stem": ("error", "files of the same name before the extension"),
     "unreadable": ("error", "pictures that cannot be read"),
+    "frames": ("error", "label or instance files of several pictures"),
+    "transparent": ("error", "pictures with transparent pixels"),
+    "dark": ("error", "16-bit photographs with values of 12 bits"),
+    "palette": ("error", "indexed label pictures whose indices may be no ids"),
     "not_ids": ("error", "label or instance pictures that hold no numbers"),
     "colors": ("error", "label pictures with colours of no class"),
     "size": ("error", "maps that differ in size from their photograph"),
@@ -24,6 +28,7 @@ KINDS = {
     "constant_instance": ("warning", "instance maps of one number"),
     "leak": ("warning", "photographs in more than one split"),
     "unseen": ("warning", "classes that never appear"),
+    "passed_over": ("info", "files that are not read"),
     "grey": ("info", "photographs in grey"),
     "cmyk": ("info", "photographs in CMYK"),
 }

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from spade_jax.data.colors import Color
 from spade_jax.data.example import Transform
+from spade_jax.data.ids import is_scaled
 from spade_jax.data.survey import comparing
 from spade_jax.data.survey.examine import Examined
 from spade_jax.data.survey.finding import KINDS, Finding
@@ -28,7 +29,8 @@ class Survey:
       splits: their statistics by name.
       findings: errors first, in the order of `KINDS`, then by split and file.
       foreign: numbers of pixels of the stored ids that are no class.
-      colors: the same of the colours of label pictures, where ids were expected.
+      colors: the same of the colours of label pictures, where ids were expected; among
+        these are greys that were made of ids by scaling.
     """
 
     splits: dict[str, Statistics]
@@ -85,16 +87,19 @@ def survey(
             findings += comparing.differing(name, results, shapes)
     findings += comparing.leaks(examined)
     first = splits[0].name
-    findings += comparing.unseen(first, statistics[first], num_classes)
+    findings += comparing.unseen(
+        first, statistics[first], num_classes, unknown_label=unknown_label
+    )
     order = {kind: place for place, kind in enumerate(KINDS)}
     findings.sort(key=lambda finding: order[finding.kind])
     everything = [result for results in examined.values() for result in results]
-    return Survey(
-        splits=statistics,
-        findings=findings,
-        foreign=_sum(result.foreign for result in everything),
-        colors=_sum(result.colors for result in everything),
-    )
+    foreign = _sum(result.foreign for result in everything)
+    stored = foreign + _sum(result.ids for result in everything)
+    colors = _sum(result.colors for result in everything)
+    if foreign and is_scaled(stored):
+        colors.update({(grey, grey, grey): n for grey, n in stored.items()})
+        foreign.clear()
+    return Survey(splits=statistics, findings=findings, foreign=foreign, colors=colors)
 
 
 def _call(task: Callable[[], _T]) -> _T:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from spade_jax.data.colors import ColorTable
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Source
+from spade_jax.data.folder import label_palettes
 from spade_jax.data.pairing import (
     IMAGE_EXTENSIONS,
     MAP_EXTENSIONS,
+    Listing,
     check_folder,
     extensions,
     find_pictures,
@@ -50,6 +52,7 @@ def folder_split(
     unknown_label: int | None = None,
     instances: bool = False,
     colors: ColorTable | None = None,
+    palette: Sequence[Sequence[int]] = (),
 ) -> Split:
     """A split that `FolderSource` reads, or would if it were not for some files.
 
@@ -63,6 +66,7 @@ def folder_split(
         of_folder, files[field] = _look_into(root, name, field)
         findings += of_folder
     findings += _without_partner(folders, files, name)
+    palettes = label_palettes(root, known=palette, unknown_label=unknown_label)
     stems = sorted({stem for of_stem in files.values() for stem in of_stem})
     examine = [
         functools.partial(
@@ -77,6 +81,7 @@ def folder_split(
             num_classes=num_classes,
             unknown_label=unknown_label,
             colors=colors,
+            palettes=palettes,
         )
         for stem in stems
     ]
@@ -93,8 +98,12 @@ def _look_into(
     files: dict[str, list[str]] = {}
     try:
         check_folder(root, split, field)
-        findings += _lossy_files(split, field, folder)
-        files = find_pictures(folder, extensions(field))
+        found = find_pictures(folder, extensions(field))
+        files = found.pictures
+        for extension in sorted(IMAGE_EXTENSIONS - extensions(field)):
+            lossy = found.passed_over.pop(extension, [])
+            findings += _lossy_files(split, field, folder, lossy)
+        findings += _passed_over(split, folder, found)
         list_pictures(folder, extensions(field))
     except DataError as error:
         # Of the same stem there may be more than the one pair that was raised.
@@ -126,21 +135,27 @@ def _without_partner(
             yield Finding("unpaired", split, file, message)
 
 
-def _lossy_files(split: str, field: str, folder: str) -> Iterator[Finding]:
+def _passed_over(split: str, folder: str, found: Listing) -> Iterator[Finding]:
+    """The files of a folder that are not read, in one finding."""
+    if found.passed_over:
+        message = f"{folder}: passed over are {found.told()}."
+        yield Finding("passed_over", split, folder, message)
+
+
+def _lossy_files(
+    split: str, field: str, folder: str, files: Sequence[str]
+) -> Iterator[Finding]:
     """Map pictures that are left out because of their format."""
-    if field == "image":
-        return
-    for files in find_pictures(folder, IMAGE_EXTENSIONS - MAP_EXTENSIONS).values():
-        for file in files:
-            path = os.path.join(folder, file)
-            yield Finding(
-                "lossy_label",
-                split,
-                path,
-                f"{path} is not read: ids do not survive the compression of its "
-                f"format. The {field} must come from the lossless original, in one of "
-                f"{' '.join(sorted(MAP_EXTENSIONS))}.",
-            )
+    for file in files:
+        path = os.path.join(folder, file)
+        yield Finding(
+            "lossy_label",
+            split,
+            path,
+            f"{path} is not read: ids do not survive the compression of its "
+            f"format. The {field} must come from the lossless original, in one of "
+            f"{' '.join(sorted(MAP_EXTENSIONS))}.",
+        )
 
 
 def source_split(source: Source, name: str) -> Split:

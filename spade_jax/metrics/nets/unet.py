@@ -76,7 +76,7 @@ class UNet(nn.Module):
             )
         spec = parse_norm(self.norm)
         # Of weights as small as a GAN's, Adam would make noise in its first steps.
-        he = nn.initializers.he_normal()
+        he = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
         def layer(name, x, features, *, strides=1):
             x = ConvNorm(

@@ -49,6 +49,7 @@ def save(folder: Path, *names: str) -> Path:
     """Writes pictures of 2 x 2 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
         Image.fromarray(np.zeros((2, 2), np.uint8)).save(folder / name)
     return folder
 
@@ -108,21 +109,35 @@ class TestFindFolder:
 
 
 class TestPairs:
-    def test_same_stems_sorted(self, tmp_path):
-        image = save(tmp_path / "image", "b.jpg", "a.png")
-        label = save(tmp_path / "label", "a.png", "b.png")
-        instance = save(tmp_path / "instance", "b.tif", "a.png")
+    def test_same_names_sorted(self, tmp_path):
+        image = save(tmp_path / "image", "b.jpg", "a.png", "below/c.jfif")
+        label = save(tmp_path / "label", "a.png", "b.png", "below/c.png")
+        instance = save(tmp_path / "instance", "b.tif", "a.png", "below/c.bmp")
         assert base.pairs(image=image, label=label, instance=instance) == [
-            {
-                "image": image / "a.png",
-                "label": label / "a.png",
-                "instance": instance / "a.png",
-            },
-            {
-                "image": image / "b.jpg",
-                "label": label / "b.png",
-                "instance": instance / "b.tif",
-            },
+            (
+                "a",
+                {
+                    "image": image / "a.png",
+                    "label": label / "a.png",
+                    "instance": instance / "a.png",
+                },
+            ),
+            (
+                "b",
+                {
+                    "image": image / "b.jpg",
+                    "label": label / "b.png",
+                    "instance": instance / "b.tif",
+                },
+            ),
+            (
+                "below/c",
+                {
+                    "image": image / "below" / "c.jfif",
+                    "label": label / "below" / "c.png",
+                    "instance": instance / "below" / "c.bmp",
+                },
+            ),
         ]
 
     def test_photographs_without_maps(self, tmp_path):

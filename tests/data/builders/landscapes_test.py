@@ -229,11 +229,31 @@ def test_ids_must_be_in_classes_txt(manual, foreign):
         open_landscapes(manual)
 
 
-def test_instances_have_16_bits(manual, instances):
-    save(np.full((6, 9), 65_536, np.int32), instances / "alps.tif")
+def test_instances_of_more_than_16_bits_are_numbered_anew(manual, instances):
+    far = np.repeat(np.array([[7, 65_536, 200 * 65_536]], np.int32), 6, 0).repeat(3, 1)
+    save(far, instances / "alps.tif")
     (instances / "alps.png").unlink()
-    with pytest.raises(DataError, match=r"alps.tif has numbers in 65536..65536"):
+    built = open_landscapes(manual, instances=True)[0].instance
+    np.testing.assert_array_equal(built, np.repeat([[0, 1, 2]], 6, 0).repeat(3, 1))
+
+
+def test_indexed_layouts_whose_palettes_differ_are_refused(manual):
+    (manual / "classes.txt").write_text("unknown 255\nsky\ntree\nsea\n")
+    for name, colors in (("alps", [9, 8, 7, 6, 5, 4]), ("ébène", [6, 5, 4, 9, 8, 7])):
+        picture = Image.fromarray(np.minimum(label(name), 1))
+        picture.putpalette(colors)
+        picture.save(manual / "layouts" / f"{name}.png")
+    with pytest.raises(DataError, match=r"ébène\.png: index 0 .*alps\.png"):
         open_landscapes(manual)
+
+
+def test_folders_below_are_built_too(manual):
+    for folder, suffix in (("photos", "jpg"), ("layouts", "png")):
+        (manual / folder / "below").mkdir()
+        path = manual / folder / f"alps.{suffix}"
+        path.rename(manual / folder / "below" / path.name)
+    (manual / "val.txt").write_text("below/alps\n")
+    assert names(open_landscapes(manual, "val")) == ["below/alps"]
 
 
 @pytest.mark.parametrize(
