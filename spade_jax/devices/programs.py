@@ -1,6 +1,7 @@
 """Compiled programs, kept on disk for the next process that needs them."""
 
 import logging
+from typing import Any
 
 import jax
 
@@ -20,8 +21,8 @@ def keep_programs() -> None:
     `jax.config.jax_compilation_cache_dir`. `JAX_ENABLE_COMPILATION_CACHE=false` keeps
     none.
     """
-    read, update = jax.config.read, jax.config.update
-    if read("jax_compilation_cache_dir") or not read("jax_enable_compilation_cache"):
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     cache = cache_directory()
     if cache is None:
@@ -31,8 +32,8 @@ def keep_programs() -> None:
         )
         return
     directory = cache / "compiled"
-    update("jax_compilation_cache_dir", str(directory))
-    update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+    config.update("jax_compilation_cache_dir", str(directory))
+    config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     _log.info(
         "Compiled programs are kept in %s (JAX_ENABLE_COMPILATION_CACHE=false: none).",
         directory,
