@@ -104,11 +104,11 @@ class Layout(NamedTuple):
         """
         planes = [jax.nn.one_hot(self.label, num_classes, dtype=dtype)]
         if self.noise is not None:
-            noise = self.noise[:, None, None].astype(dtype)
+            noise = jnp.asarray(self.noise, dtype)[:, None, None]
             shape = (*self.label.shape, noise.shape[-1])
             planes.insert(0, jnp.broadcast_to(noise, shape))
         if self.edge is not None:
-            planes.append(self.edge[..., None].astype(dtype))
+            planes.append(jnp.asarray(self.edge, dtype)[..., None])
         return jnp.concatenate(planes, axis=-1)
 
     @property

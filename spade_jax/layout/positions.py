@@ -44,7 +44,8 @@ def _of_map(label: np.ndarray) -> np.ndarray:
     """The positions in one map, float64 `[H, W, 2]`."""
     objects, count = np.zeros(label.shape, np.int32), 0
     for class_id in np.unique(label[label != 0]):
-        found, number = ndimage.label(label == class_id, structure=_TOUCHING)
+        labelled: Any = ndimage.label(label == class_id, structure=_TOUCHING)
+        found, number = labelled
         np.copyto(objects, found + count, where=found > 0)
         count += number
     # Object 0 is class 0.

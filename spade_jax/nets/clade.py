@@ -91,7 +91,7 @@ class CLADE(nn.Module):
             positions = jnp.asarray(layout.positions, self.dtype)
             factors = jnp.concatenate([of(positions) for of in by_position], axis=-1)
         if layout.edge is not None:
-            edge = self.edge_feature(layout.edge[..., None])
+            edge = self.edge_feature(jnp.asarray(layout.edge)[..., None])
         return ClassModulation(scale, shift, layout.label, factors, edge)
 
     def __call__(

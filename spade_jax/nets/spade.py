@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.layout import Layout, num_planes
-from spade_jax.nets.clade import CLADE, ClassModulation
+from spade_jax.nets.clade import CLADE
 from spade_jax.nets.conv import Conv, leaky_relu, upsample_nearest, xavier
 from spade_jax.nets.factored import Kernel
 from spade_jax.nets.modulation import Modulation, ModulationWeights, modulate
 from spade_jax.nets.norm import Moments, Norm, NormSpec
 
-BlockModulations = Mapping[str, Modulation] | Mapping[str, ClassModulation]
-"""Modulations of a block's normalisations, by their names."""
+BlockModulations = Mapping[str, Any]
+"""Modulations of a block's normalisations, by their names: `Modulation`s of SPADE, or
+`ClassModulation`s of CLADE."""
 
 
 class SPADE(nn.Module):

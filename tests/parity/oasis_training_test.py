@@ -108,15 +108,13 @@ def recording(optimizer):
     return optax.GradientTransformation(init, update)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "factored", "iterations"),
     [
-        ("train_f64", False, 1),
-        pytest.param("train_f64", False, 4, marks=pytest.mark.long),
-        pytest.param("train_f64", True, 1, marks=pytest.mark.long),
-        pytest.param(
-            "train_nolabelmix_nobalance_f64", False, 2, marks=pytest.mark.long
-        ),
+        ("train_f64", False, 4),
+        ("train_f64", True, 1),
+        ("train_nolabelmix_nobalance_f64", False, 2),
     ],
 )
 def test_iterations(
