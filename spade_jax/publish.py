@@ -24,12 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "path",
-        type=path_argument("PATH"),
+        type=path_argument,
         help="a work dir, or WORKDIR/checkpoints/STEP",
     )
-    parser.add_argument(
-        "--out", type=path_argument("--out"), required=True, metavar="DIR"
-    )
+    parser.add_argument("--out", type=path_argument, required=True, metavar="DIR")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--data_root",
-        type=path_argument("--data_root"),
+        type=path_argument,
         metavar="DIR",
         help="of the training data, which averaged weights need, in place of the"
         " checkpoint's config.data.root",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spade_jax import publish
-from spade_jax.models.opening import open_model, without_training
+from spade_jax.models.opening import open_model
 from spade_jax.models.publishing import publish as publish_model
 from spade_jax.training.train import train
 from spade_jax.workdir import checkpoint
@@ -107,7 +107,6 @@ def test_what_cannot_be_done(tmp_path, run):
     with pytest.raises(CheckpointError, match=r"out is a published model.*--workdir"):
         train(recipe, tmp_path / "out")
     large = jax.tree.map(lambda x: x + 1e5, state.generator.params)
-    state = without_training(state)
     with Checkpoints(tmp_path / "large") as checkpoints:
         checkpoints.save(
             state.replace(generator=state.generator.replace(params=large)),

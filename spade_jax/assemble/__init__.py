@@ -9,6 +9,7 @@ May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 from spade_jax.assemble.architecture import (
     abstract_state,
     abstract_variables,
+    check_size,
     create_state,
     example_layout,
     generator_inputs,
@@ -31,6 +32,7 @@ from spade_jax.assemble.optimizer import optimizers
 __all__ = [
     "abstract_state",
     "abstract_variables",
+    "check_size",
     "create_state",
     "example_layout",
     "generator_inputs",

@@ -97,6 +97,32 @@ def networks(
     )
 
 
+def check_size(networks: Networks, size: tuple[int, int]) -> None:
+    """Refuses pictures of another size than the generator's.
+
+    Args:
+      networks: of which the generator counts.
+      size: (height, width) of the pictures, as the preprocessing gives them.
+
+    Raises:
+      ValueError: naming the fields that decide about both.
+    """
+    generator: Any = networks.generator
+    height, width = size
+    if isinstance(generator, nets.SPADEGenerator):
+        made = generator.scales(height, width)[-1]
+    else:
+        made = tuple(side - side % generator.multiple for side in size)
+    if made != size:
+        raise ValueError(
+            f"The preprocessing gives pictures {width} wide and {height} high, but the"
+            f" generator makes them {made[1]} wide and {made[0]} high. Choose"
+            " config.data.crop_size (and aspect_ratio) so that both are multiples of"
+            " 32, or of 64 and 128 with config.generator.upsampling 'more' and 'most',"
+            " and config.data.preprocess_mode so that pictures become as large."
+        )
+
+
 def _check_size(of: Architecture) -> None:
     g, (height, width) = of.generator, of.size
     fields = f"config.data.crop_size={of.crop_size}"
@@ -145,9 +171,20 @@ def generator_inputs(of: Architecture) -> tuple[Any, ...]:
     return layout, jnp.zeros((1, of.latent_size))
 
 
-def abstract_variables(of: Architecture, networks: Networks) -> ModelVariables:
-    """Shapes and dtypes of all that an architecture's networks learn or keep."""
-    return state.abstract_variables(networks, example_layout(of))
+def abstract_variables(
+    of: Architecture, networks: Networks, *, discriminator: bool = True
+) -> ModelVariables:
+    """Shapes and dtypes of all that an architecture's networks learn or keep.
+
+    Args:
+      of: the architecture.
+      networks: of it.
+      discriminator: whether to ask for the discriminator's, which synthesis does not
+        need.
+    """
+    return state.abstract_variables(
+        networks, example_layout(of), discriminator=discriminator
+    )
 
 
 def create_state(

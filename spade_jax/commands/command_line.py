@@ -5,7 +5,7 @@ import difflib
 import logging
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, overload
 
 import ml_collections
@@ -28,26 +28,25 @@ def path_flag(name: str, default: str | None, help: str) -> flags.FlagHolder[Any
 
     Its value is that of `spade_jax.files.local.local`.
     """
-
-    class Parser(flags.ArgumentParser[str]):
-        def parse(self, argument: str) -> str:
-            return local(argument, name=f"--{name}")
-
-    return flags.DEFINE(
-        Parser(), name, default, help, serializer=flags.ArgumentSerializer()
-    )
+    serializer = flags.ArgumentSerializer()
+    return flags.DEFINE(_Path(), name, default, help, serializer=serializer)
 
 
-def path_argument(name: str) -> Callable[[str], pathlib.Path]:
-    """`type=path_argument("--out")` of argparse, as `path_flag` is of absl."""
+class _Path(flags.ArgumentParser[str]):
+    def parse(self, argument: str) -> str:
+        return local(argument)
 
-    def parse(text: str) -> pathlib.Path:
-        try:
-            return pathlib.Path(local(text, name=name))
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
 
-    return parse
+def path_argument(text: str) -> pathlib.Path:
+    """As the `type` of an argument of argparse what `path_flag` is of absl.
+
+    Raises:
+      ArgumentTypeError: see `spade_jax.files.local.local`.
+    """
+    try:
+        return pathlib.Path(local(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -9,13 +9,12 @@ from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs, oasis, official
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
 from spade_jax.convert.official import Kind
-from spade_jax.devices import mesh
 from spade_jax.files import outputs
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import checkpoint, lock, paths
+from spade_jax.workdir import lock, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
@@ -59,6 +58,8 @@ def from_official(
     recipe, variables = official.read_checkpoint(
         directory, which=which, defaults=defaults
     )
+    # A checkpoint names no file outside of it.
+    recipe = assemble.with_palette(recipe)
     state = first_state(recipe, variables)
     with lock.held(workdir, command="convert"), Checkpoints(workdir) as checkpoints:
         checkpoints.save(state, recipe=recipe)
@@ -106,27 +107,19 @@ def to_official(
         flag="--out",
         inputs={"WORKDIR": paths.checkpoints(workdir)},
     )
-    with checkpoint.open_existing(workdir) as checkpoints:
-        recipe = checkpoints.recipe()
-        found = official.kind_of_model(recipe.architecture)
-        _check_kind(found, kind, what=f"{workdir} holds a model")
-        abstract = assemble.abstract_state(recipe)
-        if checkpoints.is_published():
-            abstract = opening.without_training(abstract)
-        sharding = mesh.replicated(mesh.make_mesh())
-        state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
+    opened = opening.open_model(workdir)
+    found = official.kind_of_model(opened.recipe.architecture)
+    _check_kind(found, kind, what=f"{workdir} holds a model")
+    state = opened.read_state(discriminator=True)
     discriminator = state.discriminator
     variables: ModelVariables = {
         "generator": state.generator_variables,
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    files = {"recipe": recipe, "variables": variables, "which": which}
-    if kind == "oasis":
-        # Beside the averaged one there is the generator that was trained.
-        oasis.write_checkpoint(directory, trained=state.generator.variables, **files)
-    else:
-        nvlabs.write_checkpoint(directory, **files)
+    writer.write_checkpoint(
+        directory, recipe=opened.recipe, variables=variables, which=which
+    )
     _tell(variables, directory)
 
 

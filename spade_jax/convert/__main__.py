@@ -43,19 +43,17 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(kind, help=f"checkpoints of {repository}")
         command.add_argument(
             "source",
-            type=path_argument("SOURCE"),
+            type=path_argument,
             help=f"official checkpoint directory; with --to={kind} a work dir",
         )
-        command.add_argument(
-            "--out", type=path_argument("--out"), required=True, metavar="DIR"
-        )
+        command.add_argument("--out", type=path_argument, required=True, metavar="DIR")
         command.add_argument("--to", choices=["spade_jax", kind], default="spade_jax")
         # As the official programs call it.
         which = "--ckpt_iter" if kind == "oasis" else "--which_epoch"
         command.add_argument(which, dest="which", metavar=which[2:].upper())
         command.add_argument(
             "--default_config",
-            type=path_argument("--default_config"),
+            type=path_argument,
             default=library.directory() / "default.py",
             metavar="FILE",
             help="where fields come from that the options do not say (%(default)s)",
@@ -63,20 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=functools.partial(_checkpoint, kind))
 
     command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
-    command.add_argument("source", type=path_argument("FILE"), metavar="FILE")
-    command.add_argument(
-        "--out", type=path_argument("--out"), required=True, metavar="FILE.npz"
-    )
+    command.add_argument("source", type=path_argument, metavar="FILE")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz")
     command.set_defaults(run=lambda o: convert_weights.from_vgg19(o.source, o.out))
 
     for network, (_, files, where, _) in weights.PUBLISHED.items():
         name = " ".join(files)
         command = commands.add_parser(network, help=f"{name} of {where}")
+        command.add_argument("sources", type=path_argument, nargs="+", metavar="FILE")
         command.add_argument(
-            "sources", type=path_argument("FILE"), nargs="+", metavar="FILE"
-        )
-        command.add_argument(
-            "--out", type=path_argument("--out"), required=True, metavar="FILE.npz"
+            "--out", type=path_argument, required=True, metavar="FILE.npz"
         )
         command.set_defaults(
             run=lambda o, network=network: convert_weights.from_metric_network(

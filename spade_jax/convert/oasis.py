@@ -112,7 +112,6 @@ def write_checkpoint(
     *,
     recipe: Recipe,
     variables: ModelVariables,
-    trained: Variables | None = None,
     which: str = DEFAULT,
 ) -> None:
     """Writes a checkpoint that the official code loads.
@@ -123,8 +122,8 @@ def write_checkpoint(
     Args:
       directory: created where missing.
       recipe: what made them.
-      variables: of each network, of the generator the averaged ones.
-      trained: of the generator, not averaged; None: these are the same.
+      variables: of each network, of the generator the averaged ones: of it there is
+        no other, so that G's file has them, too.
       which: the official `--ckpt_iter`.
 
     Raises:
@@ -134,13 +133,12 @@ def write_checkpoint(
     directory = pathlib.Path(directory).absolute()
     options = options_from_recipe(recipe, directory=directory)
     networks = assemble.networks(recipe.architecture, recipe.compute)
-    averaged = variables["generator"]
     given = {
-        "G": (networks.generator, averaged if trained is None else trained),
+        "G": (networks.generator, variables["generator"]),
         "D": (networks.discriminator, variables["discriminator"]),
     }
     if recipe.schedule.ema_decay:
-        given["EMA"] = (networks.generator, averaged)
+        given["EMA"] = given["G"]
     state_dicts = {
         letter: _moved(mapping.to_official(module, found), options, back=True)
         for letter, (module, found) in given.items()

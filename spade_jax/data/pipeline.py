@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import grain
@@ -19,7 +19,7 @@ from absl import flags
 
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example, Source, Transform
-from spade_jax.data.transforms import edges, to_float
+from spade_jax.data.transforms import different_sizes, edges, to_float
 
 # A thread makes a whole batch, so this bounds the batches in memory too.
 _MAX_THREADS = 8
@@ -43,7 +43,7 @@ def batches(
     num_epochs: int | None = None,
     names: bool = False,
     finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-) -> grain.DatasetIterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Iterates over this process' share of the global batches.
 
     Epochs follow one another without a seam: a batch may hold the last examples of
@@ -90,7 +90,8 @@ def batches(
       ValueError: `batch_size` is not divisible by `process_count`, or a number is out
         of its range.
       DataError: the source is empty. Iterating raises it for examples that cannot be
-        read, or that differ in size after the transform.
+        read, or that differ in size after the transform, and for a worker that is
+        killed.
     """
     _check_numbers(batch_size, process_index, process_count, workers, start_batch)
     if not len(source):
@@ -128,7 +129,25 @@ def batches(
         # In this process, because what workers make is copied to it through shared
         # memory: floats would be four times the bytes.
         ds = ds.map(_float_images)
-    return iter(ds)
+    return _told(iter(ds), workers=workers)
+
+
+def _told(
+    batches: grain.DatasetIterator[dict[str, Any]], *, workers: int
+) -> Generator[dict[str, Any], None, None]:
+    """The batches; what Grain says of a worker that is gone is said in our words."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise DataError(
+            f"One of the config.data.workers={workers} processes that read the data was"
+            " ended from outside, as systems do that run out of memory: their log says"
+            f" it (dmesg). Give fewer, or 0 to read with threads. ({error})"
+        ) from error
+    finally:
+        batches.close()
 
 
 def _check_numbers(
@@ -184,14 +203,8 @@ def _stack(records: Sequence[dict[str, Any]], *, names: bool) -> dict[str, np.nd
     first = records[0]
     for record in records[1:]:
         if record["label"].shape != first["label"].shape:
-            sizes = [
-                f"{r['name']} is {r['label'].shape[1]}x{r['label'].shape[0]}"
-                for r in (first, record)
-            ]
-            raise DataError(
-                f"Pictures of one batch differ in size: {', '.join(sizes)} (width x "
-                "height). Choose a config.data.preprocess_mode that makes them equal "
-                "(resize_and_crop, fixed, or one that crops), or a batch of 1."
+            raise different_sizes(
+                *((r["name"], r["label"].shape) for r in (first, record))
             )
     keys = [key for key in first if names or key != "name"]
     return {key: np.stack([record[key] for record in records]) for key in keys}

@@ -18,13 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "path",
-        type=path_argument("PATH"),
+        type=path_argument,
         help="a work dir, WORKDIR/checkpoints/STEP, an official checkpoint's directory,"
         " or the name of a model that comes with the project",
     )
     parser.add_argument(
         "--out",
-        type=path_argument("--out"),
+        type=path_argument,
         required=True,
         metavar="FILE",
         help="for example scenes.jax; the card takes its name with .json",

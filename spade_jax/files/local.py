@@ -20,24 +20,25 @@ def not_here(path: str) -> str | None:
     )
 
 
-def local(path: str, *, name: str) -> str:
+def local(path: str, *, name: str | None = None) -> str:
     """The path with `~` as the home directory it stands for.
 
     Args:
       path: may be empty, for none.
-      name: of the flag that has it, for messages.
+      name: of the flag that has it, for messages; None where these name it.
 
     Raises:
       ValueError: it is of a bucket or another service, or no home directory is known.
     """
+    told = path if name is None else f"{name}={path}"
     if fault := not_here(path):
-        raise ValueError(f"{name}={path} {fault}")
+        raise ValueError(f"{told} {fault}")
     if not path.startswith("~"):
         return path
     expanded = os.path.expanduser(path)
     if expanded == path:
         raise ValueError(
-            f"{name}={path}: the home directory of {path.partition('/')[0]} is not"
+            f"{told}: the home directory of {path.partition('/')[0]} is not"
             " known. Write the path in full, or set HOME."
         )
     return expanded

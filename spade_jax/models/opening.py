@@ -5,6 +5,7 @@ directory of an official checkpoint, or the name of a model that comes with the 
 """
 
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from spade_jax import assemble
 from spade_jax.convert import official
 from spade_jax.devices import mesh
 from spade_jax.kernels import choose
-from spade_jax.learning.state import Networks, TrainState
+from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.nets import frozen
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
+
+_log = logging.getLogger(__name__)
 
 _SHIPPED = pathlib.Path(__file__).parents[1] / "shipped" / "models"
 
@@ -94,14 +97,18 @@ class Opened:
             portable=portable,
         )
 
-    def read_state(self) -> TrainState:
-        """Reads what synthesis needs of a checkpoint's state.
+    def read_state(self, *, discriminator: bool = False) -> TrainState:
+        """Reads what synthesis needs of a checkpoint's state; None for the rest.
 
-        In place of the rest, the discriminator and the optimisers' states, it has what
-        `checkpoint.unread` leaves, or None where a published one never had it.
+        That is the discriminator, the optimisers' states, and the generator's own
+        parameters where averaged ones are kept.
+
+        Args:
+          discriminator: read it too, where there is one: published models have none.
 
         Raises:
-          CheckpointError: it is an official checkpoint.
+          CheckpointError: it is an official checkpoint, it holds other networks than
+            its config describes, or numbers that are not finite.
         """
         if self.checkpoints is None:
             raise CheckpointError(
@@ -109,13 +116,39 @@ class Opened:
                 " training. Convert it first: python -m spade_jax.convert"
                 f" {official.kind_of(self.directory)}."
             )
-        wanted = assemble.abstract_state(self.recipe)
-        if self.checkpoints.is_published(step=self.step):
-            wanted = without_training(wanted)
-        else:
-            wanted = without_training(wanted, leave=checkpoint.unread)
-        abstract = checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh()))
-        return self.checkpoints.restore(abstract, step=self.step)
+        recipe, is_averaged = self.recipe, self.recipe.schedule.ema_decay > 0
+        shapes = assemble.abstract_variables(
+            recipe.architecture,
+            assemble.networks(recipe.architecture, recipe.compute),
+            discriminator=discriminator
+            and not self.checkpoints.is_published(step=self.step),
+        )
+        wanted: dict[str, Any] = {"step": jax.ShapeDtypeStruct((), jnp.int32)}
+        for name in ("generator", "discriminator", "encoder"):
+            if shapes[name] is not None:
+                stats = dict(shapes[name])
+                wanted[name] = {"params": stats.pop("params"), "stats": stats}
+        if is_averaged:
+            wanted["ema"] = wanted["generator"].pop("params")
+        found = self.checkpoints.restore_part(
+            checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh())),
+            step=self.step,
+        )
+        checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
+
+        # None stands where nothing was read, whatever a training state has there.
+        def net(name: str) -> Any:
+            if name not in found:
+                return None
+            return NetState(**{"params": None, "opt_state": None} | found[name])
+
+        return TrainState(
+            step=found["step"],
+            generator=net("generator"),
+            discriminator=net("discriminator"),
+            encoder=net("encoder"),
+            ema=found.get("ema"),
+        )
 
 
 def load_model(path: str | os.PathLike[str], *, portable: bool = False) -> Model:
@@ -149,10 +182,23 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
 
 def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
-    """The directory of a model, and the step if the path is that of a checkpoint."""
-    if not pathlib.Path(path).exists() and os.fspath(path) in shipped():
+    """The directory of a model, and the step if the path is that of a checkpoint.
+
+    The name of a model that comes with the project stands for it, unless there is a
+    work dir or an official checkpoint of that name. What else has the name does not
+    hide it.
+    """
+    directory, step = paths.locate(pathlib.Path(path).expanduser())
+    holds_model = paths.has_checkpoint(directory) or is_official(directory)
+    if os.fspath(path) in shipped() and not holds_model:
+        if directory.exists():
+            _log.info(
+                "%s holds no checkpoint: %s is the model that comes with the project.",
+                directory,
+                path,
+            )
         return _SHIPPED / path, None
-    return paths.locate(pathlib.Path(path).expanduser())
+    return directory, step
 
 
 def shipped() -> list[str]:
@@ -169,7 +215,9 @@ def is_official(directory: str | os.PathLike[str]) -> bool:
 def untrained_model(recipe: Recipe) -> Model:
     """The model of a recipe as it is before its first iteration."""
     networks = assemble.networks(recipe.architecture, recipe.compute)
-    shapes = assemble.abstract_variables(recipe.architecture, networks)
+    shapes = assemble.abstract_variables(
+        recipe.architecture, networks, discriminator=False
+    )
     variables = jax.device_put(
         first_values(recipe.seed, shapes), mesh.replicated(mesh.make_mesh())
     )
@@ -211,27 +259,6 @@ def usable(
         generator=generator_variables,
         encoder=encoder_variables,
         step=step,
-    )
-
-
-def without_training(
-    state: TrainState, *, leave: Callable[[Any], Any] = lambda _: None
-) -> TrainState:
-    """A state in which what only training needs is replaced.
-
-    Args:
-      state: of arrays or not.
-      leave: from such a part of the state to what stands in its place.
-    """
-    generator, encoder = state.generator, state.encoder
-    if state.ema is not None:
-        generator = generator.replace(params=leave(generator.params))
-    if encoder is not None:
-        encoder = encoder.replace(opt_state=leave(encoder.opt_state))
-    return state.replace(
-        generator=generator.replace(opt_state=leave(generator.opt_state)),
-        discriminator=leave(state.discriminator),
-        encoder=encoder,
     )
 
 

@@ -233,6 +233,7 @@ class Predictor:
           Exception: see `__call__`.
           ValueError: the model has no SPADE, or one that sees the style, too.
         """
+        self._check_process()
         if not self._has_modulations:
             name = self._trained.recipe.architecture.generator.name
             raise ValueError(
@@ -256,6 +257,7 @@ class Predictor:
           DataError: one cannot be read.
           ValueError: the model has no encoder.
         """
+        self._check_process()
         return self._styles.encode(photo)
 
     def interpolate(self, a: Any, b: Any, n: int) -> np.ndarray:
@@ -272,6 +274,7 @@ class Predictor:
         Raises:
           Exception: see `__call__`.
         """
+        self._check_process()
         return self._styles.between(a, b, n)
 
     def posterior(self, photo: Picture) -> Posterior:

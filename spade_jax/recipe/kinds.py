@@ -6,6 +6,7 @@ for the page of all fields.
 """
 
 import dataclasses
+import math
 import numbers
 import os
 import re
@@ -54,11 +55,12 @@ class Whole:
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise Wrong("must be a whole number")
-        if value < self.low:
+        number = int(value)
+        if number < self.low:
             raise Wrong(f"must be {self.low} or more")
-        if value > self.high:
+        if number > self.high:
             raise Wrong(f"must be {self.high} or less")
-        return int(value)
+        return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +90,18 @@ class Real:
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise Wrong("must be a number")
+        try:
+            number = float(value)
+        except OverflowError:  # of whole numbers beyond every float
+            number = math.inf if value == abs(value) else -math.inf
         # Written so that NaN, which compares with nothing, is refused by the first.
-        if not (value > self.low if self.without_low else value >= self.low):
+        if not (number > self.low if self.without_low else number >= self.low):
             more = "more than {:g}" if self.without_low else "{:g} or more"
             raise Wrong(f"must be {more.format(self.low)}")
-        if not (value < self.high if self.without_high else value <= self.high):
+        if not (number < self.high if self.without_high else number <= self.high):
             less = "less than {:g}" if self.without_high else "{:g} or less"
             raise Wrong(f"must be {less.format(self.high)}")
-        return float(value)
+        return number
 
 
 @dataclasses.dataclass(frozen=True)

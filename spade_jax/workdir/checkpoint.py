@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import jax
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
+from spade_jax.files.arrays import in_one_line
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import integrity, paths
 
@@ -75,14 +77,43 @@ class SavedCheckpoints:
 
         Args:
           abstract_state: a `TrainState` of `jax.ShapeDtypeStruct`s with shardings,
-            which need not be those that it was saved with; `unread` parts come back
-            as they are.
+            which need not be those that it was saved with.
           step: of which checkpoint.
 
         Raises:
-          CheckpointError: there is no such checkpoint, or it is damaged.
+          CheckpointError: there is no such checkpoint, it is damaged, or it holds
+            another state.
         """
-        return ocp.load(os.fspath(self._path(step)), abstract_state)
+        return self._load(abstract_state, step)
+
+    def restore_part(
+        self, abstract: dict[str, Any], *, step: int | None = None
+    ) -> dict[str, Any]:
+        """Reads a part of a state, by default of the newest; the rest stays on disk.
+
+        Args:
+          abstract: of the state as nested dicts, what is wanted; see `restore`.
+          step: of which checkpoint.
+
+        Raises:
+          CheckpointError: see `restore`.
+        """
+        loading = ocp.options.PyTreeOptions.Loading(partial_load=True)
+        with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=loading)):
+            found = self._load(abstract, step)
+        # Orbax hands back what it was asked for and did not find.
+        for path, leaf in jax.tree.leaves_with_path(found):
+            if not isinstance(leaf, jax.Array):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise _not_described(self._path(step), f"{name} is missing")
+        return found
+
+    def _load(self, abstract: Any, step: int | None) -> Any:
+        path = self._path(step)
+        try:
+            return ocp.load(os.fspath(path), abstract)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _not_described(path, in_one_line(error)) from error
 
     def description(self, *, step: int | None = None) -> dict[str, Any]:
         """What a checkpoint says of itself, by default the newest.
@@ -97,12 +128,12 @@ class SavedCheckpoints:
         """The recipe that made a checkpoint, by default the newest.
 
         Raises:
-          CheckpointError: there is no such checkpoint, it is damaged, or it was written
-            by a newer version.
+          CheckpointError: there is no such checkpoint, it is damaged, it was written
+            by a newer version, or its config is one that would be refused if given.
         """
-        stored, where = self.description(step=step)["config"], str(self._path(step))
+        description, where = self.description(step=step), str(self._path(step))
         try:
-            return recipes.from_json(stored, where=where)
+            return recipes.from_json(description.get("config", ""), where=where)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
 
@@ -113,7 +144,7 @@ class SavedCheckpoints:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
         found = ocp.metadata(os.fspath(self._path(step)))
-        return found.metadata["discriminator"] is None
+        return found.metadata.get("discriminator") is None
 
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:
@@ -186,20 +217,39 @@ def check_architecture(
         )
 
 
+def check_finite(variables: Any, *, where: str) -> None:
+    """Refuses variables with NaN or infinity, of which pictures become black.
+
+    Args:
+      variables: a tree of arrays that this process holds whole.
+      where: they come from, for messages.
+
+    Raises:
+      CheckpointError: naming the array.
+    """
+    for path, leaf in jax.tree.leaves_with_path(variables):
+        if not np.isfinite(np.asarray(leaf)).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise CheckpointError(
+                f"{where}: {name} holds NaN or infinity, of which pictures become"
+                " black. Training had diverged: use an earlier checkpoint."
+            )
+
+
 def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
     """Shapes and dtypes of a state (arrays or not), on `sharding`."""
 
     def leaf(x):
-        if x is ocp.PLACEHOLDER:
-            return x
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     return jax.tree.map(leaf, state)
 
 
-def unread(tree: Any) -> Any:
-    """Marks a part of an abstract state as not to be read; `...` comes back for it."""
-    return jax.tree.map(lambda _: ocp.PLACEHOLDER, tree)
+def _not_described(path: pathlib.Path, fault: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} does not hold the state that its config describes ({fault}). Use"
+        " another checkpoint."
+    )
 
 
 def _architecture(recipe: Recipe) -> Iterator[tuple[str, Any]]:

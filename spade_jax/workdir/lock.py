@@ -81,7 +81,7 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
     Of several processes the first holds it for all.
 
     Args:
-      workdir: to write to.
+      workdir: to write to; removed in the end if it was not there and is empty.
       command: that does, for messages.
 
     Raises:
@@ -91,6 +91,7 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
         yield Lock(None, "")
         return
     path = pathlib.Path(workdir).absolute() / _NAME
+    missing = [place for place in path.parents if not place.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _locked(path)
     try:
@@ -114,6 +115,10 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
                 path.unlink()
     finally:
         os.close(file)
+        # What a program that was refused something else has no use for.
+        with contextlib.suppress(OSError):
+            for place in missing:
+                place.rmdir()
 
 
 def _locked(path: pathlib.Path) -> int:

@@ -4,7 +4,10 @@ import sys
 import pytest
 from absl import logging as absl_logging
 
+from spade_jax import publish
 from spade_jax.commands import command_line
+from spade_jax.convert import __main__ as convert_door
+from spade_jax.export import __main__ as export_door
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
@@ -51,3 +54,31 @@ def test_errors_that_orbax_raises_are_not_logged_too(caplog):
         absl_logging.set_verbosity(level)
     assert [bool(record.exc_info) for record in caplog.records] == [False, False, True]
     assert "orbax" in caplog.records[0].pathname
+
+
+def test_a_recipe_in_a_bucket():
+    with pytest.raises(SystemExit, match=r"^--config=gs://b/x\.py is no path of this"):
+        command_line.parse_flags(["program", "--config=gs://b/x.py"])
+
+
+@pytest.mark.parametrize(
+    ("door", "arguments"),
+    [
+        (publish, ["gs://x", "--out=x"]),
+        (publish, ["x", "--out=gs://x"]),
+        (publish, ["x", "--out=x", "--data_root=gs://x"]),
+        (export_door, ["gs://x", "--out=x"]),
+        (export_door, ["x", "--out=gs://x"]),
+        (convert_door, ["nvlabs", "gs://x", "--out=x"]),
+        (convert_door, ["nvlabs", "x", "--out=gs://x"]),
+        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=gs://x"]),
+        (convert_door, ["vgg19", "gs://x", "--out=x"]),
+        (convert_door, ["vgg19", "x", "--out=gs://x"]),
+        (convert_door, ["inception", "x", "gs://x", "--out=x"]),
+        (convert_door, ["inception", "x", "--out=gs://x"]),
+    ],
+)
+def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        door.main(arguments)
+    assert ": gs://x is no path of this machine: " in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example
 from spade_jax.data.folder import FolderSource
-from spade_jax.data.pipeline import batches
+from spade_jax.data.pipeline import _told, batches
 from spade_jax.data.transforms import Preprocess, edges, to_float
 
 
@@ -192,6 +192,30 @@ def test_workers_pass_errors_on(make_folder):
             take(3, source, batch_size=1, transform=transform, workers=workers)
 
 
+def test_a_worker_that_is_killed_is_told(monkeypatch):
+    """As Grain (0.2) says it, which a killed process takes seconds to show."""
+
+    class Iterator:
+        closed = False
+
+        def __iter__(self):
+            yield {"label": 1}
+            raise RuntimeError(
+                "Worker process was terminated unexpectedly with exit code -9."
+            )
+
+        def close(self):
+            self.closed = True
+
+    of_grain = Iterator()
+    found = _told(of_grain, workers=3)
+    assert next(found) == {"label": 1}
+    message = r"config\.data\.workers=3 processes .* ended from outside.*code -9"
+    with pytest.raises(DataError, match=message):
+        next(found)
+    assert of_grain.closed
+
+
 def test_evaluation_reads_every_example_once_and_masks_the_rest():
     found = take(None, Numbers(10), batch_size=4, num_epochs=1, shuffle=False, seed=0)
     assert len(found) == 3
@@ -231,8 +255,8 @@ def test_sizes_that_differ_are_named():
             return Example(image, label, None, f"number {index}")
 
     message = (
-        r"differ in size: number 0 is 4x4, number 1 is 5x4 \(width x height\)\. "
-        r".*config\.data\.preprocess_mode.*or a batch of 1"
+        r"differ in size: number 0 is 4x4, number 1 is 5x4 \(width x height\) "
+        r"once preprocessed.*config\.data\.preprocess_mode"
     )
     arguments = {"shuffle": False, "transform": unchanged}
     with pytest.raises(DataError, match=message):

@@ -28,9 +28,10 @@ def test_a_second_run_is_told_who_has_the_work_dir(tmp_path):
         ):
             pass
         first.check()
-    assert list(workdir.iterdir()) == []
-    with lock.held(workdir, command="train"):
-        pass
+    assert not workdir.exists()
+    with lock.held(workdir / "deep", command="train"):
+        (workdir / "note").touch()
+    assert [path.name for path in workdir.iterdir()] == ["note"]
 
 
 def test_a_run_that_fails_lets_go(tmp_path):

@@ -59,9 +59,9 @@ def predict(
 
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
     their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
-    `OUT/index.html`. NAME has the folders that a label map is in. The files are looked
-    for before weights are read. What is there is replaced if this command wrote it;
-    see `spade_jax.files.outputs`.
+    `OUT/index.html`. NAME has the folders that a label map is in. What is there is
+    replaced if this command wrote it; see `spade_jax.files.outputs`. The files are
+    looked for before weights are read.
 
     Args:
       workdir: of the model; see `spade_jax.models.predictor.load`.
@@ -119,7 +119,7 @@ def predict(
         "--labels": labels,
         "--instances": instances,
         "--style": style,
-        "--workdir": paths.checkpoints(opening.find(workdir)[0]),
+        "--workdir": paths.checkpoints(opened.directory),
     }
     read = {flag: path for flag, path in read.items() if path is not None}
     written = outputs.claim(
@@ -160,8 +160,11 @@ def predict(
             shown[number] = [layout, *samples]
     # Those of one size were made one after another.
     in_order = [(found.names[number], rows[number]) for number in sorted(rows)]
-    contact_sheet = sheet.contact_sheet([shown[number] for number in sorted(shown)])
-    pictures.save_png(out / _SHEET, contact_sheet, replacing=written.replacing)
+    pictures.save_png(
+        out / _SHEET,
+        sheet.contact_sheet([shown[number] for number in sorted(shown)]),
+        replacing=written.replacing,
+    )
     page = gallery.page(
         in_order,
         classes=predictor.classes,
