@@ -13,7 +13,9 @@ from spade_jax.assemble.architecture import (
     create_state,
     example_layout,
     generator_inputs,
+    is_modulated,
     networks,
+    reads_positions,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
 from spade_jax.assemble.data import (
@@ -35,11 +37,13 @@ __all__ = [
     "example_layout",
     "generator_inputs",
     "is_factored",
+    "is_modulated",
     "label_colors",
     "networks",
     "optimizers",
     "perceptual",
     "preprocess",
+    "reads_positions",
     "resize",
     "sees_all",
     "source",

@@ -13,7 +13,7 @@ and what comes out. See `docs/export.md`.
     card.py         what one has to know to use them
     __main__.py     the command
 
-May import: jax, tensorflow, `files`, `layout`, `models`, `workdir`.
+May import: jax, tensorflow, `assemble`, `files`, `layout`, `models`, `workdir`.
 """
 
 import json

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import assemble
-from spade_jax.convert import nvlabs
+from spade_jax.convert import official
 from spade_jax.devices import mesh
 from spade_jax.kernels import choose
 from spade_jax.learning.state import NetState, Networks, TrainState
@@ -80,7 +80,7 @@ class Opened:
 
         Raises:
           CheckpointError: PyTorch, which reads official checkpoints, is not there.
-          ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
+          ValueError: see `spade_jax.convert.official.read_checkpoint`.
         """
         if self.checkpoints is None:
             return _official_model(self.directory, portable=portable)
@@ -113,7 +113,8 @@ class Opened:
         if self.checkpoints is None:
             raise CheckpointError(
                 f"{self.directory} holds an official checkpoint, which has no state of"
-                " training. Convert it first: python -m spade_jax.convert nvlabs."
+                " training. Convert it first: python -m spade_jax.convert"
+                f" {official.kind_of(self.directory)}."
             )
         recipe, is_averaged = self.recipe, self.recipe.schedule.ema_decay > 0
         shapes = assemble.abstract_variables(
@@ -164,12 +165,12 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.nvlabs.read_recipe`.
+      ValueError: see `spade_jax.convert.official.read_recipe`.
     """
     directory, found = find(path)
     step = found if step is None else step
     if is_official(directory):
-        recipe = nvlabs.read_recipe(directory)
+        recipe = official.read_recipe(directory)
         return Opened(directory=directory, step=0, recipe=recipe, checkpoints=None)
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
@@ -207,7 +208,7 @@ def shipped() -> list[str]:
 
 def is_official(directory: str | os.PathLike[str]) -> bool:
     """Whether a directory is that of an official checkpoint."""
-    options = pathlib.Path(directory) / nvlabs.OPTIONS_FILE
+    options = pathlib.Path(directory) / official.OPTIONS_FILE
     return options.is_file() and not paths.has_checkpoint(directory)
 
 
@@ -263,7 +264,7 @@ def usable(
 
 def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
     try:
-        recipe, found = nvlabs.read_checkpoint(directory)
+        recipe, found = official.read_checkpoint(directory)
     except ImportError as error:
         raise CheckpointError(
             f"{directory} holds an official checkpoint: {error}."
