@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from spade_jax.files import replacing
+from spade_jax.files import provenance, replacing
 from spade_jax.layout import Layout
 from spade_jax.models.opening import Model
 
@@ -48,24 +48,28 @@ def programs(model: Model) -> dict[str, jax_export.Exported]:
     return found
 
 
+def form(model: Model) -> dict[str, Any]:
+    """What a card says of the form of these programs."""
+    return {
+        "format": "jax.export",
+        "platforms": list(PLATFORMS),
+        "compute_dtype": model.recipe.compute.dtype,
+        "versions": provenance.versions(["jax"]),
+    }
+
+
 def write(
-    out: pathlib.Path, programs: Mapping[str, jax_export.Exported]
+    out: pathlib.Path, contents: Mapping[str, bytes | bytearray]
 ) -> dict[str, dict[str, Any]]:
     """Writes a file for each program.
 
     Args:
       out: the generator's; others have their name before the suffix.
-      programs: by name.
+      contents: of the files, by the names of the programs.
 
     Returns:
-      For each program what a reader of its file has to know, for the card; `file` is
-      its name beside `out`.
-
-    Raises:
-      ImportError: flatbuffers, which `jax.export` writes with, is not installed.
+      For each program what the card says of its file; `file` is its name beside `out`.
     """
-    # All before any is written.
-    contents = {name: program.serialize() for name, program in programs.items()}
     written = {}
     for name, content in contents.items():
         file = out
@@ -75,7 +79,6 @@ def write(
             unfinished.write_bytes(content)
         written[name] = {
             "file": file.name,
-            "calling_convention": programs[name].calling_convention_version,
             "sha256": hashlib.sha256(content).hexdigest(),
         }
     return written
