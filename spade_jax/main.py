@@ -22,20 +22,23 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from spade_jax.commands import ending
 from spade_jax.commands.check_data import check_data
 from spade_jax.commands.command_line import (
     log_what_matters,
     parse_flags,
-    use_compilation_cache,
+    path_flag,
 )
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
-from spade_jax.devices import distributed, tpu_flags
+from spade_jax.devices import distributed, present, tpu_flags
+from spade_jax.devices.programs import keep_programs
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
+from spade_jax.models import sizes
 from spade_jax.recipe import describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.train import train
@@ -45,7 +48,7 @@ from spade_jax.workdir.checkpoint import CheckpointError
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/scenes.py.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = path_flag(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
 )
 # The flags that each mode takes, besides those of several processes.
@@ -59,22 +62,27 @@ _MODES = {
     ),
     "predict": (
         *("config", "workdir", "labels", "instances", "out", "style", "seed"),
-        *("num_samples", "film", "fps"),
+        *("num_samples", "film", "fps", "size"),
     ),
     "label_photos": ("photos", "segmenter", "out", "weights_dir"),
 }
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
-_WRITE_REPORT = flags.DEFINE_string(
+_WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
-_LABELS = flags.DEFINE_string("labels", None, "predict: directory of label maps.")
-_INSTANCES = flags.DEFINE_string(
-    "instances", None, "predict: directory of instance maps."
+_LABELS = path_flag("labels", None, "predict: directory of label maps, or one of them.")
+_INSTANCES = path_flag(
+    "instances", None, "predict: directory of instance maps, or one of them."
 )
-_OUT = flags.DEFINE_string(
+_OUT = path_flag(
     "out", None, "predict: where the pictures go. label_photos: the layouts."
 )
-_STYLE = flags.DEFINE_string("style", None, "predict: photograph to take a style from.")
+_STYLE = path_flag(
+    "style",
+    None,
+    "predict: photograph to take a style from, or a directory of one for each label"
+    " map, of its name.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
@@ -82,16 +90,23 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "predict: pictures a layout. eval: with 2 or more, which need a model with styles,"
     " the diversity of so many is a score.",
 )
-_FILM = flags.DEFINE_string(
+_SIZE = flags.DEFINE_enum(
+    "size",
+    "trained",
+    sizes.SIZES,
+    "predict: bring label maps of other sizes to that of training, or leave them as"
+    " they are.",
+)
+_FILM = path_flag(
     "film",
     None,
     "predict: .mp4 or .gif; the label maps are its frames, all in one style.",
 )
 _FPS = flags.DEFINE_float("fps", 12.0, "predict: frames a second of --film.")
-_PHOTOS = flags.DEFINE_string(
+_PHOTOS = path_flag(
     "photos", None, "label_photos: directory of photographs, SPLIT_img or any other."
 )
-_DATA_ROOT = flags.DEFINE_string(
+_DATA_ROOT = path_flag(
     "data_root",
     "",
     "eval: directory of the data, in place of the checkpoint's config.data.root.",
@@ -102,19 +117,19 @@ _PROTOCOL = flags.DEFINE_string(
     "eval: how to measure: paper, oasis, clade or own; may be left out where the data"
     " has but one. See docs/evaluation.md.",
 )
-_WEIGHTS_DIR = flags.DEFINE_string(
+_WEIGHTS_DIR = path_flag(
     "weights_dir",
     "",
     "eval, label_photos: directory of the published networks' weights, NETWORK.npz.",
 )
-_SEGMENTER = flags.DEFINE_string(
+_SEGMENTER = path_flag(
     "segmenter",
     "",
     "eval: segmenter of protocol own; by default the work dir's segmenter.npz, or the"
     " one that comes with the project. label_photos: such a file, or deeplabv2,"
     " upernet101, upernet101_baseline or drn105.",
 )
-_REFERENCE = flags.DEFINE_string(
+_REFERENCE = path_flag(
     "reference",
     "",
     "eval: statistics of the real pictures in pytorch-fid's format; by default they are"
@@ -149,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     # nothing to say about how it would compute.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    use_compilation_cache()
+    keep_programs()
     tpu_flags.configure()
     try:
         _check_flags(_MODE.value)
@@ -164,12 +179,13 @@ def main(argv: Sequence[str]) -> None:
     except (DataError, CheckpointError, DivergedError, ValueError) as error:
         logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
         distributed.leave(f"{type(error).__name__}: {error}")
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            distributed.leave(
-                f"{type(error).__name__}: {error}\nMake room on the disk, and give the"
-                " same command again."
-            )
+    except OSError as error:
+        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
+        remedy = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "\nMake room on the disk, and give the same command again."
+        distributed.leave(f"{type(error).__name__}: {error}{remedy}")
+    except (Exception, KeyboardInterrupt):
         if not jax.distributed.is_initialized():
             raise
         # Most often a collective operation that another process did not come to.
@@ -185,6 +201,8 @@ def _run(mode: str) -> None:
             )
         if jax.process_index() != 0:
             logging.getLogger("spade_jax").setLevel(logging.WARNING)
+    if mode != "check_data":
+        present.log()
     needs_config = mode in ("train", "check_data", "train_segmenter")
     if needs_config and _CONFIG.value is None:
         raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
@@ -212,6 +230,7 @@ def _run(mode: str) -> None:
             instances=_INSTANCES.value,
             out=out,
             style=_STYLE.value,
+            size=_SIZE.value,
             seed=_SEED.value,
             num_samples=_NUM_SAMPLES.value,
             film=_FILM.value,
@@ -257,7 +276,7 @@ def _evaluate() -> None:
 
 def _workdir() -> pathlib.Path:
     if _WORKDIR.value:
-        return pathlib.Path(_WORKDIR.value).expanduser()
+        return pathlib.Path(_WORKDIR.value)
     if _CONFIG.value is None:
         raise ValueError("Give --workdir=DIR, or --config=FILE for runs/NAME-OF-FILE.")
     file = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -265,4 +284,4 @@ def _workdir() -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    ending.run(lambda: app.run(main, flags_parser=parse_flags))

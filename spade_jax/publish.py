@@ -7,10 +7,12 @@ one checkpoint, for everything but training.
 """
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
+from spade_jax.commands import ending
+from spade_jax.commands.command_line import log_what_matters, path_argument
+from spade_jax.devices import present
 from spade_jax.models.publishing import DTYPES, publish
 
 
@@ -20,8 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m spade_jax.publish",
         description=(__doc__ or "").partition("\n")[0],
     )
-    parser.add_argument("path", help="a work dir, or WORKDIR/checkpoints/STEP")
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "path",
+        type=path_argument,
+        help="a work dir, or WORKDIR/checkpoints/STEP",
+    )
+    parser.add_argument("--out", type=path_argument, required=True, metavar="DIR")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -30,24 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--data_root",
-        default="",
+        type=path_argument,
         metavar="DIR",
         help="of the training data, which averaged weights need, in place of the"
         " checkpoint's config.data.root",
     )
     options = parser.parse_args(arguments)
+    log_what_matters()
     try:
+        present.log()
         step = publish(
             options.path,
             options.out,
             dtype=options.dtype,
-            data_root=options.data_root,
+            data_root=str(options.data_root or ""),
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     size = sum(p.stat().st_size for p in options.out.rglob("*") if p.is_file())
     print(f"{options.out}: step {step}, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

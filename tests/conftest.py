@@ -42,6 +42,7 @@ import gc
 import importlib
 import json
 
+import hypothesis.strategies as st
 import jax
 import ml_collections
 import numpy as np
@@ -265,6 +266,32 @@ def save_model(tiny_recipe, fill):
             checkpoints.wait()
 
     return save
+
+
+@pytest.fixture(scope="session")
+def mutated():
+    """`mutated(data, content)`: bytes with a change that `data` of hypothesis draws.
+
+    Of one kind: a byte becomes another, some bytes are cut out, or some are put in.
+    """
+
+    def change(data, content: bytes) -> bytes:
+        place = data.draw(st.integers(0, len(content) - 1))
+        match data.draw(st.sampled_from(["flip", "cut", "end", "insert"])):
+            case "flip":
+                flipped = content[place] ^ data.draw(st.integers(1, 255))
+                return content[:place] + bytes([flipped]) + content[place + 1 :]
+            case "cut":
+                return content[:place] + content[place + data.draw(_SOME) :]
+            case "end":
+                return content[:place]
+        some = data.draw(st.binary(min_size=1, max_size=16))
+        return content[:place] + some + content[place:]
+
+    return change
+
+
+_SOME = st.integers(1, 16)
 
 
 @pytest.fixture(scope="session")

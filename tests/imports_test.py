@@ -33,6 +33,7 @@ READ_CONFIGS = {
 # finds them parsed. It reads none itself.
 READ_FLAGS = {
     "spade_jax.main",
+    "spade_jax.commands.command_line",
     "spade_jax.plan.__main__",
     "spade_jax.data.pipeline",
 }

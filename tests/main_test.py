@@ -38,3 +38,23 @@ def test_every_flag_is_of_some_mode_or_of_all():
     of_main = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(main)}
     of_all = {"mode", "coordinator", "num_processes", "process_id"}
     assert of_main == of_all.union(*main._MODES.values())
+
+
+# Strings that are no paths, and the recipe, which `command_line.parse_flags` finds.
+NO_PATHS = {"protocol", "coordinator", "mode", "config"}
+
+
+def test_every_flag_that_is_a_path_is_of_this_machine(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    seen = set()
+    for flag in flags.FLAGS.get_key_flags_for_module(main):
+        if flag.name in NO_PATHS or flag.parser.flag_type() != "string":
+            continue
+        seen.add(flag.name)
+        assert flag.parser.parse("~/x") == "/home/me/x", flag.name
+        with pytest.raises(ValueError, match=r"^gs://x is no path of this machine"):
+            flag.parser.parse("gs://x")
+    assert seen == {
+        *("workdir", "write_report", "labels", "instances", "out", "style", "film"),
+        *("photos", "data_root", "weights_dir", "segmenter", "reference"),
+    }

@@ -1,7 +1,5 @@
 """A recipe's data: sources, the colours of label pictures, preprocessing."""
 
-import os
-
 from spade_jax import data, recipe
 from spade_jax.recipe import Data, Recipe
 
@@ -16,8 +14,8 @@ def source(of: Data, split: str) -> data.Source:
     return data.open_source(
         of.source,
         split,
-        root=os.path.expanduser(of.root),
-        manual_dir=os.path.expanduser(of.manual_dir),
+        root=of.root,
+        manual_dir=of.manual_dir,
         num_classes=of.num_classes,
         unknown_label=of.unknown_label,
         instances=of.instances,
@@ -40,7 +38,7 @@ def label_colors(of: Data) -> data.ColorTable | None:
         return None
     colors, names, title = of.palette, of.classes, "config.data.palette"
     if of.label_colors != "palette":
-        title = os.path.expanduser(of.label_colors)
+        title = of.label_colors
         colors, names = data.read_palette(title)
     return data.color_table(
         colors,

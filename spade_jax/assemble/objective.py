@@ -1,7 +1,5 @@
 """A recipe's train step, its objective, and the network of its perceptual loss."""
 
-import os
-
 import jax.numpy as jnp
 
 from spade_jax.learning import perceptual as perceptual_weights
@@ -22,9 +20,7 @@ def perceptual(of: Loss) -> PerceptualNetwork | None:
     """
     if not of.perceptual:
         return None
-    return perceptual_weights.load(
-        of.perceptual_network, vgg_file=os.path.expanduser(of.vgg_file)
-    )
+    return perceptual_weights.load(of.perceptual_network, vgg_file=of.vgg_file)
 
 
 def train_step(

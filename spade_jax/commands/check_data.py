@@ -8,13 +8,13 @@ import collections
 import functools
 import json
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spade_jax import assemble, data
 from spade_jax.data import survey
+from spade_jax.files import outputs
 from spade_jax.recipe import Recipe
 
 # Findings of a kind that are printed; the report has all.
@@ -39,9 +39,18 @@ def check_data(
       Whether training would take all of the data.
 
     Raises:
-      DataError, ValueError: the config itself is wrong.
+      DataError, ValueError: the config itself is wrong, or the report would take the
+        place of another file, see `spade_jax.files.outputs.claim`.
     """
     d = recipe.data
+    claimed = None
+    if write_report is not None:
+        claimed = outputs.claim_file(
+            write_report,
+            command="check_data",
+            flag="--write_report",
+            inputs={"config.data.label_colors": d.label_colors},
+        )
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
     open_split = functools.partial(assemble.source, d)
@@ -84,11 +93,11 @@ def check_data(
     _print_splits(report["splits"])
     _print_findings(report["findings"], all_listed=write_report is not None)
     _print_suggestions(report)
-    if write_report is not None:
-        path = pathlib.Path(write_report).expanduser()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"\nThe report is in {path}.")
+    if write_report is not None and claimed is not None:
+        with claimed.replacing(write_report) as unfinished:
+            text = json.dumps(report, indent=1)
+            unfinished.write_text(text + "\n", encoding="utf-8")
+        print(f"\nThe report is in {write_report}.")
     _print_verdict(report)
     return found.ok
 

@@ -1,18 +1,52 @@
-"""What the programs that take a recipe share: its flags, and the compilation cache."""
+"""What the programs share: flags of paths and recipes, the log, compiled programs."""
 
+import argparse
 import difflib
 import logging
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any, overload
 
-import jax
 import ml_collections
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
+from spade_jax.files.local import local
 from spade_jax.recipe import library
+
+# Flags that `path_flag` defines are those of the program that calls it.
+flags.disclaim_key_flags()
+
+
+@overload
+def path_flag(name: str, default: str, help: str) -> flags.FlagHolder[str]: ...
+@overload
+def path_flag(name: str, default: None, help: str) -> flags.FlagHolder[str | None]: ...
+def path_flag(name: str, default: str | None, help: str) -> flags.FlagHolder[Any]:
+    """A flag that is a path of this machine, whose `~` is expanded.
+
+    Its value is that of `spade_jax.files.local.local`.
+    """
+    serializer = flags.ArgumentSerializer()
+    return flags.DEFINE(_Path(), name, default, help, serializer=serializer)
+
+
+class _Path(flags.ArgumentParser[str]):
+    def parse(self, argument: str) -> str:
+        return local(argument)
+
+
+def path_argument(text: str) -> pathlib.Path:
+    """As the `type` of an argument of argparse what `path_flag` is of absl.
+
+    Raises:
+      ArgumentTypeError: see `spade_jax.files.local.local`.
+    """
+    try:
+        return pathlib.Path(local(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -22,6 +56,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         if argument.startswith("--config="):
             file = argument.partition("=")[2]
             try:
+                file = local(file, name="--config")
                 # It is read once more where the flag is parsed.
                 _check_overrides(argv, library.read(file))
             except ValueError as error:
@@ -30,16 +65,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return app.parse_flags_with_usage(argv)
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs for the next run, unless JAX was told where already."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        path = pathlib.Path(cache).expanduser() / "spade_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(path))
-
-
 def log_what_matters() -> None:
     """Logs this package at level INFO, and the libraries it uses at WARNING."""
+    # Unless absl, or who calls this, has said already where it goes.
+    logging.basicConfig(format="%(message)s")
     # Orbax and TFDS tell of every file they touch at level INFO.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").addFilter(_is_news)

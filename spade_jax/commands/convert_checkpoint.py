@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs
 from spade_jax.devices import mesh
+from spade_jax.files import outputs
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import checkpoint, paths
+from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
@@ -35,18 +36,26 @@ def from_nvlabs(
       defaults: see `nvlabs.read_recipe`.
 
     Raises:
-      ValueError: the work dir holds a checkpoint; or see `nvlabs.read_checkpoint`.
+      ValueError: the work dir holds a checkpoint, is the official directory, or is
+        trained in; or see `nvlabs.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if paths.has_checkpoint(workdir):
         raise ValueError(
             f"{workdir} already holds a checkpoint. Give another directory to --out."
         )
+    if workdir.exists() and workdir.samefile(directory):
+        raise ValueError(
+            f"--out={workdir} is the directory of the official checkpoint, which it"
+            " would no longer be taken for. Give another directory."
+        )
     recipe, variables = nvlabs.read_checkpoint(
         directory, which_epoch=which_epoch, defaults=defaults
     )
+    # A checkpoint names no file outside of it.
+    recipe = assemble.with_palette(recipe)
     state = first_state(recipe, variables)
-    with Checkpoints(workdir) as checkpoints:
+    with lock.held(workdir, command="convert"), Checkpoints(workdir) as checkpoints:
         checkpoints.save(state, recipe=recipe)
         checkpoints.wait()
     _tell(variables, workdir)
@@ -67,8 +76,8 @@ def to_nvlabs(
       which_epoch: the official `--which_epoch`.
 
     Raises:
-      ValueError: the directory holds a checkpoint already; there is none in the work
-        dir; or see `nvlabs.write_checkpoint`.
+      ValueError: the directory holds a checkpoint already, or files of the names to
+        be written; there is none in the work dir; or see `nvlabs.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if (directory / nvlabs.OPTIONS_FILE).exists():
@@ -76,6 +85,13 @@ def to_nvlabs(
             f"{directory} already holds an {nvlabs.OPTIONS_FILE}. Give another"
             " directory to --out."
         )
+    outputs.claim(
+        directory,
+        [(name, "of the checkpoint") for name in nvlabs.file_names(which_epoch)],
+        command="convert",
+        flag="--out",
+        inputs={"WORKDIR": paths.checkpoints(workdir)},
+    )
     with checkpoint.open_existing(workdir) as checkpoints:
         recipe = checkpoints.recipe()
         abstract = assemble.abstract_state(recipe)
@@ -89,6 +105,7 @@ def to_nvlabs(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
+    checkpoint.check_finite(variables, where=str(workdir))
     nvlabs.write_checkpoint(
         directory, recipe=recipe, variables=variables, which_epoch=which_epoch
     )

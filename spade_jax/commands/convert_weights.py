@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from spade_jax import nets
 from spade_jax.convert import mapping, metric_networks, torch_file
+from spade_jax.files import outputs
+from spade_jax.files.outputs import Outputs
 from spade_jax.learning import perceptual
 from spade_jax.metrics import weights
 
@@ -17,9 +19,10 @@ def from_vgg19(file: pathlib.Path, out: pathlib.Path) -> None:
       out: `.npz` file to write.
 
     Raises:
-      ValueError: the file is damaged, refused, or of another network.
+      ValueError: the file is damaged, refused, or of another network; or see `_claim`.
       ImportError: PyTorch is not installed.
     """
+    written = _claim(out, [file])
     module = nets.VGG("vgg19")
     variables = mapping.from_official(
         module,
@@ -27,8 +30,8 @@ def from_vgg19(file: pathlib.Path, out: pathlib.Path) -> None:
         torch_file.read(file),
         name=str(file),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    perceptual.save_vgg19(out, variables["params"])
+    with written.replacing(out) as unfinished:
+        perceptual.save_vgg19(unfinished, variables["params"])
     print(f"Wrote {out}. Use it with --config.loss.vgg_file={out}")
 
 
@@ -44,12 +47,13 @@ def from_metric_network(
 
     Raises:
       ValueError: a file is missing, damaged or refused; or see
-        `metric_networks.read_files`.
+        `metric_networks.read_files` and `_claim`.
       ImportError: PyTorch is not installed.
     """
+    written = _claim(out, files)
     found, contents = metric_networks.read_files(network, files)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    weights.save(out, found)
+    with written.replacing(out) as unfinished:
+        weights.save(unfinished, found)
     print(
         f"Wrote {out}: {network}, {mapping.num_parameters(found.variables):,} numbers"
     )
@@ -64,3 +68,17 @@ def from_metric_network(
             print(f"  NOT the published weights, whose SHA-256 begins with {begins}")
         case None:
             print("  the published names have no hash to tell whether it is those")
+
+
+def _claim(out: pathlib.Path, files: Sequence[pathlib.Path]) -> Outputs:
+    """Claims the file to write.
+
+    Raises:
+      ValueError: something would be lost, see `spade_jax.files.outputs.claim`.
+    """
+    return outputs.claim_file(
+        out,
+        command="convert",
+        flag="--out",
+        inputs={f"FILE {i}": file for i, file in enumerate(files, 1)},
+    )

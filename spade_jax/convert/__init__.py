@@ -4,7 +4,7 @@
 that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an
 extra, is imported only where `.pth` files are read or written.
 
-May import: flax, jax, ml_collections, torch, `assemble`, `data`, `layout`,
+May import: flax, jax, ml_collections, torch, `assemble`, `data`, `files`, `layout`,
 `learning`, `metrics`, `nets`, `recipe`.
 """
 

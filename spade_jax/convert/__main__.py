@@ -10,12 +10,12 @@ Everything is read and checked before anything is written.
 """
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from spade_jax import recipe
-from spade_jax.commands import convert_checkpoint, convert_weights
+from spade_jax.commands import convert_checkpoint, convert_weights, ending
+from spade_jax.commands.command_line import path_argument
 from spade_jax.convert.nvlabs_options import OptionsError
 from spade_jax.metrics import weights
 from spade_jax.recipe import library
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
 
 
@@ -40,15 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("nvlabs", help="checkpoints of NVlabs/SPADE")
     command.add_argument(
         "source",
-        type=pathlib.Path,
+        type=path_argument,
         help="official checkpoint directory; with --to=nvlabs a work dir",
     )
-    command.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
+    command.add_argument("--out", type=path_argument, required=True, metavar="DIR")
     command.add_argument("--to", choices=["spade_jax", "nvlabs"], default="spade_jax")
     command.add_argument("--which_epoch", default="latest", metavar="EPOCH")
     command.add_argument(
         "--default_config",
-        type=pathlib.Path,
+        type=path_argument,
         default=library.directory() / "default.py",
         metavar="FILE",
         help="where fields come from that the options do not say (%(default)s)",
@@ -56,16 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_nvlabs)
 
     command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
-    command.add_argument("source", type=pathlib.Path, metavar="FILE")
-    command.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
+    command.add_argument("source", type=path_argument, metavar="FILE")
+    command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz")
     command.set_defaults(run=lambda o: convert_weights.from_vgg19(o.source, o.out))
 
     for network, (_, files, where, _) in weights.PUBLISHED.items():
         name = " ".join(files)
         command = commands.add_parser(network, help=f"{name} of {where}")
-        command.add_argument("sources", type=pathlib.Path, nargs="+", metavar="FILE")
+        command.add_argument("sources", type=path_argument, nargs="+", metavar="FILE")
         command.add_argument(
-            "--out", type=pathlib.Path, required=True, metavar="FILE.npz"
+            "--out", type=path_argument, required=True, metavar="FILE.npz"
         )
         command.set_defaults(
             run=lambda o, network=network: convert_weights.from_metric_network(
@@ -96,4 +96,4 @@ def _nvlabs(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

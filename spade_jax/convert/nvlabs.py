@@ -152,6 +152,12 @@ def write_checkpoint(
             file.replace(directory / file.name)
 
 
+def file_names(which_epoch: str) -> list[str]:
+    """Of what `write_checkpoint` writes, at most."""
+    networks = [f"{which_epoch}_net_{letter}.pth" for letter in _LETTERS.values()]
+    return [OPTIONS_FILE, "opt.pkl", *networks]
+
+
 def _read_network(
     module: nn.Module,
     file: pathlib.Path,

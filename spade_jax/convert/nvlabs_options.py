@@ -155,15 +155,17 @@ def parse_options(path: str | os.PathLike[str]) -> Options:
       OptionsError: the file is missing, or a line is something else.
     """
     path = pathlib.Path(path)
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise OptionsError(
-            f"{path} does not exist. The official program writes it beside the weights"
-            " when it trains; it says what networks they are for."
-        ) from error
+            f"{path} does not exist, or is not a file. The official program writes it"
+            " beside the weights when it trains; it says what networks they are for."
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise OptionsError(f"{path} is not a text file.") from error
+    except OSError as error:
+        raise OptionsError(f"{path} cannot be read ({error}).") from error
     options: Options = {}
     for number, line in enumerate(lines, start=1):
         line = line.split("\t[default:")[0].strip()

@@ -7,10 +7,13 @@ import os
 import pathlib
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from spade_jax.files.arrays import in_one_line, not_finite
 
 
 class FileError(ValueError):
@@ -23,8 +26,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Half precision becomes float32, which holds the same numbers; other dtypes stay.
 
     Raises:
-      FileError: the file is missing, truncated, holds something else than tensors,
-        or wants to run code.
+      FileError: the file is missing, damaged, holds something else than plain tensors
+        of finite numbers, or wants to run code.
       ImportError: PyTorch is not installed.
     """
     return _tensors(path, _load(path))
@@ -83,6 +86,7 @@ def _load(path: str | os.PathLike[str]) -> Any:
     if not path.is_file():
         raise FileError(f"{path} does not exist, or is not a file.")
     try:
+        _check_crc(path)
         return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
@@ -92,12 +96,26 @@ def _load(path: str | os.PathLike[str]) -> Any:
             + ", and reading it could run code. Nothing of it was run. Get the file"
             " from a source you trust, as a plain state dict."
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    # Damage can make anything of what PyTorch's unpickler reads.
+    except Exception as error:
         raise FileError(
-            f"{path} is truncated or is not a PyTorch file"
-            f" ({path.stat().st_size} bytes; {type(error).__name__}:"
-            f" {_first_sentence(error)}). Copy or download it again."
+            f"{path} is truncated or is not a whole PyTorch file"
+            f" ({path.stat().st_size} bytes; {in_one_line(error)}). Copy or download it"
+            " again."
         ) from error
+
+
+def _check_crc(path: pathlib.Path) -> None:
+    """Refuses an archive with a part that is not as its CRC says.
+
+    PyTorch checks none (2.12), and takes a flipped bit of a weight for the weight.
+    Files of before PyTorch 1.6 are no archives, and have none.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"bad CRC of its part {damaged}")
 
 
 def _tensors(path: str | os.PathLike[str], content: Any) -> dict[str, np.ndarray]:
@@ -113,7 +131,13 @@ def _tensors(path: str | os.PathLike[str], content: Any) -> dict[str, np.ndarray
                 f"{path} is not a state dict: its entry {key!r} is a"
                 f" {type(value).__name__}, not a tensor."
             )
-    return {key: _to_numpy(value) for key, value in content.items()}
+    arrays = {k: _to_numpy(v, where=f"{path}: {k!r}") for k, v in content.items()}
+    if name := not_finite(arrays):
+        raise FileError(
+            f"{path}: {name!r} holds NaN or infinity, of which pictures become black."
+            " Training had diverged: take weights of before."
+        )
+    return arrays
 
 
 def _torch():
@@ -127,12 +151,27 @@ def _torch():
     return torch
 
 
-def _to_numpy(tensor) -> np.ndarray:
+def _to_numpy(tensor: Any, *, where: str) -> np.ndarray:
+    torch = _torch()
     tensor = tensor.detach()
-    if tensor.is_floating_point() and tensor.element_size() < 4:
-        tensor = tensor.float()
-    return tensor.contiguous().numpy()
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).split(". ")[0].splitlines()[0] if str(error) else "no content"
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    if not plain or tensor.is_complex():
+        raise FileError(
+            f"{where} is no plain tensor of numbers ({tensor.dtype}, {tensor.layout},"
+            f" device {tensor.device}). Save it as a dense one first."
+        )
+    # A view that repeats its numbers may stand for more than there is memory.
+    size = tensor.numel() * tensor.element_size()
+    if size > tensor.untyped_storage().nbytes():
+        raise FileError(
+            f"{where} is a view of shape {tuple(tensor.shape)} of fewer numbers. Save"
+            " it with .contiguous() first."
+        )
+    try:
+        if tensor.is_floating_point() and tensor.element_size() < 4:
+            tensor = tensor.float()
+        return tensor.resolve_neg().contiguous().numpy()
+    except (RuntimeError, TypeError) as error:
+        raise FileError(
+            f"{where} has no counterpart in NumPy ({in_one_line(error)})."
+        ) from error

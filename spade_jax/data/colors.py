@@ -24,7 +24,7 @@ from spade_jax.data.decode import PictureFile, decode_colors, decode_map
 from spade_jax.data.error import DataError
 from spade_jax.data.indexed import NOTHING_KNOWN, Color, Palettes
 
-_LINE = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)(?:[\s,]+(\S.*))?")
+_LINE = re.compile(r"(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})(?:[\s,]+(\S.*))?")
 # Colours that messages list.
 _LISTED = 5
 
@@ -185,8 +185,10 @@ def read_palette(
       DataError: there is no such file, it holds no colours, or a line is not one.
     """
     try:
+        if not pathlib.Path(path).is_file():
+            raise FileNotFoundError("it does not exist, or is not a file")
         text = pathlib.Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"config.data.label_colors={str(path)!r} cannot be read as a palette file "
             f"({error}). It is 'palette' for the colours of config.data.palette, or a "

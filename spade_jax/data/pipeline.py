@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import grain
@@ -43,7 +43,7 @@ def batches(
     num_epochs: int | None = None,
     names: bool = False,
     finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-) -> grain.DatasetIterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Iterates over this process' share of the global batches.
 
     Epochs follow one another without a seam: a batch may hold the last examples of
@@ -90,7 +90,8 @@ def batches(
       ValueError: `batch_size` is not divisible by `process_count`, or a number is out
         of its range.
       DataError: the source is empty. Iterating raises it for examples that cannot be
-        read, or that differ in size after the transform.
+        read, or that differ in size after the transform, and for a worker that is
+        killed.
     """
     _check_numbers(batch_size, process_index, process_count, workers, start_batch)
     if not len(source):
@@ -128,7 +129,25 @@ def batches(
         # In this process, because what workers make is copied to it through shared
         # memory: floats would be four times the bytes.
         ds = ds.map(_float_images)
-    return iter(ds)
+    return _told(iter(ds), workers=workers)
+
+
+def _told(
+    batches: grain.DatasetIterator[dict[str, Any]], *, workers: int
+) -> Generator[dict[str, Any], None, None]:
+    """The batches; what Grain says of a worker that is gone is said in our words."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise DataError(
+            f"One of the config.data.workers={workers} processes that read the data was"
+            " ended from outside, as systems do that run out of memory: their log says"
+            f" it (dmesg). Give fewer, or 0 to read with threads. ({error})"
+        ) from error
+    finally:
+        batches.close()
 
 
 def _check_numbers(

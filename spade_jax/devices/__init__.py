@@ -5,7 +5,9 @@
     batches.py      a process' batch onto the devices, ahead of its use
     gather.py       numbers of all processes back to each host
     distributed.py  how processes meet, agree and end together
+    programs.py     compiled programs, kept between processes
+    present.py      which devices there are, in words
     tpu_flags.py    what TPU's compiler has to be told
 
-May import: jax.
+May import: jax, `files`.
 """

@@ -6,9 +6,12 @@ that one of them lacks its data, goes through the coordinator's store, so that n
 waits in a collective operation for a process that is gone.
 """
 
+import contextlib
+import ipaddress
 import itertools
 import os
 import pathlib
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -89,6 +92,7 @@ def initialize(
                 process_id=process_id,
                 # In a Slurm step JAX would still take one device a process.
                 cluster_detection_method="deactivate",
+                **_bound(given["coordinator"] if process_id == 0 else ""),
             )
     elif _processes_of_environment() > 1:
         _join("as the environment says")
@@ -248,6 +252,33 @@ def _check(given: dict[str, Any]) -> None:
             f"--process_id={index} is not one of --num_processes={count} processes,"
             " which are counted from 0."
         )
+
+
+def _bound(address: str) -> dict[str, str]:
+    """Lets process 0 listen at HOST:PORT alone, if that is an address of this machine.
+
+    JAX would listen on all its networks. A name that means this machine to itself only
+    (127.0.1.1, as Debian has it) is not where others would look for it.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = {
+            str(info[4][0]): info[0]
+            for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        }
+    except OSError:
+        return {}
+    is_literal = host in found
+    for ip, family in found.items():
+        is_loopback = ipaddress.ip_address(ip.partition("%")[0]).is_loopback
+        if is_loopback and not is_literal and host != "localhost":
+            continue
+        with contextlib.suppress(OSError), socket.socket(family) as trial:
+            trial.bind((ip, 0))
+            shown = f"[{ip}]" if family == socket.AF_INET6 else ip
+            return {"coordinator_bind_address": f"{shown}:{port}"}
+    return {}
 
 
 def _join(where: str, **arguments) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from spade_jax import assemble, data
+from spade_jax import assemble, data, files
 from spade_jax.devices import distributed
 from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation import examples, result
@@ -117,7 +117,11 @@ def of_split(
     if jax.process_index() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         if found.features is not None:
-            np.save(of_features, found.features)
+            with (
+                files.replacing(of_features) as unfinished,
+                unfinished.open("wb") as written,
+            ):
+                np.save(written, found.features)
         # Last, as where it is the features are looked for, too.
         frechet.write_statistics(file, found.statistics)
     return found

@@ -19,7 +19,7 @@ out. See `docs/export.md`.
     card.py           what one has to know to use all of these
     __main__.py       the command
 
-May import: flax, jax, onnx, tensorflow, `files`, `layout`, `models`, `nets`.
+May import: flax, jax, onnx, tensorflow, `files`, `layout`, `models`, `nets`, `workdir`.
 """
 
 import json
@@ -28,8 +28,9 @@ import pathlib
 
 from spade_jax.export import card, onnx_file, programs, saved_model
 from spade_jax.export.onnx_file import PRECISIONS
-from spade_jax.files import replacing
-from spade_jax.models.opening import load_model
+from spade_jax.files import outputs
+from spade_jax.models.opening import find, load_model
+from spade_jax.workdir import paths
 
 __all__ = ["FORMATS", "PRECISIONS", "export"]
 
@@ -58,8 +59,9 @@ def export(
 
     Raises:
       CheckpointError: there is no model.
-      ValueError: `out` cannot be written to, or not so; or see
-        `spade_jax.models.predictor.load` and `onnx_file.contents`.
+      ValueError: `out` cannot be written to, or not so, or something would be lost,
+        see `spade_jax.files.outputs.claim`; or see `spade_jax.models.predictor.load`
+        and `onnx_file.contents`.
       ImportError: the package that the format is written with is not installed:
         flatbuffers, onnx or TensorFlow.
     """
@@ -68,6 +70,17 @@ def export(
         format = "onnx" if out.suffix == ".onnx" else "jax"
     _check(out, format, precision)
     model = load_model(path, portable=True)
+    card_file = out.with_suffix(".json")
+    names = [(out.name, "the generator"), (card_file.name, "the card")]
+    if model.encoder is not None and format != "saved_model":
+        names.append((programs.file_name(out, "encoder").name, "the encoder"))
+    claimed = outputs.claim(
+        out.parent,
+        names,
+        command="export",
+        flag="--out",
+        inputs={"PATH": paths.checkpoints(find(path)[0])},
+    )
     if format == "onnx":
         described = card.describe(
             model,
@@ -75,7 +88,8 @@ def export(
             any_size=model.networks.latent_size is None,
         )
         graphs = onnx_file.graphs(model, precision=precision)
-        written = _write(out, onnx_file.contents(graphs, described), described)
+        contents = onnx_file.contents(graphs, described)
+        written = _write(out, contents, described, claimed)
     else:
         found = programs.programs(model)
         described = card.describe(model, form=programs.form(model))
@@ -88,17 +102,17 @@ def export(
                 version = program.calling_convention_version
                 described["programs"][name]["calling_convention"] = version
             contents = {name: program.serialize() for name, program in found.items()}
-            written = _write(out, contents, described)
+            written = _write(out, contents, described, claimed)
     # Last, so that a card never tells of programs that are not there.
-    with replacing(out.with_suffix(".json")) as unfinished:
+    with claimed.replacing(card_file) as unfinished:
         text = json.dumps(described, indent=1, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
-    return [*written, out.with_suffix(".json")]
+    return [*written, card_file]
 
 
-def _write(out, contents, described) -> list[pathlib.Path]:
-    """Writes files, and adds to the card what there is to say of them."""
-    files = programs.write(out, contents)
+def _write(out, contents, described, claimed) -> list[pathlib.Path]:
+    """Writes files, and adds what there is to say of them to the card."""
+    files = programs.write(out, contents, replacing=claimed.replacing)
     for name, file in files.items():
         described["programs"][name] |= file
     return [out.with_name(file["file"]) for file in files.values()]

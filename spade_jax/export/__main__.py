@@ -1,11 +1,13 @@
 """The command `python -m spade_jax.export`: its arguments, and what it says."""
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from spade_jax import export
+from spade_jax.commands import ending
+from spade_jax.commands.command_line import log_what_matters, path_argument
+from spade_jax.devices import present
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,12 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "path",
+        type=path_argument,
         help="a work dir, WORKDIR/checkpoints/STEP, an official checkpoint's directory,"
         " or the name of a model that comes with the project",
     )
     parser.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=path_argument,
         required=True,
         metavar="FILE",
         help="for example scenes.jax or scenes.onnx; the card has its name with .json",
@@ -39,14 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of the weights in an ONNX file: float16 halves it (%(default)s)",
     )
     options = parser.parse_args(arguments)
+    log_what_matters()
     try:
+        present.log()
         written = export.export(
             options.path,
             options.out,
             format=options.format,
             precision=options.precision,
         )
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     for path in written:
         files = [path] if path.is_file() else path.rglob("*")
@@ -54,4 +59,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from spade_jax.files import provenance, replacing
+from spade_jax.files import Replacing, provenance
 from spade_jax.layout import Layout
 from spade_jax.models.opening import Model
 
@@ -59,22 +59,24 @@ def form(model: Model) -> dict[str, Any]:
 
 
 def write(
-    out: pathlib.Path, contents: Mapping[str, bytes | bytearray]
+    out: pathlib.Path,
+    contents: Mapping[str, bytes | bytearray],
+    *,
+    replacing: Replacing,
 ) -> dict[str, dict[str, Any]]:
     """Writes a file for each program.
 
     Args:
-      out: the generator's; others have their name before the suffix.
+      out: the generator's; see `file_name`.
       contents: of the files, by the names of the programs.
+      replacing: how the files get to their places.
 
     Returns:
       For each program what the card says of its file; `file` is its name beside `out`.
     """
     written = {}
     for name, content in contents.items():
-        file = out
-        if name != "generator":
-            file = out.with_name(f"{out.stem}.{name}{out.suffix}")
+        file = file_name(out, name)
         with replacing(file) as unfinished:
             unfinished.write_bytes(content)
         written[name] = {
@@ -82,6 +84,13 @@ def write(
             "sha256": hashlib.sha256(content).hexdigest(),
         }
     return written
+
+
+def file_name(out: pathlib.Path, name: str) -> pathlib.Path:
+    """The file of a program: the generator's is `out`, others have their name in it."""
+    if name == "generator":
+        return out
+    return out.with_name(f"{out.stem}.{name}{out.suffix}")
 
 
 def _generator(model: Model) -> jax_export.Exported:

@@ -83,10 +83,15 @@ def grid(
     return np.pad(sheet, [(0, gap), (0, gap), (0, 0)], constant_values=255)
 
 
-def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def save_png(
+    path: str | os.PathLike[str],
+    image: np.ndarray,
+    *,
+    replacing: files.Replacing = files.replacing,
+) -> None:
     """Writes uint8 `[H, W, 3]`, or integers `[H, W]`.
 
     What was there stays until the new file is whole.
     """
-    with files.replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         Image.fromarray(image).save(unfinished, format="png")

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from PIL import Image
 
-from spade_jax.files import replacing
+from spade_jax import files
 
 ENDINGS = (".mp4", ".gif")
 
@@ -33,6 +33,7 @@ def write(
     frames: Iterable[str | os.PathLike[str]],
     *,
     fps: float,
+    replacing: files.Replacing = files.replacing,
 ) -> None:
     """Writes a film, and leaves what was there until it is whole.
 
@@ -40,6 +41,7 @@ def write(
       path: .mp4 (H.264, plays in browsers) or .gif (256 colours, plays for ever).
       frames: picture files of one size; heights and widths even for .mp4.
       fps: frames a second, positive, which a .gif has to a hundredth of a second.
+      replacing: how the file gets to its place.
 
     Raises:
       ValueError: see `check_encoder`.

@@ -18,5 +18,5 @@ training forward advances (power iterations, running averages). The discriminato
 *judgements*, of which the last layer's is its *prediction*; the perceptual network
 gives *features*; what an array has last are *channels*.
 
-May import: flax, jax, optax, `layout`, `nets`.
+May import: flax, jax, optax, `files`, `layout`, `nets`.
 """

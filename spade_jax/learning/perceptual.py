@@ -5,12 +5,14 @@ import logging
 import os
 import pathlib
 import pickle
-import zipfile
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from spade_jax.files.arrays import not_finite, read_npz
 from spade_jax.nets import VGG
 from spade_jax.nets.vgg import Variant
 
@@ -106,7 +108,8 @@ def module(network: PerceptualNetwork | None, *, dtype) -> VGG | None:
 def save_vgg19(path: str | os.PathLike[str], params: dict[str, Any]) -> None:
     """Writes VGG19 weights as an `.npz` of `convS_I/kernel` and `convS_I/bias`."""
     arrays: dict[str, Any] = flatten_dict(params, sep="/")
-    np.savez(path, **arrays)
+    with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
+        np.savez(file, **arrays)
 
 
 def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -116,21 +119,27 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
       ValueError: the file is missing or is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return unflatten_dict({k: arrays[k] for k in arrays.files}, sep="/")
-    except (
-        # Not there, empty or cut short; text, pickled or a single array.
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:
+        found = read_npz(path)
+        if name := not_finite(found):
+            raise ValueError(f"{name} holds NaN or infinity")
+        _check_vgg19(found)
+        return unflatten_dict(found, sep="/")
+    except ValueError as error:
         raise ValueError(
             f"config.loss.vgg_file={os.fspath(path)!r} cannot be read ({error}). It"
             " must be a file that `python -m spade_jax.convert vgg19` wrote."
         ) from error
+
+
+def _check_vgg19(found: Mapping[str, np.ndarray]) -> None:
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    variables = jax.eval_shape(VGG("vgg19").init, jax.random.key(0), image)
+    wanted: dict[str, Any] = flatten_dict(variables["params"], sep="/")
+    for name in sorted({*wanted, *found}):
+        expected = wanted[name].ndim if name in wanted else "no"
+        axes = found[name].ndim if name in found else "no"
+        if axes != expected:
+            raise ValueError(f"{name} has {axes} axes, and should have {expected}")
 
 
 def lpips_directory() -> pathlib.Path | None:

@@ -14,13 +14,13 @@ Letters: N pictures, D features.
 import os
 import pathlib
 import warnings
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 
 from spade_jax import files
+from spade_jax.files import arrays
 
 # Of pytorch-fid and of TTUR: added to the diagonals where the root does not exist.
 _EPSILON = 1e-6
@@ -192,14 +192,12 @@ def read_statistics(path: str | os.PathLike[str]) -> Statistics:
             " wrote."
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            mean = np.asarray(arrays["mu"], np.float64)
-            covariance = np.asarray(arrays["sigma"], np.float64)
-            count = int(arrays["count"]) if "count" in arrays.files else None
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise _wrong_file(path, f"{type(error).__name__}: {error}") from error
-    except (AttributeError, TypeError) as error:  # a single array: `.npy`
-        raise _wrong_file(path, "it is a single array") from error
+        found = arrays.read_npz(path)
+        mean = np.asarray(found["mu"], np.float64)
+        covariance = np.asarray(found["sigma"], np.float64)
+        count = int(found["count"]) if "count" in found else None
+    except (ValueError, TypeError, KeyError) as error:
+        raise _wrong_file(path, arrays.in_one_line(error)) from error
     if mean.ndim != 1 or covariance.shape != mean.shape * 2:
         raise _wrong_file(
             path, f"mu has shape {mean.shape}, sigma has shape {covariance.shape}"
@@ -214,12 +212,12 @@ def write_statistics(path: str | os.PathLike[str], statistics: Statistics) -> No
 
     What was there stays until the new file is whole.
     """
-    arrays: dict[str, Any] = {"mu": statistics.mean, "sigma": statistics.covariance}
+    content: dict[str, Any] = {"mu": statistics.mean, "sigma": statistics.covariance}
     if statistics.count is not None:
-        arrays["count"] = np.int64(statistics.count)
+        content["count"] = np.int64(statistics.count)
     # Opened here, as NumPy would add `.npz` to a name without it.
     with files.replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **content)
 
 
 def _wrong_file(path: pathlib.Path, why: str) -> ValueError:

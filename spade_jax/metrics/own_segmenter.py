@@ -8,6 +8,7 @@ holds that of the `scenes` as `configs/scenes.py` draws them.
 Letters: B batch, H height, W width, C classes, F features.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -23,13 +24,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import spade_jax
 from spade_jax import files
 from spade_jax.files import provenance
+from spade_jax.files.arrays import in_one_line
 from spade_jax.metrics.nets.unet import Seen, UNet
-from spade_jax.metrics.weights import UNREADABLE, WeightsError
+from spade_jax.metrics.weights import MALFORMED, META, WeightsError, read_described
 
 NETWORK = "own"
 FILE = "segmenter.npz"  # in a work dir
 
-_META = "meta"
 _PACKAGED = pathlib.Path(spade_jax.__file__).parent / "shipped" / "segmenters"
 
 
@@ -139,7 +140,12 @@ class OwnSegmenter(NamedTuple):
         return self.see(images).logits.argmax(-1).astype(jnp.int32)
 
 
-def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
+def save(
+    path: str | os.PathLike[str],
+    segmenter: OwnSegmenter,
+    *,
+    replacing: files.Replacing = files.replacing,
+) -> None:
     """Writes a segmenter; what was there stays until the new file is whole."""
     arrays: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
     meta = {
@@ -149,8 +155,8 @@ def save(path: str | os.PathLike[str], segmenter: OwnSegmenter) -> None:
         "versions": provenance.versions(["jax", "flax", "numpy"]),
     }
     # Opened here, as NumPy would add `.npz` to the name.
-    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, **{_META: json.dumps(meta)}, **arrays)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **{META: json.dumps(meta)}, **arrays)
 
 
 def make(description: Description, variables: Mapping[str, Any]) -> OwnSegmenter:
@@ -180,30 +186,27 @@ def load(
     if not path.is_file():
         raise WeightsError(f"{path}, a segmenter, does not exist. {how_to_get()}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
-        meta = json.loads(str(found.pop(_META)))
+        found, meta = read_described(path)
         if meta["network"] != NETWORK:
             raise WeightsError(
                 f"{path} holds the weights of {meta['network']}, not a segmenter of the"
                 f" project's own. {how_to_get()}"
             )
-        description = Description(
-            **{field: _as_tuples(meta[field]) for field in Description._fields}
-        )
+        description = _description(meta)
         segmenter = make(description, unflatten_dict(found, sep="/"))
         intact = segmenter.sha256 == meta["sha256"]
+        _check_arrays(segmenter)
     except WeightsError:
         raise
-    except UNREADABLE as error:
+    except MALFORMED as error:
         raise WeightsError(
             f"{path} is no segmenter as --mode=train_segmenter writes it"
-            f" ({type(error).__name__}: {error}). {how_to_get()}"
+            f" ({in_one_line(error)}). {how_to_get()}"
         ) from error
     if not intact:
         raise WeightsError(
             f"{path}: the arrays' SHA-256 begins with {segmenter.sha256[:8]}, but the"
-            f" file says {meta['sha256'][:8]}: it was changed. {how_to_get()}"
+            f" file says {str(meta['sha256'])[:8]}: it was changed. {how_to_get()}"
         )
     _check_classes(path, description, num_ids, names)
     return segmenter
@@ -266,6 +269,55 @@ def _check_classes(
                 f"{ours} id {number} is {name!r}, not the {other!r} of"
                 f" config.data.classes. {how_to_get()}"
             )
+
+
+def _description(meta: Mapping[str, Any]) -> Description:
+    """What a file says of itself, of the types that it has to be of.
+
+    Raises:
+      ValueError: it is not as `Description` says.
+    """
+    found = Description(
+        **{field: _as_tuples(meta[field]) for field in Description._fields}
+    )
+    whole = {
+        "truth": found.truth,
+        "size": found.size,
+        "widths": found.widths,
+        "palette": tuple(value for color in found.palette for value in color),
+        "steps": (found.steps,),
+    }
+    for field, numbers in whole.items():
+        if not all(type(number) is int for number in numbers):
+            raise ValueError(f"{field} holds {numbers!r}, not whole numbers")
+    named = (found.dataset, found.norm, *found.names)
+    if not all(isinstance(text, str) for text in named):
+        raise ValueError("dataset, norm and names are not all texts")
+    if not isinstance(found.scores, dict) or not isinstance(found.recipe, dict):
+        raise ValueError("scores and recipe are not both groups of values")
+    classes = {number for number in found.truth if number >= 0}
+    if classes != set(range(len(classes))) or len(classes) < 2:
+        raise ValueError(f"truth={found.truth} names no classes 0, 1, ...")
+    if any(len(color) != 3 for color in found.palette):
+        raise ValueError(f"palette={found.palette} is not of colours of three numbers")
+    if len(found.size) != 2 or not 0 < len(found.widths) <= 16 or min(found.widths) < 1:
+        raise ValueError(f"size={found.size} or widths={found.widths} cannot be")
+    return found
+
+
+def _check_arrays(segmenter: OwnSegmenter) -> None:
+    """Refuses arrays that are not those of the network of the description."""
+    module, (height, width) = segmenter.description.module(), segmenter.description.size
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    init = functools.partial(module.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), image)
+    wanted: dict[str, Any] = flatten_dict(variables, sep="/")
+    found: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
+    for name in sorted({*wanted, *found}):
+        theirs = wanted[name].shape if name in wanted else None
+        ours = found[name].shape if name in found else None
+        if theirs != ours:
+            raise ValueError(f"{name} has shape {ours}, and should have {theirs}")
 
 
 def _as_tuples(value: Any) -> Any:

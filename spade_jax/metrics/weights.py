@@ -8,7 +8,6 @@ which files it came from.
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,22 +15,15 @@ import flax.linen as nn
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from spade_jax.files import provenance
+from spade_jax.files import arrays, provenance
 from spade_jax.metrics import nets
 
-# What reading an `.npz` of ours raises where the file is cut short or empty, or is
-# text, pickled, a single array or another `.npz`.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-)
+META = "meta"
+"""Name of the array in an `.npz` of ours that says in JSON what the others are."""
 
-_META = "meta"
+MALFORMED = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""What reading what a file says of itself raises where it is not as we write it."""
+
 _CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch"
 
 
@@ -129,8 +121,8 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
         "versions": provenance.versions(["numpy"]),
     }
     with pathlib.Path(path).open("wb") as file:  # the name as given, whatever its end
-        arrays: dict[str, Any] = flatten_dict(weights.variables, sep="/")
-        np.savez(file, **{_META: json.dumps(meta)}, **arrays)
+        leaves: dict[str, Any] = flatten_dict(weights.variables, sep="/")
+        np.savez(file, **{META: json.dumps(meta)}, **leaves)
 
 
 def load(
@@ -153,19 +145,20 @@ def load(
             f"{path}, the weights of {network}, does not exist. {how_to_get(network)}"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
-        meta = json.loads(str(found.pop(_META)))
+        found, meta = read_described(path)
         weights = Weights(
-            network=meta["network"],
+            network=str(meta["network"]),
             variables=unflatten_dict(found, sep="/"),
-            sources=tuple(Source(**source) for source in meta["sources"]),
-            published=meta["published"],
+            sources=tuple(
+                Source(file=str(source["file"]), sha256=str(source["sha256"]))
+                for source in meta["sources"]
+            ),
+            published=None if meta["published"] is None else bool(meta["published"]),
         )
-    except UNREADABLE as error:
+    except MALFORMED as error:
         raise WeightsError(
             f"{path} does not hold the weights of {network} as `python -m"
-            f" spade_jax.convert` writes them ({type(error).__name__}: {error})."
+            f" spade_jax.convert` writes them ({arrays.in_one_line(error)})."
             f" {how_to_get(network)}"
         ) from error
     if weights.network != network:
@@ -180,6 +173,23 @@ def load(
             f" {' or '.join(missing)}. {how_to_get(network)}"
         )
     return weights
+
+
+def read_described(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads an `.npz` of finite arrays, and what it says of itself as `meta`, in JSON.
+
+    Raises:
+      Exception: one of `MALFORMED`.
+    """
+    found = arrays.read_npz(path)
+    meta = json.loads(str(found.pop(META)))
+    if not isinstance(meta, dict):
+        raise TypeError(f"{META} is no JSON object")
+    if name := arrays.not_finite(found):
+        raise ValueError(f"{name} holds NaN or infinity")
+    return found, meta
 
 
 def how_to_get(network: str) -> str:

@@ -41,7 +41,7 @@ def check_pictures(images: np.ndarray) -> None:
     Raises:
       ValueError: naming the first of them.
     """
-    finite = np.isfinite(images).all(axis=(1, 2, 3))
+    finite = np.asarray(np.isfinite(images).all(axis=(1, 2, 3)))
     if not finite.all():
         raise ValueError(
             f"Picture {np.argmin(finite)} of {len(finite)} holds NaN or infinity,"

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from spade_jax import data
-from spade_jax.data import decode_map
+from spade_jax.data.decode import decode_instance
 from spade_jax.data.orientation import decode_upright
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
@@ -106,14 +106,12 @@ def file_of(picture: Picture, where: str) -> Any:
     return Image.fromarray(picture.astype(np.uint8))
 
 
-def integers(picture: Picture, where: str) -> np.ndarray:
-    """A map of numbers, integers `[H, W]`: int32 of a file, int64 of an array.
+def integers(picture: np.ndarray, where: str) -> np.ndarray:
+    """An array as a map of numbers, int64 `[H, W]`.
 
     Raises:
-      DataError: it is none, or cannot be read.
+      DataError: it is none.
     """
-    if not isinstance(picture, np.ndarray):
-        return decode_map(file_of(picture, where), where=where)
     picture = _plain(picture, where)
     if picture.ndim != 2 or picture.dtype.kind not in "iuf":
         raise data.DataError(
@@ -135,18 +133,15 @@ def integers(picture: Picture, where: str) -> np.ndarray:
     return picture.astype(np.int64)
 
 
-def objects(picture: Picture, where: str) -> np.ndarray:
-    """An instance map, int32 `[H, W]`: numbers that are equal where they were.
+def instances(picture: Picture, where: str) -> np.ndarray:
+    """An instance map, integers `[H, W]`.
 
     Raises:
-      DataError: see `integers`.
+      DataError: see `integers` and `data.decode.decode_instance`.
     """
-    numbers = integers(picture, where)
-    bounds = np.iinfo(np.int32)
-    if numbers.min() < bounds.min or numbers.max() > bounds.max:
-        _, places = np.unique(numbers, return_inverse=True)
-        numbers = places.reshape(numbers.shape)
-    return numbers.astype(np.int32)
+    if isinstance(picture, np.ndarray) and not _is_coloured(picture):
+        return integers(picture, where)
+    return decode_instance(file_of(picture, where), where=where)
 
 
 def read_photo(photo: Picture, transform: data.Preprocess) -> np.ndarray:

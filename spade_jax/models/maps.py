@@ -9,20 +9,21 @@ Letters: H height, W width, C classes.
 
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from spade_jax import assemble, data, recipe
 from spade_jax.data import decode_map
 from spade_jax.data.colors import decode_label
 from spade_jax.data.example import make_example
+from spade_jax.data.indexed import Palettes, look
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
-from spade_jax.models.inputs import Named, file_of, integers, objects
+from spade_jax.models.inputs import Named, file_of, instances, integers
 from spade_jax.models.sizes import SizeRule, shown, size_of
 
 
@@ -82,10 +83,11 @@ class Maps:
           DataError: one of them cannot be used, or they differ in size.
         """
         names = {"label": self.labels[index].where}
-        label, instance = self.format.read(self.labels[index]), None
+        label = self.format.read(self.labels[index], palettes=self._palettes)
+        instance = None
         if self.instances is not None:
             names["instance"] = self.instances[index].where
-            instance = objects(*self.instances[index])
+            instance = instances(*self.instances[index])
         return make_example(
             image=np.zeros((*label.shape, 3), np.uint8),
             label=label,
@@ -96,6 +98,15 @@ class Maps:
             # The photograph is as large as the label map, so that is the one to name.
             where=lambda field: names.get(field, names["label"]),
         )
+
+    @functools.cached_property
+    def _palettes(self) -> Palettes:
+        """What the palettes of the label maps that are files say of one another."""
+        files = [
+            os.path.expanduser(given.where) for given in self.labels if is_file(given)
+        ]
+        of = self.format.of
+        return look(files, known=of.palette, unknown_label=of.unknown_label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,11 +119,15 @@ class LabelFormat:
 
     of: recipe.Data
 
-    def read(self, label_map: Named) -> np.ndarray:
+    def read(self, label_map: Named, *, palettes: Palettes) -> np.ndarray:
         """Reads a label map: integers `[H, W]`, ids as the training data's files have.
 
         Pictures may hold the classes' colours in place of ids. In what is no file the
         id after the named classes means "unknown", too, as in `Predictor.classes`.
+
+        Args:
+          label_map: a label map.
+          palettes: of the label maps that it is among; see `data.indexed`.
 
         Raises:
           DataError: it is no label map, or has a colour of no class.
@@ -123,8 +138,8 @@ class LabelFormat:
         file = file_of(picture, where)
         if not self.of.label_colors:
             try:
-                ids = decode_map(file, where=where)
-                return self._numbered(ids) if isinstance(file, Image.Image) else ids
+                ids = decode_map(file, where=where, palettes=palettes)
+                return ids if is_file(label_map) else self._numbered(ids)
             except data.DataError as error:
                 if error.kind != "not_ids":
                     raise
@@ -155,6 +170,11 @@ class LabelFormat:
             tolerance=self.of.color_tolerance,
             title="the model's palette",
         )
+
+
+def is_file(given: Named) -> bool:
+    """Whether a map was given as a path."""
+    return isinstance(given.picture, str | os.PathLike)
 
 
 def check_instances(instances: Any, *, wanted: bool) -> None:

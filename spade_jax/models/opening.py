@@ -5,6 +5,7 @@ directory of an official checkpoint, or the name of a model that comes with the 
 """
 
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
+
+_log = logging.getLogger(__name__)
 
 _SHIPPED = pathlib.Path(__file__).parents[1] / "shipped" / "models"
 
@@ -101,7 +104,8 @@ class Opened:
         `checkpoint.unread` leaves, or None where a published one never had it.
 
         Raises:
-          CheckpointError: it is an official checkpoint.
+          CheckpointError: it is an official checkpoint, or it holds numbers that are
+            not finite.
         """
         if self.checkpoints is None:
             raise CheckpointError(
@@ -114,7 +118,15 @@ class Opened:
         else:
             wanted = without_training(wanted, leave=checkpoint.unread)
         abstract = checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh()))
-        return self.checkpoints.restore(abstract, step=self.step)
+        state = self.checkpoints.restore(abstract, step=self.step)
+        checkpoint.check_finite(
+            {
+                "generator": state.generator_variables,
+                "encoder": state.encoder_variables,
+            },
+            where=f"{self.directory}, step {self.step}",
+        )
+        return state
 
 
 def load_model(path: str | os.PathLike[str], *, portable: bool = False) -> Model:
@@ -148,10 +160,23 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
 
 def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
-    """The directory of a model, and the step if the path is that of a checkpoint."""
-    if not pathlib.Path(path).exists() and os.fspath(path) in shipped():
+    """The directory of a model, and the step if the path is that of a checkpoint.
+
+    The name of a model that comes with the project stands for it, unless there is a
+    work dir or an official checkpoint of that name. What else has the name does not
+    hide it.
+    """
+    directory, step = paths.locate(pathlib.Path(path).expanduser())
+    holds_model = paths.has_checkpoint(directory) or is_official(directory)
+    if os.fspath(path) in shipped() and not holds_model:
+        if directory.exists():
+            _log.info(
+                "%s holds no checkpoint: %s is the model that comes with the project.",
+                directory,
+                path,
+            )
         return _SHIPPED / path, None
-    return paths.locate(pathlib.Path(path).expanduser())
+    return directory, step
 
 
 def shipped() -> list[str]:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from spade_jax import assemble, data
+from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
 from spade_jax.layout import Array, Layout, tabulate
 from spade_jax.learning.latents import prior
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 def load(path: str | os.PathLike[str]) -> "Predictor":
     """Reads a model to synthesise with.
 
+    Compiled programs are kept on disk; see `spade_jax.devices.programs`.
+
     Args:
       path: a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), an
         official checkpoint's directory (opt.txt, latest_net_G.pth; needs PyTorch), or
@@ -47,6 +50,7 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
       CheckpointError: there is no checkpoint, or none that is whole.
       ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
     """
+    keep_programs()
     return Predictor(load_model(path))
 
 
@@ -221,6 +225,7 @@ class Predictor:
           Exception: see `__call__`.
           ValueError: the model has no SPADE.
         """
+        self._check_process()
         if not self._has_modulations:
             name = self._trained.recipe.architecture.generator.name
             raise ValueError(
@@ -243,6 +248,7 @@ class Predictor:
           DataError: one cannot be read.
           ValueError: the model has no encoder.
         """
+        self._check_process()
         return self._styles.encode(photo)
 
     def interpolate(self, a: Any, b: Any, n: int) -> np.ndarray:
@@ -259,6 +265,7 @@ class Predictor:
         Raises:
           Exception: see `__call__`.
         """
+        self._check_process()
         return self._styles.between(a, b, n)
 
     def posterior(self, photo: Picture) -> Posterior:

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import recipe as recipes
+from spade_jax.files import outputs
 from spade_jax.learning.state import NetState, TrainState
 from spade_jax.models.averaged import renewed_statistics
 from spade_jax.models.opening import Variables, open_model, without_training
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import paths
+from spade_jax.workdir import lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
 
@@ -51,15 +52,21 @@ def publish(
       The checkpoint's step.
 
     Raises:
-      CheckpointError: there is no checkpoint, or `out` holds one.
+      CheckpointError: there is no checkpoint, or `out` holds one, or is in use.
       DataError: the training data is missing.
-      ValueError: a parameter is too large for `dtype`.
+      ValueError: a parameter is too large for `dtype`, or `out` is among the
+        checkpoints.
     """
     if paths.has_checkpoint(out):
         raise CheckpointError(
             f"{out} already holds a checkpoint. Give another directory to --out."
         )
     opened = open_model(path)
+    outputs.check_apart(
+        [paths.checkpoints(out)],
+        flag="--out",
+        inputs={"WORKDIR": paths.checkpoints(opened.directory)},
+    )
     recipe, state = opened.recipe, opened.read_state()
     if state.ema is not None:
         if data_root:
@@ -71,7 +78,7 @@ def publish(
     recipe = recipes.with_fields(
         recipe, data__root="", data__manual_dir="", loss__vgg_file=""
     )
-    with Checkpoints(out) as checkpoints:
+    with lock.held(out, command="publish"), Checkpoints(out) as checkpoints:
         checkpoints.save(state, recipe=recipe)
         checkpoints.wait()
     return int(state.step)

@@ -116,7 +116,7 @@ class SizeRule:
         if self.kept:
             return size
         width, height = data.resized(
-            size[::-1],
+            (size[1], size[0]),
             mode=self.of.preprocess_mode,
             load_size=self.of.crop_size,
             crop_size=self.of.crop_size,
@@ -166,7 +166,7 @@ def size_of(example: data.Example) -> tuple[int, int]:
 def _resized(example: data.Example, size: tuple[int, int]) -> data.Example:
     if size_of(example) == size:
         return example
-    geometry = data.Geometry(resize=size[::-1], crop=None, flip=False)
+    geometry = data.Geometry(resize=(size[1], size[0]), crop=None, flip=False)
 
     def nearest(array):
         return data.apply(array, geometry, Image.Resampling.NEAREST)

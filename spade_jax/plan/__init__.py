@@ -5,5 +5,6 @@ train step is compiled ahead of time from the shapes of things alone, and the co
 own figures are read: memory, traffic, collectives. Beside them stands the arithmetic
 that the networks' traces show. `python -m spade_jax.plan --help`.
 
-May import: flax, jax, `assemble`, `devices`, `layout`, `learning`, `nets`, `recipe`.
+May import: flax, jax, `assemble`, `devices`, `files`, `layout`, `learning`, `nets`,
+`recipe`.
 """

@@ -10,7 +10,6 @@ full size compiling takes many minutes; the result is kept.
 """
 
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,10 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax.commands import command_line
+from spade_jax.commands import command_line, ending
+from spade_jax.files import outputs
+from spade_jax.files.local import cache_directory
+from spade_jax.files.outputs import Outputs
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
 from spade_jax.recipe import describe
@@ -41,7 +43,7 @@ _DISTINCT = flags.DEFINE_list(
     "With config.factored=True: WIDTH:SHARE,..., the share of the pixels of a scale of"
     " that width whose neighbourhoods are distinct.",
 )
-_JSON = flags.DEFINE_string("json", None, "File to write the plan to.")
+_JSON = command_line.path_flag("json", None, "File to write the plan to.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,13 +55,15 @@ def main(argv: Sequence[str]) -> None:
     # See spade_jax.plan.kept.
     jax.config.update("jax_enable_compilation_cache", False)
     try:
+        claimed = _claimed(_JSON.value)
         plan = _plan()
-    except ValueError as error:
+        print(report.describe(plan, title=_config_file()))
+        if claimed is not None and _JSON.value:
+            text = json.dumps({"config": _config_file()} | plan, indent=1)
+            with claimed.replacing(_JSON.value) as unfinished:
+                unfinished.write_text(text + "\n")
+    except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    print(report.describe(plan, title=_config_file()))
-    if _JSON.value:
-        written = {"config": _config_file()} | plan
-        pathlib.Path(_JSON.value).write_text(json.dumps(written, indent=1) + "\n")
     if not plan["fits"]:
         sys.exit(1)
 
@@ -67,15 +71,28 @@ def main(argv: Sequence[str]) -> None:
 def _plan():
     config = _given(_CONFIG, "configs/coco.py")
     topology = _given(_TOPOLOGY, "v5e:2x4")
-    if _JSON.value and not pathlib.Path(_JSON.value).parent.is_dir():
-        raise ValueError(f"--json={_JSON.value}: its directory does not exist.")
+    cache = cache_directory()
+    if cache is None:
+        raise ValueError(
+            "No home directory is known (HOME is not set), and compiled steps are kept:"
+            " XDG_CACHE_HOME=DIR says where."
+        )
     return report.make_plan(
         describe(config),
         parse_topology(topology),
         num_examples=_NUM_EXAMPLES.value,
         distinct=counted.parse_distinct(_DISTINCT.value),
-        cache=_cache(),
+        cache=cache / "plans",
     )
+
+
+def _claimed(file: str | None) -> Outputs | None:
+    """The right to write the plan to a file, where that is wanted."""
+    if not file:
+        return None
+    if not pathlib.Path(file).parent.is_dir():
+        raise ValueError(f"--json={file}: its directory does not exist.")
+    return outputs.claim_file(file, command="plan", flag="--json", inputs={})
 
 
 def _given(flag: flags.FlagHolder, example: str) -> Any:
@@ -84,14 +101,9 @@ def _given(flag: flags.FlagHolder, example: str) -> Any:
     return flag.value
 
 
-def _cache() -> pathlib.Path:
-    directory = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return pathlib.Path(directory).expanduser() / "spade_jax" / "plans"
-
-
 def _config_file() -> str:
     return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse_flags)
+    ending.run(lambda: app.run(main, flags_parser=command_line.parse_flags))

@@ -11,6 +11,7 @@ import pathlib
 
 import jax
 
+from spade_jax import files
 from spade_jax.plan import ahead, hlo
 
 
@@ -31,11 +32,9 @@ def compile_once(
     found = json.loads(file.read_text()) if file.exists() else None
     if found is None:
         found = _compile(lowered)
-        directory.mkdir(parents=True, exist_ok=True)
         # At once, so that another process never reads half of it.
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(found, indent=1))
-        unfinished.replace(file)
+        with files.replacing(file) as unfinished:
+            unfinished.write_text(json.dumps(found, indent=1))
     if "does_not_fit" in found:
         raise ahead.DoesNotFitError(found["does_not_fit"])
     return ahead.Compiled(

@@ -229,6 +229,8 @@ def _of_module(
         functools.partial(module.init, **train), jax.random.key(0), *inputs
     )
     if for_cpu:
+        # Spectral norms are divided out in advance, which makes no products.
+        variables = {k: v for k, v in variables.items() if k != "spectral"}
         frozen = functools.partial(nets.frozen, module, inputs=inputs)
         variables = jax.eval_shape(lambda v: frozen(v)[1], variables)
         module = module.clone(norm=module.norm.removeprefix("spectral"))

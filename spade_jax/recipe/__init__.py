@@ -5,7 +5,7 @@
 below the commands sees a `ConfigDict`, and nothing but the composition of a whole run
 sees more than the parts it needs.
 
-May import: ml_collections.
+May import: ml_collections, `files`.
 """
 
 from spade_jax.recipe.parts import (

@@ -130,7 +130,7 @@ FIELDS: Mapping[str, Kind] = {
     "eval.every": Whole(0, _ITERATIONS),
     "eval.protocol": OneOf(("", "paper", "oasis", "clade", "own")),
     "eval.weights_dir": _PLACE,
-    "eval.segmenter": Text("a path, the name of a published segmenter, or nothing"),
+    "eval.segmenter": Place("a path, the name of a published segmenter, or nothing"),
     "eval.reference": _PLACE,
 }
 """What each field takes."""

@@ -6,10 +6,14 @@ for the page of all fields.
 """
 
 import dataclasses
+import math
 import numbers
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from spade_jax.files.local import not_here
 
 _LONGEST = 4096  # characters of a text: the longest path of most systems
 
@@ -51,11 +55,12 @@ class Whole:
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise Wrong("must be a whole number")
-        if value < self.low:
+        number = int(value)
+        if number < self.low:
             raise Wrong(f"must be {self.low} or more")
-        if value > self.high:
+        if number > self.high:
             raise Wrong(f"must be {self.high} or less")
-        return int(value)
+        return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +90,18 @@ class Real:
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise Wrong("must be a number")
+        try:
+            number = float(value)
+        except OverflowError:  # of whole numbers beyond every float
+            number = math.inf if value == abs(value) else -math.inf
         # Written so that NaN, which compares with nothing, is refused by the first.
-        if not (value > self.low if self.without_low else value >= self.low):
+        if not (number > self.low if self.without_low else number >= self.low):
             more = "more than {:g}" if self.without_low else "{:g} or more"
             raise Wrong(f"must be {more.format(self.low)}")
-        if not (value < self.high if self.without_high else value <= self.high):
+        if not (number < self.high if self.without_high else number <= self.high):
             less = "less than {:g}" if self.without_high else "{:g} or less"
             raise Wrong(f"must be {less.format(self.high)}")
-        return float(value)
+        return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,19 +166,20 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """The path of a file or directory of this machine; empty: none."""
+    """The path of a file or directory of this machine; empty: none.
 
-    says = "a path on this machine, or nothing"
+    Attributes:
+      says: see `Kind`.
+    """
+
+    says: str = "a path on this machine, or nothing"
 
     def read(self, value: Any) -> str:
         """See `Kind`."""
         text = Text().read(value)
-        if re.match(r"[A-Za-z][\w+.-]*://", text):
-            raise Wrong(
-                "must be a path on this machine: copy the files here, or mount what"
-                " holds them"
-            )
-        return text
+        if fault := not_here(text):
+            raise Wrong(fault)
+        return os.path.expanduser(text)
 
 
 @dataclasses.dataclass(frozen=True)

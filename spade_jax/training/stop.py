@@ -14,9 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 class StopRequest:
-    """While it is entered, the first SIGINT or SIGTERM only sets `requested`.
+    """While it is entered, the first SIGINT, SIGTERM or SIGHUP only sets `requested`.
 
-    So an iteration, or a save, is never cut in two. A second signal acts as usual.
+    So an iteration, or a save, is never cut in two. A second signal acts as usual. A
+    SIGHUP that is ignored, as under nohup, still is.
     """
 
     def __init__(self):
@@ -25,7 +26,9 @@ class StopRequest:
         self._usual: dict[int, signal.Handlers | Callable | int | None] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._usual[number] = signal.signal(number, self._request)
         return self
 

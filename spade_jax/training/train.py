@@ -1,5 +1,6 @@
 """Training, in one reading: data, networks, state, step, loop."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -22,7 +23,9 @@ from spade_jax.training.prepare import prepare
 from spade_jax.training.progress import Progress
 from spade_jax.training.stop import StopRequest
 from spade_jax.workdir import checkpoint, integrity, paths
-from spade_jax.workdir.report import Report
+from spade_jax.workdir import lock as locks
+from spade_jax.workdir.lock import Lock
+from spade_jax.workdir.report import Report, check_own_files
 from spade_jax.workdir.saving import Checkpoints
 
 _log = logging.getLogger(__name__)
@@ -49,15 +52,26 @@ def train(
 
     Raises:
       DataError: the data is missing or wrong.
-      CheckpointError: the work dir's checkpoint is of other networks, or none can be
-        saved.
+      CheckpointError: the work dir's checkpoint is of other networks, another run has
+        the work dir, it was removed, or no checkpoint can be saved.
       ValueError: fields of the config do not fit the devices, or the data.
       DivergedError: training diverged; the last good checkpoint is kept.
       ProcessError: the data is missing or wrong for another process of the run.
     """
     workdir = pathlib.Path(workdir)
-    # ---- What can be known to be wrong before any work ------------------------------
     distributed.check_shared(workdir)
+    with contextlib.ExitStack() as stack:
+        held = locks.held(workdir, command="train")
+        lock = distributed.together(functools.partial(stack.enter_context, held))
+        return _train(recipe, workdir, lock, devices=devices)
+
+
+def _train(
+    recipe: Recipe, workdir: pathlib.Path, lock: Lock, *, devices: Devices | None
+) -> TrainState:
+    """Trains in a work dir that is held; see `train`."""
+    # ---- What can be known to be wrong before any work ------------------------------
+    distributed.together(functools.partial(check_own_files, workdir))
     distributed.together(functools.partial(integrity.set_aside_damaged, workdir))
     open_checkpoints = functools.partial(
         Checkpoints,
@@ -117,6 +131,8 @@ def train(
             stopping = stop.everywhere()
             last = stopping or step == run.num_steps
             due = _due(recipe.keeping, step, last=last)
+            if due.log or due.save or due.sample:
+                lock.check()
             if due.log:
                 progress.report(
                     step,

@@ -16,14 +16,20 @@ import numpy as np
 from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
 from spade_jax.devices import mesh
-from spade_jax.files import pictures
+from spade_jax.files import outputs, pictures
+from spade_jax.files.outputs import Outputs
 from spade_jax.metrics import own_segmenter, segmentation
 from spade_jax.recipe import Recipe
 from spade_jax.training.prepare_segmenter import prepare_segmenter
 from spade_jax.training.score_segmenter import contact_sheet, make_score
-from spade_jax.workdir.report import Report, progress_line
+from spade_jax.workdir import lock as locks
+from spade_jax.workdir.lock import Lock
+from spade_jax.workdir.report import Report, check_own_files, progress_line
 
 _log = logging.getLogger(__name__)
+
+# In the work dir: of the numbers, and of real pictures beside what is seen.
+_DIRECTORY, _SHEET = "segmenter", "segmenter.png"
 
 
 def train_segmenter(
@@ -40,9 +46,27 @@ def train_segmenter(
 
     Raises:
       DataError: the data is missing or wrong.
-      ValueError: fields of the config do not fit together, or training diverged.
+      CheckpointError: another segmenter is being trained there.
+      ValueError: fields of the config do not fit together, training diverged, or
+        something would be lost, see `spade_jax.files.outputs.claim`.
     """
     workdir = pathlib.Path(workdir)
+    claimed = outputs.claim(
+        workdir,
+        [(own_segmenter.FILE, "the segmenter"), (_SHEET, "its pictures")],
+        command="train_segmenter",
+        flag="--workdir",
+        inputs={},
+    )
+    with locks.held(workdir / _DIRECTORY, command="train_segmenter") as lock:
+        check_own_files(workdir / _DIRECTORY)
+        return _train_segmenter(recipe, workdir, lock, claimed)
+
+
+def _train_segmenter(
+    recipe: Recipe, workdir: pathlib.Path, lock: Lock, claimed: Outputs
+) -> own_segmenter.OwnSegmenter:
+    """Trains in a work dir that is held; see `train_segmenter`."""
     recipe = assemble.with_palette(recipe)
     options = recipe.segmenter
     devices = mesh.make_mesh()
@@ -59,7 +83,7 @@ def train_segmenter(
     )
     batches = run.batches()
     on_devices = device_batches.prefetch(map(_picture_and_label, batches), devices)
-    with contextlib.closing(batches), Report(workdir / "segmenter") as report:
+    with contextlib.closing(batches), Report(workdir / _DIRECTORY) as report:
         pending, window_start = [], time.monotonic()
         for step in range(1, options.num_steps + 1):
             state, terms = run.step(state, next(on_devices))
@@ -68,6 +92,7 @@ def train_segmenter(
                 jax.block_until_ready(pending[-2])
             last = step == options.num_steps
             if last or step % options.log_every == 0:
+                lock.check()
                 means = _means(pending, step)
                 rate = len(pending) / (time.monotonic() - window_start)
                 report.scalars(step, {f"loss/{k}": v for k, v in means.items()})
@@ -96,8 +121,11 @@ def train_segmenter(
         run.description._replace(scores=scores | {"pictures": len(run.real)}),
         jax.device_get(state.variables),
     )
-    own_segmenter.save(workdir / own_segmenter.FILE, segmenter)
-    pictures.save_png(workdir / "segmenter.png", sheet)
+    lock.check()
+    own_segmenter.save(
+        workdir / own_segmenter.FILE, segmenter, replacing=claimed.replacing
+    )
+    pictures.save_png(workdir / _SHEET, sheet, replacing=claimed.replacing)
     rows = segmentation.class_rows(found.confusion, segmenter.description.class_names)
     print(segmentation.class_table(rows))
     _log.info("The segmenter is in %s.", workdir / own_segmenter.FILE)

@@ -3,6 +3,7 @@
     checkpoint.py  checkpoints, to read
     saving.py      checkpoints, to write: whole or not there
     integrity.py   whether a checkpoint is damaged
+    lock.py        one program at a time writes
     paths.py       where things are
     report.py      numbers and pictures of a run: metrics.jsonl, TensorBoard
 

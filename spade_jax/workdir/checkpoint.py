@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import jax
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
+from spade_jax.files.arrays import in_one_line
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import integrity, paths
 
@@ -80,9 +82,17 @@ class SavedCheckpoints:
           step: of which checkpoint.
 
         Raises:
-          CheckpointError: there is no such checkpoint, or it is damaged.
+          CheckpointError: there is no such checkpoint, it is damaged, or it holds
+            another state.
         """
-        return ocp.load(os.fspath(self._path(step)), abstract_state)
+        path = self._path(step)
+        try:
+            return ocp.load(os.fspath(path), abstract_state)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} does not hold the state that its config describes"
+                f" ({in_one_line(error)}). Use another checkpoint."
+            ) from error
 
     def description(self, *, step: int | None = None) -> dict[str, Any]:
         """What a checkpoint says of itself, by default the newest.
@@ -97,12 +107,12 @@ class SavedCheckpoints:
         """The recipe that made a checkpoint, by default the newest.
 
         Raises:
-          CheckpointError: there is no such checkpoint, it is damaged, or it was written
-            by a newer version.
+          CheckpointError: there is no such checkpoint, it is damaged, it was written
+            by a newer version, or its config is one that would be refused if given.
         """
-        stored, where = self.description(step=step)["config"], str(self._path(step))
+        description, where = self.description(step=step), str(self._path(step))
         try:
-            return recipes.from_json(stored, where=where)
+            return recipes.from_json(description.get("config", ""), where=where)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
 
@@ -113,7 +123,7 @@ class SavedCheckpoints:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
         found = ocp.metadata(os.fspath(self._path(step)))
-        return found.metadata["discriminator"] is None
+        return found.metadata.get("discriminator") is None
 
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:
@@ -184,6 +194,25 @@ def check_architecture(
             + "\nTrain into another --workdir, or give these fields the checkpoint's"
             " values."
         )
+
+
+def check_finite(variables: Any, *, where: str) -> None:
+    """Refuses variables with NaN or infinity, of which pictures become black.
+
+    Args:
+      variables: a tree of arrays that this process holds whole.
+      where: they come from, for messages.
+
+    Raises:
+      CheckpointError: naming the array.
+    """
+    for path, leaf in jax.tree.leaves_with_path(variables):
+        if not np.isfinite(np.asarray(leaf)).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise CheckpointError(
+                f"{where}: {name} holds NaN or infinity, of which pictures become"
+                " black. Training had diverged: use an earlier checkpoint."
+            )
 
 
 def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import orbax.checkpoint.experimental.v1 as ocp
 
+from spade_jax.files.arrays import in_one_line
 from spade_jax.workdir import paths
 
 _log = logging.getLogger(__name__)
@@ -45,21 +47,18 @@ def write_checksums(path: pathlib.Path, metadata: Mapping[str, Any]) -> None:
 
 
 def fault(path: pathlib.Path) -> str | None:
-    """What is wrong with a checkpoint, or None if it is as it was written."""
+    """What is wrong with a checkpoint, or None if it is as it was written.
+
+    A checkpoint may come from anywhere. Only regular files within it are opened, and
+    what it says of itself, which Orbax reads in its own way, is read once by Orbax.
+    """
     try:
-        checksums = json.loads((path / _CHECKSUMS).read_text(encoding="utf-8"))
-        for name, expected in checksums["files"].items():
-            if _sha256(path / name) != expected:
-                return f"{name} is not as it was written"
-        metadata = json.loads((path / _METADATA).read_text(encoding="utf-8"))
-        if _sha256_of(metadata["custom_metadata"]) != checksums["metadata"]:
-            return f"{_METADATA} is not as it was written"
-    except FileNotFoundError as error:
-        return f"{pathlib.Path(error.filename).relative_to(path)} is missing"
+        return _not_as_written(path) or _unreadable(path)
     # Whatever a damaged file makes of its contents.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"it cannot be read ({type(error).__name__}: {error})"
-    return None
+        return f"it cannot be read ({in_one_line(error)})"
+    except RecursionError:
+        return "it cannot be read (its metadata is nested too deep)"
 
 
 def newest_whole(
@@ -100,6 +99,46 @@ def set_aside_damaged(workdir: str | os.PathLike[str]) -> None:
             aside,
             instead,
         )
+
+
+def _not_as_written(path: pathlib.Path) -> str | None:
+    files = set()
+    for directory, directories, names in os.walk(path):
+        here = pathlib.Path(directory)
+        for name in directories:
+            if (here / name).is_symlink():
+                return f"{(here / name).relative_to(path)} is a link to a directory"
+        for name in names:
+            # A pipe would be waited for, a device read without end.
+            if not (here / name).is_file():
+                return f"{(here / name).relative_to(path)} is no regular file"
+            files.add((here / name).relative_to(path).as_posix())
+    for name in (_CHECKSUMS, _METADATA):
+        if name not in files:
+            return f"{name} is missing"
+    checksums = json.loads((path / _CHECKSUMS).read_text(encoding="utf-8"))
+    for name, expected in checksums["files"].items():
+        if name not in files:
+            return f"{name} is missing"
+        if _sha256(path / name) != expected:
+            return f"{name} is not as it was written"
+    metadata = json.loads((path / _METADATA).read_text(encoding="utf-8"))
+    if _sha256_of(metadata["custom_metadata"]) != checksums["metadata"]:
+        return f"{_METADATA} is not as it was written"
+    return None
+
+
+def _unreadable(path: pathlib.Path) -> str | None:
+    try:
+        found = ocp.metadata(os.fspath(path))
+    # Orbax raises what it likes, of the parts of its metadata that have no checksum.
+    except Exception as error:
+        return f"{_METADATA} cannot be read ({in_one_line(error)})"
+    if not isinstance(found.custom_metadata, dict) or not isinstance(
+        found.metadata, dict
+    ):
+        return f"{_METADATA} is not that of a training state"
+    return None
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -5,8 +5,12 @@
 
 import os
 import pathlib
+import re
 
 CHECKPOINTS = "checkpoints"
+
+# As a run names them: no `0009`, no digits of other scripts.
+_STEP = re.compile(r"0|[1-9][0-9]*")
 
 
 def has_checkpoint(workdir: str | os.PathLike[str]) -> bool:
@@ -19,13 +23,14 @@ def steps(workdir: str | os.PathLike[str]) -> list[int]:
     directory = checkpoints(workdir)
     if not directory.is_dir():
         return []
-    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
+    found = (p for p in directory.iterdir() if _STEP.fullmatch(p.name) and p.is_dir())
+    return sorted(int(path.name) for path in found)
 
 
 def locate(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
     """A work dir, and the step if the path is that of a checkpoint in one."""
     path = pathlib.Path(path).absolute()
-    if path.name.isdigit() and path.parent.name == CHECKPOINTS:
+    if _STEP.fullmatch(path.name) and path.parent.name == CHECKPOINTS:
         return path.parent.parent, int(path.name)
     return path, None
 

@@ -15,6 +15,10 @@ import numpy as np
 
 _log = logging.getLogger(__name__)
 
+_LINES = "metrics.jsonl"
+# Of each of its lines.
+_BEGINNING = b'{"step": '
+
 
 class Report:
     """Writes scalars and pictures of a run; a context manager.
@@ -30,7 +34,7 @@ class Report:
             return
         workdir = pathlib.Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        self._lines = _open_lines(workdir / "metrics.jsonl")
+        self._lines = _open_lines(workdir / _LINES)
         self._tensorboard = _tensorboard_writer(workdir)
 
     def __enter__(self) -> "Report":
@@ -55,6 +59,41 @@ class Report:
         if self._tensorboard:
             self._tensorboard.write_images(step, {name: image[None]})
             self._tensorboard.flush()
+
+
+def check_own_files(workdir: str | os.PathLike[str]) -> None:
+    """Refuses a directory whose files of a run's names are not of a run.
+
+    Raises:
+      ValueError: `metrics.jsonl` or `samples.png` is somebody else's.
+    """
+    lines = pathlib.Path(workdir) / _LINES
+    samples = lines.with_name("samples.png")
+    foreign = None
+    if os.path.lexists(lines) and not _is_of_a_run(lines):
+        foreign = lines
+    elif os.path.lexists(samples) and not lines.exists():
+        foreign = samples
+    if foreign:
+        raise ValueError(
+            f"{foreign} is not what a run writes there, and would be lost. Give another"
+            " --workdir, or move it away."
+        )
+
+
+def _is_of_a_run(lines: pathlib.Path) -> bool:
+    """Whether the first line, if there is a whole one, is one that `Report` writes."""
+    if not lines.is_file():
+        return False
+    with lines.open("rb") as file:
+        first = file.readline(100_000)
+    if not first.endswith(b"\n"):
+        # Nothing, or what a full disk left of a line.
+        return _BEGINNING.startswith(first[: len(_BEGINNING)])
+    try:
+        return "step" in json.loads(first)
+    except (ValueError, TypeError):
+        return False
 
 
 def progress_line(

@@ -1,11 +1,13 @@
 import logging
 import sys
 
-import jax
 import pytest
 from absl import logging as absl_logging
 
+from spade_jax import publish
 from spade_jax.commands import command_line
+from spade_jax.convert import __main__ as convert_door
+from spade_jax.export import __main__ as export_door
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
@@ -54,25 +56,29 @@ def test_errors_that_orbax_raises_are_not_logged_too(caplog):
     assert "orbax" in caplog.records[0].pathname
 
 
-@pytest.fixture
-def cache_dir():
-    before = jax.config.jax_compilation_cache_dir
-    yield lambda: jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", before)
+def test_a_recipe_in_a_bucket():
+    with pytest.raises(SystemExit, match=r"^--config=gs://b/x\.py is no path of this"):
+        command_line.parse_flags(["program", "--config=gs://b/x.py"])
 
 
-def test_compiled_programs_are_kept_in_the_users_cache(
-    monkeypatch, tmp_path, cache_dir
-):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command_line.use_compilation_cache()
-    assert cache_dir() == str(tmp_path / "spade_jax" / "compiled")
-
-
-def test_jax_may_have_been_told_where_to_keep_them(monkeypatch, tmp_path, cache_dir):
-    before = cache_dir()
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command_line.use_compilation_cache()
-    assert cache_dir() == before
+@pytest.mark.parametrize(
+    ("door", "arguments"),
+    [
+        (publish, ["gs://x", "--out=x"]),
+        (publish, ["x", "--out=gs://x"]),
+        (publish, ["x", "--out=x", "--data_root=gs://x"]),
+        (export_door, ["gs://x", "--out=x"]),
+        (export_door, ["x", "--out=gs://x"]),
+        (convert_door, ["nvlabs", "gs://x", "--out=x"]),
+        (convert_door, ["nvlabs", "x", "--out=gs://x"]),
+        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=gs://x"]),
+        (convert_door, ["vgg19", "gs://x", "--out=x"]),
+        (convert_door, ["vgg19", "x", "--out=gs://x"]),
+        (convert_door, ["inception", "x", "gs://x", "--out=x"]),
+        (convert_door, ["inception", "x", "--out=gs://x"]),
+    ],
+)
+def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        door.main(arguments)
+    assert ": gs://x is no path of this machine: " in capsys.readouterr().err

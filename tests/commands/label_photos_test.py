@@ -149,7 +149,7 @@ def test_folders_below_are_labelled_and_what_is_passed_over_is_counted(
     ]
     assert read(layouts / "below" / "a.png").shape == (20, 32)
     assert f"Passed over in {photos}: 1 .heic (b.heic)." in caplog.text
-    with pytest.raises(DataError, match="would be photographs of --photos"):
+    with pytest.raises(ValueError, match="among, what is read from --photos"):
         label_photos(tmp_path, segmenter=file, out=tmp_path)
 
 
@@ -183,6 +183,27 @@ def test_an_interrupted_run_is_continued_and_others_layouts_are_left_alone(
     with pytest.raises(DataError, match=r"classes\.txt lists other classes than"):
         label_photos(photos, segmenter=str(other), out=tmp_path)
     assert not (tmp_path / "train_label").exists()
+
+
+@pytest.mark.parametrize("name", ["layouts.json", "layouts.png", "classes.txt"])
+def test_files_of_others_are_left_alone(file, tmp_path, name):
+    write_photos(tmp_path / "photos")
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(DataError, match=rf"{name} (is there already|lists other)"):
+        label_photos(tmp_path / "photos", segmenter=file, out=tmp_path)
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+    assert not (tmp_path / "layouts").exists()
+
+
+def test_layouts_do_not_go_among_the_photographs(file, tmp_path):
+    write_photos(tmp_path / "layouts")
+    write_photos(tmp_path / "photos")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "layouts").symlink_to(tmp_path / "photos")
+    for photos, out in (("layouts", "."), ("photos", "photos"), ("photos", "out")):
+        with pytest.raises(ValueError, match=r"^--out: .* is read from --photos="):
+            label_photos(tmp_path / photos, segmenter=file, out=tmp_path / out)
+    assert len(list((tmp_path / "photos").iterdir())) == len(SIZES)
 
 
 def test_unreadable_photographs_are_told_when_all_others_are_done(file, tmp_path):

@@ -1,11 +1,14 @@
 """A folder of layouts becomes a folder of pictures, from a checkpoint's path alone."""
 
+import re
+
 import av
 import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+import spade_jax
 from spade_jax import assemble
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
@@ -109,6 +112,11 @@ def test_gallery_and_contact_sheet(plain, layouts, tmp_path):
         assert f'src="layouts/{name}.png"' in page
     assert "&lt;sand&gt;" in page
     palette = pictures.full_palette((), 4)
+    # In the colours that were made for classes that have none.
+    for color, name in zip(
+        palette, ("sky", "sea", "&lt;sand&gt;", "unknown"), strict=True
+    ):
+        assert f'rgb{color}">{name}</li>' in page
     shown = read(out / "layouts" / "a.png")
     np.testing.assert_array_equal(shown, pictures.paint(ids(layouts, "a")[0], palette))
     # Three rows of layout and picture, enlarged to 128 pixels.
@@ -137,6 +145,101 @@ def test_layouts_may_be_in_the_classes_colors(plain, layouts, tmp_path, save_mod
         *ours, wanted = (read(path) for path in paths)
         for one in ours:
             np.testing.assert_array_equal(one, wanted)
+
+
+def test_label_maps_of_several_sizes_in_folders(plain, layouts, tmp_path, caplog):
+    labels = tmp_path / "labels"
+    (labels / "b").mkdir(parents=True)
+    label = read(layouts / "val_label" / "a.png")
+    shapes = {"b/a": label, "c": label[:, :18], "d": label[:16], "e": label}
+    for name, of_name in shapes.items():
+        Image.fromarray(of_name).save(labels / f"{name}.png")
+    common = {"labels": labels, "out": tmp_path / "out"}
+    paths = predict(plain, **common)
+    names = [f"{name}.png" for name in ("b/a", "c", "d", "e")]
+    assert paths == [tmp_path / "out" / name for name in names]
+    assert {read(path).shape for path in paths} == {(SIZE, SIZE, 3)}
+    (told,) = [m for m in caplog.messages if "resized" in m]
+    assert re.match(r"Maps of 18x32 pixels .*\(1 of 4 label maps; 1 are of other", told)
+    model = spade_jax.load(plain)
+    for kept in (False, True):
+        size = "map" if kept else "trained"
+        made = predict(plain, size=size, **common)
+        for path, of_name in zip(made, shapes.values(), strict=True):
+            difference = read(path) - model(of_name, size=size)[0].astype(int)
+            assert np.abs(difference).max() <= 1
+            assert not kept or read(path).shape == (*of_name.shape, 3)
+            shown = tmp_path / "out" / "layouts" / path.relative_to(tmp_path / "out")
+            assert read(shown).shape == read(path).shape
+    page = (tmp_path / "out" / "index.html").read_text()
+    places = [page.index(f'src="{name}"') for name in names]
+    assert places == sorted(places)
+    with pytest.raises(ValueError, match="pictures would be of 3 sizes"):
+        predict(plain, size="map", film=tmp_path / "x.gif", **common)
+    (labels / "b" / "a.png").unlink()
+    (labels / "c.png").unlink()
+    (labels / "e.png").unlink()
+    Image.fromarray(label[:15]).save(labels / "d.png")
+    with pytest.raises(
+        ValueError, match=r"would be 32x15 .* sides of an \.mp4 are even"
+    ):
+        predict(plain, size="map", film=tmp_path / "x.mp4", **common)
+
+
+def test_one_label_map(plain, layouts, tmp_path):
+    file = layouts / "val_label" / "b.png"
+    (path,) = predict(plain, labels=file, out=tmp_path / "1")
+    of_folder = predict(plain, labels=layouts / "val_label", out=tmp_path / "2")
+    assert path == tmp_path / "1" / "b.png"
+    # Of another number of pictures in one program.
+    assert np.abs(read(path) - read(of_folder[1]).astype(int)).max() <= 1
+
+
+def test_each_layout_in_the_style_of_its_photograph(vae, layouts, tmp_path):
+    common = {
+        "labels": layouts / "val_label",
+        "instances": layouts / "val_inst",
+        "out": tmp_path / "out",
+    }
+    paired = [read(p) for p in predict(vae, style=layouts / "val_img", **common)]
+    for number, name in enumerate(NAMES):
+        style = layouts / "val_img" / f"{name}.png"
+        of_one = read(predict(vae, style=style, **common)[number])
+        np.testing.assert_array_equal(paired[number], of_one)
+    (a, *_) = predict(vae, style=layouts / "val_img", num_samples=2, seed=3, **common)
+    drawn = read(a)
+    style = layouts / "val_img" / "a.png"
+    (b, *_) = predict(vae, style=style, num_samples=2, seed=3, **common)
+    np.testing.assert_array_equal(drawn, read(b))
+    with pytest.raises(ValueError, match="is a directory, and a film has one style"):
+        predict(vae, style=layouts / "val_img", film=tmp_path / "x.gif", **common)
+
+
+def test_what_is_wrong_is_told_before_weights_are_read(
+    vae, layouts, tmp_path, monkeypatch
+):
+    monkeypatch.delattr(opening.Opened, "read")
+    (tmp_path / "broken.png").write_bytes(b"none")
+    (tmp_path / "foreign").mkdir()
+    foreign = Image.fromarray(np.full((SIZE, SIZE), 9, np.uint8))
+    foreign.save(tmp_path / "foreign" / "a.png")
+    right = {
+        "labels": layouts / "val_label",
+        "instances": layouts / "val_inst",
+        "style": layouts / "val_img" / "a.png",
+    }
+    for flag, path, message in (
+        ("labels", "gone", r"--labels=.*gone: there is no such directory"),
+        ("labels", "foreign", r"foreign/a\.png: label ids 9"),
+        ("instances", "gone", r"--instances=.*gone: there is no such directory"),
+        ("instances", "foreign", r"2 labels of .* have no instance"),
+        ("style", "gone", r"--style=.*gone: there is no such directory, nor file"),
+        ("style", "broken.png", r"broken\.png: cannot read this picture"),
+        ("style", "foreign", r"2 labels of .* have no image"),
+    ):
+        with pytest.raises(DataError, match=message):
+            predict(vae, out=tmp_path / "out", **{**right, flag: tmp_path / path})
+    assert not (tmp_path / "out").exists()
 
 
 def test_seed_and_sample_make_the_style(vae, layouts, tmp_path):
@@ -235,6 +338,67 @@ def frames_of_gif(path):
     return ImageSequence.Iterator(Image.open(path))
 
 
+def copied(folder, to, names=NAMES):
+    to.mkdir(parents=True)
+    for old, new in zip(NAMES, names, strict=True):
+        (to / f"{new}.png").write_bytes((folder / f"{old}.png").read_bytes())
+    return to
+
+
+def test_twice_into_one_folder(plain, layouts, tmp_path):
+    common = {"labels": layouts / "val_label", "out": tmp_path / "out"}
+    film = tmp_path / "film.gif"
+    (first, *_) = predict(plain, film=film, **common)
+    picture = first.read_bytes()
+    assert predict(plain, film=film, **common)[0].read_bytes() == picture
+    # What somebody has worked on since is not lost.
+    Image.fromarray(255 - read(first)).save(first)
+    with pytest.raises(ValueError, match=r"^--out: .*a\.png is there already, and pre"):
+        predict(plain, **common)
+    first.unlink()
+    film.write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"^--film: .*film\.gif is there already"):
+        predict(plain, film=film, **common)
+    assert not first.exists()
+
+
+def test_pictures_never_take_the_place_of_label_maps(plain, layouts, tmp_path):
+    data_root = tmp_path / "data"
+    labels = copied(layouts / "val_label", data_root / "layouts")
+    before = {path.name: path.read_bytes() for path in labels.iterdir()}
+    (tmp_path / "link").symlink_to(labels, target_is_directory=True)
+    for out, read_from in (
+        (labels, labels),
+        (tmp_path / "link", labels),
+        # In OUT/layouts are the layouts in colours.
+        (data_root, labels),
+        (labels / "new", labels),
+        (data_root, tmp_path / "link"),
+        (plain / "checkpoints", labels),
+    ):
+        with pytest.raises(ValueError, match=r"--out: .* would be written over, or am"):
+            predict(plain, labels=read_from, out=out)
+    with pytest.raises(ValueError, match=r"--film: .*layouts/x\.gif would be written"):
+        predict(plain, labels=labels, out=tmp_path / "new", film=labels / "x.gif")
+    # Nor those that it does not read.
+    with pytest.raises(ValueError, match=r"layouts/a\.png \(and 2 more\) is there alr"):
+        predict(plain, labels=layouts / "val_label", out=data_root)
+    assert {path.name: path.read_bytes() for path in labels.iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_label_map_named_as_the_sheet(plain, layouts, tmp_path):
+    names = ("a", "b", "contact_sheet")
+    labels = copied(layouts / "val_label", tmp_path / "labels", names)
+    message = (
+        r"contact_sheet\.png would be the picture of label map 'contact_sheet' as well"
+        r" as the contact sheet, and one of them lost\. Rename"
+    )
+    with pytest.raises(ValueError, match=message):
+        predict(plain, labels=labels, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
     labels = layouts / "val_label"
     for workdir, options, message in (
@@ -242,6 +406,8 @@ def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
         (plain, {"instances": layouts / "val_inst"}, r"without instance maps"),
         (plain, {"style": layouts / "val_img" / "a.png"}, r"--style needs a model"),
         (plain, {"num_samples": 2}, r"--num_samples=2.*layout alone"),
+        (plain, {"seed": -1}, r"seed=-1 is no whole number"),
+        (plain, {"size": "large"}, r"size='large' is not one of trained, map"),
         (plain, {"num_samples": 0}, r"--num_samples=0 must be at least 1"),
         (vae, {"film": "x.avi"}, r"--film=x\.avi: a film ends in \.mp4 or \.gif"),
         (vae, {"film": "x.gif", "fps": 0}, r"--fps=0 must be positive"),

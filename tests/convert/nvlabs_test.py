@@ -1,9 +1,13 @@
 import argparse
+import contextlib
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -308,6 +312,22 @@ def test_options_file_of_something_else(official):
     (official[0] / "opt.txt").write_bytes(b"\x80\x04\xff")
     with pytest.raises(nvlabs_options.OptionsError, match="not a text file"):
         nvlabs.read_checkpoint(official[0])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_regular_files_are_opened(tmp_path, make):
+    make(tmp_path / "opt.txt")
+    with pytest.raises(nvlabs_options.OptionsError, match="or is not a file"):
+        nvlabs_options.parse_options(tmp_path / "opt.txt")
+
+
+@hypothesis.settings(max_examples=80, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.data())
+def test_damage_of_the_options_is_no_other_error(tmp_path_factory, mutated, data):
+    directory = tmp_path_factory.getbasetemp()
+    (directory / "opt.txt").write_bytes(mutated(data, OPTIONS.encode()))
+    with contextlib.suppress(nvlabs_options.OptionsError):
+        nvlabs.read_recipe(directory)
 
 
 def test_options_that_are_not_there(official):

@@ -1,7 +1,11 @@
 import builtins
+import contextlib
+import io
 import os
 import pickle
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -52,6 +56,79 @@ def test_half_precision_becomes_float32(tmp_path):
     file = tmp_path / "half.pth"
     torch.save({"x": torch.ones(2).bfloat16(), "y": torch.ones(2).half()}, file)
     assert {v.dtype for v in torch_file.read(file).values()} == {np.dtype(np.float32)}
+
+
+@hypothesis.settings(max_examples=80, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.data())
+def test_damage_is_told_or_harmless(tmp_path_factory, mutated, data):
+    """PyTorch checks no CRC: it would take a flipped bit of a weight for the weight."""
+    content = io.BytesIO()
+    torch.save({k: torch.from_numpy(v) for k, v in STATE_DICT.items()}, content)
+    file = tmp_path_factory.getbasetemp() / "mutated.pth"
+    file.write_bytes(mutated(data, content.getvalue()))
+    with contextlib.suppress(torch_file.FileError):
+        found = torch_file.read(file)
+        assert found.keys() == STATE_DICT.keys()
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, STATE_DICT[name])
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@hypothesis.settings(max_examples=60, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.data())
+def test_damage_of_the_format_of_2019_is_no_other_error(
+    tmp_path_factory, mutated, data
+):
+    content = io.BytesIO()
+    tensors = {key: torch.from_numpy(value) for key, value in STATE_DICT.items()}
+    torch.save(tensors, content, _use_new_zipfile_serialization=False)
+    file = tmp_path_factory.getbasetemp() / "mutated.pth"
+    file.write_bytes(mutated(data, content.getvalue()))
+    with contextlib.suppress(torch_file.FileError):
+        torch_file.read(file)
+
+
+def test_a_flipped_bit_of_a_weight_is_told(tmp_path):
+    file = tmp_path / "net.pth"
+    torch_file.write(file, {"x": np.full(100, 1.5, np.float32)})
+    content = bytearray(file.read_bytes())
+    place = content.index(np.full(100, 1.5, np.float32).tobytes()) + 50
+    content[place] ^= 1
+    file.write_bytes(content)
+    assert torch.load(file, weights_only=True)["x"].shape == (100,)
+    with pytest.raises(torch_file.FileError, match=r"net\.pth .*bad CRC of its part"):
+        torch_file.read(file)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (
+            torch.eye(3).to_sparse(),
+            r"is no plain tensor of numbers .*torch\.sparse_coo",
+        ),
+        (torch.ones(2, dtype=torch.complex64), "is no plain tensor.*complex64"),
+        (torch.ones(2, device="meta"), "is no plain tensor .*device meta"),
+        (torch.ones(1).expand(10**12), r"is a view of shape \(1000000000000,\) of few"),
+        (torch.tensor([1.0, float("nan")]), "holds NaN or infinity"),
+        (torch.tensor([float("inf")]).half(), "holds NaN or infinity"),
+    ],
+    ids=["sparse", "complex", "meta", "repeated", "nan", "inf"],
+)
+def test_tensors_that_are_no_plain_numbers(tensor, message, tmp_path):
+    torch.save({"x": tensor}, tmp_path / "net.pth")
+    with pytest.raises(torch_file.FileError, match=rf"net\.pth: 'x' {message}"):
+        torch_file.read(tmp_path / "net.pth")
+
+
+def test_tensors_that_are_views_are_read(tmp_path):
+    whole = torch.arange(6.0).reshape(2, 3)
+    file = tmp_path / "net.pth"
+    torch.save({"turned": whole.T, "part": whole[1:], "empty": whole[:0]}, file)
+    found = torch_file.read(file)
+    np.testing.assert_array_equal(found["turned"], whole.numpy().T)
+    np.testing.assert_array_equal(found["part"], whole.numpy()[1:])
+    assert found["empty"].shape == (0, 3)
 
 
 @pytest.mark.parametrize("new_format", [True, False])

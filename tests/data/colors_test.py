@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from PIL import Image
@@ -159,6 +163,7 @@ def test_palette_file(tmp_path):
         ("0 0 0 a\n1 2 b\n", r"p\.txt, line 2: '1 2 b' is not of the form"),
         ("0 0 256 a\n", r"line 1: '0 0 256 a' is not of the form"),
         ("# nothing\n", r"p\.txt holds no colours"),
+        ("9" * 5000 + " 0 0 a\n", r"line 1: '9.*' is not of the form"),
     ],
 )
 def test_palette_files_that_cannot_be_read(tmp_path, text, message):
@@ -166,6 +171,25 @@ def test_palette_files_that_cannot_be_read(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_palette(path)
+
+
+@hypothesis.settings(max_examples=60, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.data())
+def test_damage_of_a_palette_file_is_no_other_error(tmp_path_factory, mutated, data):
+    text = "# colours\n0 0 200 sea\n100,180,255,clear sky\n250,\t240, 100\n"
+    path = tmp_path_factory.getbasetemp() / "mutated.txt"
+    path.write_bytes(mutated(data, text.encode()))
+    with contextlib.suppress(DataError):
+        colors, names = read_palette(path)
+        assert len(colors) == len(names)
+        assert all(0 <= value <= 255 for color in colors for value in color)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_regular_files_are_opened(tmp_path, make):
+    make(tmp_path / "p.txt")
+    with pytest.raises(DataError, match=r"p\.txt' cannot be read .*is not a file"):
+        read_palette(tmp_path / "p.txt")
 
 
 def test_missing_palette_file_names_the_field(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example
 from spade_jax.data.folder import FolderSource
-from spade_jax.data.pipeline import batches
+from spade_jax.data.pipeline import _told, batches
 from spade_jax.data.transforms import Preprocess, edges, to_float
 
 
@@ -190,6 +190,30 @@ def test_workers_pass_errors_on(make_folder):
     for workers in (0, 1):
         with pytest.raises(DataError, match=r"train_img/001\.png: cannot read"):
             take(3, source, batch_size=1, transform=transform, workers=workers)
+
+
+def test_a_worker_that_is_killed_is_told(monkeypatch):
+    """As Grain (0.2) says it, which a killed process takes seconds to show."""
+
+    class Iterator:
+        closed = False
+
+        def __iter__(self):
+            yield {"label": 1}
+            raise RuntimeError(
+                "Worker process was terminated unexpectedly with exit code -9."
+            )
+
+        def close(self):
+            self.closed = True
+
+    of_grain = Iterator()
+    found = _told(of_grain, workers=3)
+    assert next(found) == {"label": 1}
+    message = r"config\.data\.workers=3 processes .* ended from outside.*code -9"
+    with pytest.raises(DataError, match=message):
+        next(found)
+    assert of_grain.closed
 
 
 def test_evaluation_reads_every_example_once_and_masks_the_rest():

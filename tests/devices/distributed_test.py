@@ -1,3 +1,4 @@
+import socket
 import types
 
 import jax
@@ -38,6 +39,36 @@ def test_processes_are_named_by_arguments(joined):
         "process_id": 2,
         "cluster_detection_method": "deactivate",
     }
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "bound"),
+    [
+        ("127.0.0.1:8476", "127.0.0.1:8476"),
+        ("[::1]:8476", "[::1]:8476"),
+        ("0.0.0.0:8476", "0.0.0.0:8476"),
+        ("localhost:8476", "127.0.0.1:8476"),
+        ("me:8476", "0.0.0.0:8476"),
+        # Of a gateway that passes on to this machine; this network is nowhere.
+        ("203.0.113.1:8476", None),
+        # What Debian calls a machine that has no other name.
+        ("debian:8476", None),
+        ("nowhere.invalid:8476", None),
+    ],
+)
+def test_process_0_listens_where_it_was_told(joined, monkeypatch, coordinator, bound):
+    known = {"localhost": "127.0.0.1", "debian": "127.0.1.1", "me": "0.0.0.0"}
+
+    def resolve(host, *_, **__):
+        address = known.get(host, host)
+        if "invalid" in address:
+            raise socket.gaierror
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return [(family, None, None, "", (address, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    initialize(coordinator=coordinator, num_processes=2, process_id=0)
+    assert joined[0].get("coordinator_bind_address") == bound
 
 
 def test_processes_are_found_on_request(joined):

@@ -18,3 +18,25 @@ def test_what_was_there_stays_until_the_new_file_is_whole(tmp_path):
     with pytest.raises(OSError, match="full"):
         write("cut sh", before="second")
     assert file.read_text() == "second"
+    assert [path.name for path in file.parent.iterdir()] == ["numbers.json"]
+
+
+def test_no_link_that_lies_there_is_written_through(tmp_path):
+    """Neither one of the file's own name, nor one of a name that was used before."""
+    (tmp_path / "mine").write_text("mine")
+    file = tmp_path / "out" / "numbers.json"
+    file.parent.mkdir()
+    for name in ("numbers.json", "numbers.json.tmp"):
+        (file.parent / name).symlink_to(tmp_path / "mine")
+    with files.replacing(file) as unfinished:
+        unfinished.write_text("new")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (file.read_text(), file.is_symlink()) == ("new", False)
+
+
+def test_names_and_permissions_are_as_of_any_new_file(tmp_path):
+    longest = tmp_path / ("n" * 250 + ".png")
+    (tmp_path / "usual").touch()
+    with files.replacing(longest) as unfinished:
+        unfinished.write_text("new")
+    assert longest.stat().st_mode == (tmp_path / "usual").stat().st_mode

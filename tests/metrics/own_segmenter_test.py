@@ -1,7 +1,10 @@
+import contextlib
 import importlib
 import json
 import pathlib
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,6 +125,58 @@ def test_what_is_no_segmenter_is_refused(file, damage):
         WeightsError,
         match=r"segmenter\.npz is no segmenter as --mode=train_segmenter writes it",
     ):
+        own_segmenter.load(file)
+
+
+@hypothesis.settings(max_examples=40, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.data())
+def test_damage_is_told_or_harmless(tmp_path_factory, segmenter, mutated, data):
+    file = tmp_path_factory.getbasetemp() / "mutated.npz"
+    own_segmenter.save(file, segmenter)
+    file.write_bytes(mutated(data, file.read_bytes()))
+    with contextlib.suppress(WeightsError):
+        found = own_segmenter.load(file)
+        assert found.description == DESCRIPTION
+        assert found.sha256 == segmenter.sha256
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("widths", [2, "3"]), ("widths", []), ("widths", [10**9, 3])),
+        *(("widths", [0, 3]), ("truth", [0, 5]), ("truth", "01"), ("truth", [0, 0])),
+        *(("size", [8]), ("size", [8, 7]), ("size", [True, 8]), ("names", [1, 2])),
+        *(("norm", "layer"), ("norm", 5), ("palette", [[1]]), ("palette", [1, 2])),
+        *(("steps", None), ("scores", []), ("recipe", 1), ("sha256", 5)),
+    ],
+)
+def test_what_a_file_says_of_itself_is_checked(file, field, value):
+    def change(arrays):
+        meta = json.loads(str(arrays["meta"]))
+        meta[field] = value
+        arrays["meta"] = json.dumps(meta)
+
+    rewrite(file, change)
+    with pytest.raises(WeightsError, match=r"segmenter\.npz(:| is no segmenter as )"):
+        own_segmenter.load(file)
+
+
+@pytest.mark.parametrize("change", ["another", "missing", "shape", "nan"])
+def test_arrays_are_those_of_the_network(tmp_path, segmenter, change):
+    variables = jax.tree.map(np.array, segmenter.variables)
+    params = variables["params"]
+    match change:
+        case "another":
+            params["other"] = np.ones(3)
+        case "missing":
+            del params["classify"]["bias"]
+        case "shape":
+            params["classify"]["bias"] = np.ones(9, np.float32)
+        case "nan":
+            params["classify"]["bias"][0] = np.nan
+    file = tmp_path / "changed.npz"
+    own_segmenter.save(file, own_segmenter.make(DESCRIPTION, variables))
+    with pytest.raises(WeightsError, match=r"\(ValueError: params/(other|classify/bi)"):
         own_segmenter.load(file)
 
 

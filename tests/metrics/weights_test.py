@@ -1,5 +1,8 @@
+import contextlib
 import json
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -100,6 +103,38 @@ def test_files_that_are_something_else(file, tmp_path):
             weights.load(tmp_path / name, "inception")
     with pytest.raises(weights.WeightsError, match="does not hold"):
         weights.load(tmp_path / "array.npy", "inception")
+
+
+@hypothesis.settings(max_examples=40, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.data())
+def test_damage_is_told_or_harmless(tmp_path_factory, assert_same_tree, mutated, data):
+    file = tmp_path_factory.getbasetemp() / "mutated.npz"
+    weights.save(file, weights.make("inception", VARIABLES, [PUBLISHED]))
+    file.write_bytes(mutated(data, file.read_bytes()))
+    with contextlib.suppress(weights.WeightsError):
+        found = weights.load(file, "inception")
+        assert_same_tree(found.variables, VARIABLES)
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path):
+    variables = {"params": {"stem": {"kernel": np.array([1, np.inf], np.float32)}}}
+    weights.save(tmp_path / "w.npz", weights.make("inception", variables, [OTHER]))
+    with pytest.raises(weights.WeightsError, match="params/stem/kernel holds NaN or i"):
+        weights.load(tmp_path / "w.npz", "inception")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        *('"text"', "7", "{}", "[" * 10**5, '{"network": "inception"}'),
+        '{"network": "inception", "sources": [{}], "published": null}',
+        '{"network": "inception", "sources": ["a"], "published": null}',
+    ],
+)
+def test_what_a_file_says_of_itself_is_checked(tmp_path, meta):
+    np.savez(tmp_path / "w.npz", x=np.ones(3), meta=meta)
+    with pytest.raises(weights.WeightsError, match=r"w\.npz does not hold the weights"):
+        weights.load(tmp_path / "w.npz", "inception")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 
 from spade_jax import assemble
+from spade_jax.models import opening
 from spade_jax.models.opening import open_model
 from spade_jax.recipe import describe
 from spade_jax.workdir import checkpoint
+from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
 
 
@@ -69,3 +71,33 @@ def test_only_what_a_model_needs_is_read(
     read_leaves = [x for x in jax.tree.leaves(wanted) if x is not ...]
     needed = (state.step, state.generator_variables, state.encoder_variables)
     assert len(read_leaves) == len(jax.tree.leaves(needed))
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path, save_model, monkeypatch):
+    save_model(tmp_path)
+    read = checkpoint.SavedCheckpoints.restore
+
+    def diverged(self, wanted, **arguments):
+        state = read(self, wanted, **arguments)
+        params = jax.tree.map(lambda x: x * np.nan, state.generator.params)
+        return state.replace(generator=state.generator.replace(params=params))
+
+    monkeypatch.setattr(checkpoint.SavedCheckpoints, "restore", diverged)
+    with pytest.raises(CheckpointError, match=r"step 7: generator/.* holds NaN or inf"):
+        open_model(tmp_path).read()
+
+
+def test_what_has_its_name_does_not_hide_the_shipped_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped, step = opening.find("scenes")
+    assert (shipped / "checkpoints").is_dir()
+    assert step is None
+    # Datasets, pictures, a run that has saved nothing yet.
+    for name in ("scenes", "scenes/checkpoints"):
+        (tmp_path / name).mkdir()
+        assert opening.find("scenes") == (shipped, None)
+    # A run of that name is the nearer one.
+    (tmp_path / "scenes" / "checkpoints" / "5").mkdir()
+    assert opening.find("scenes") == (tmp_path / "scenes", None)
+    assert opening.find("scenes/checkpoints/5") == (tmp_path / "scenes", 5)
+    assert opening.find(tmp_path / "none") == (tmp_path / "none", None)

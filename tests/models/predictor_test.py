@@ -1,5 +1,6 @@
 """A model as a function: what it takes, what it gives, what it refuses."""
 
+import copy
 import os
 import pickle
 import re
@@ -339,8 +340,8 @@ def test_several_layouts_of_a_class_each_are_not_one_hot(plain):
 
 
 def test_a_model_goes_to_other_processes(plain, vae, labels, photos, monkeypatch):
-    again = pickle.loads(pickle.dumps(plain))
-    np.testing.assert_array_equal(again(labels), plain(labels))
+    for again in (pickle.loads(pickle.dumps(plain)), copy.deepcopy(plain)):
+        np.testing.assert_array_equal(again(labels[0]), plain(labels[0]))
     # In a fork JAX would hang.
     monkeypatch.setattr(os, "getpid", lambda: -1)
     for call in (
@@ -348,6 +349,7 @@ def test_a_model_goes_to_other_processes(plain, vae, labels, photos, monkeypatch
         lambda: vae.encode(photos),
         lambda: vae.modulations(labels[0]),
         lambda: vae.prior(0, 0),
+        lambda: vae.interpolate(photos[0], photos[1], 2),
     ):
         with pytest.raises(RuntimeError, match=r"is a fork of it, .*\"spawn\""):
             call()

@@ -20,7 +20,7 @@ from spade_jax.recipe import describe, library
 from spade_jax.recipe.fields import FIELDS, NEEDS
 from spade_jax.recipe.kinds import Many, Maybe, OneOf, Place, Real, Switch, Text, Whole
 
-NUMBERS = (math.inf, -math.inf, math.nan, -1, 0, 10**9, 2**31, 10**30, 0.5, 1e300)
+NUMBERS = (math.inf, -math.inf, math.nan, -1, 0, 10**9, 2**31, 10**400, 0.5, 1e300)
 OTHERS = (None, True, "", "fp16", "\0", (), (1,), ("a",), {}, {"a": 1}, object(), 1j)
 
 
@@ -88,7 +88,7 @@ def wrong(kind):
 
 
 def int_of(number):
-    return int(number) if math.isfinite(number) else None
+    return int(number) if isinstance(number, int) or math.isfinite(number) else None
 
 
 def default_of(kind):

@@ -1,9 +1,13 @@
 import json
+import re
+from typing import Any
 
 import pytest
 
 from spade_jax import recipe
 from spade_jax.recipe import Best, describe, from_json, library, to_json, with_fields
+from spade_jax.recipe.fields import FIELDS
+from spade_jax.recipe.kinds import Place, Text
 
 
 @pytest.fixture(params=sorted(p.stem for p in library.directory().glob("*.py")))
@@ -172,3 +176,30 @@ def test_the_last_step_follows_from_the_epochs(default_config, examples, per_epo
     assert schedule.last_step(examples) == 5 * per_epoch
     default_config.num_steps = 7
     assert describe(default_config).schedule.last_step(examples) == 7
+
+
+PLACES = [path for path, kind in FIELDS.items() if isinstance(kind, Place)]
+
+
+@pytest.mark.parametrize("field", PLACES)
+def test_every_field_that_is_a_path_is_of_this_machine(
+    field, default_config, monkeypatch
+):
+    monkeypatch.setenv("HOME", "/home/me")
+    default_config.update_from_flattened_dict({field: "~/x"})
+    value: Any = describe(default_config).fields
+    for name in field.split("."):
+        value = value[name]
+    assert value == "/home/me/x"
+    default_config.update_from_flattened_dict({field: "s3://x"})
+    message = rf"config\.{field}='s3://x' is no path of this machine: "
+    with pytest.raises(ValueError, match=message):
+        describe(default_config)
+
+
+def test_texts_that_are_no_places():
+    texts = {name for name, kind in FIELDS.items() if isinstance(kind, Text)}
+    # Splits, norms and a metric.
+    assert {name.rpartition(".")[2] for name in texts} == {
+        *("train_split", "val_split", "norm", "keep_best"),
+    }

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from spade_jax.data import DataError
+from spade_jax.files import outputs
 from spade_jax.learning.segmenter_step import IGNORED
 from spade_jax.metrics import own_segmenter
 from spade_jax.recipe import describe
@@ -66,7 +67,7 @@ def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
     monkeypatch.setattr(report, "_tensorboard_writer", lambda workdir: None)
     segmenter = train_segmenter(describe(config), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("segmenter.npz", "segmenter.png", "segmenter")
+        *("segmenter.npz", "segmenter.png", "segmenter", outputs.RECORD)
     }
     of_file = own_segmenter.load(
         tmp_path / own_segmenter.FILE, num_ids=4, names=("red", "blue", "green")

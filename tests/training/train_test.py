@@ -42,7 +42,7 @@ from spade_jax.recipe import describe, with_fields
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.stop import StopRequest
 from spade_jax.training.train import train
-from spade_jax.workdir import checkpoint, paths
+from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
 
@@ -318,9 +318,21 @@ def test_stop_request_takes_the_first_signal_only():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is usual
-    with StopRequest() as stop:
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.requested
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert stop.requested
+
+
+def test_a_run_under_nohup_goes_on():
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
 
 
 # ---- Divergence ----------------------------------------------------------------------
@@ -474,6 +486,36 @@ def test_a_checkpoint_of_another_architecture_is_refused(workdir, pictures):
     with pytest.raises(CheckpointError, match=message):
         train(config, workdir)
     assert kept_steps(workdir) == [2]
+
+
+def test_a_work_dir_that_another_run_or_somebody_else_has(workdir, pictures):
+    config = configure(SMALL | {"num_steps": 3}, pictures)
+    with lock.held(workdir, command="train"):
+        with pytest.raises(CheckpointError, match=r"workdir is in use: train \("):
+            train(config, workdir)
+        # To read is free.
+        read_state(workdir, configure(SMALL, pictures))
+    (workdir / "metrics.jsonl").write_text("notes")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is not what a run writes"):
+        train(config, workdir)
+    assert (workdir / "metrics.jsonl").read_text() == "notes"
+    assert kept_steps(workdir) == [2]
+
+
+def test_a_work_dir_that_is_removed_in_mid_run(workdir, pictures, monkeypatch):
+    """It ends at its next log, and does not make the directory anew."""
+    config = configure(SMALL | {"num_steps": 10**6}, pictures)
+    everywhere = StopRequest.everywhere
+
+    def remove(self):
+        shutil.rmtree(workdir, ignore_errors=True)
+        return everywhere(self)
+
+    monkeypatch.setattr(StopRequest, "everywhere", remove)
+    message = r"workdir is no longer there.*removed or moved while the run went on"
+    with pytest.raises(CheckpointError, match=message):
+        train(config, workdir)
+    assert not workdir.exists()
 
 
 def test_what_is_no_architecture_may_change(workdir, pictures):

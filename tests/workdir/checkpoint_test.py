@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import re
 import resource
 import shutil
 import subprocess
@@ -280,11 +282,17 @@ def damage(workdir, step, name="checksums.json", how=truncate):
     how(workdir / "checkpoints" / str(step) / name)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, make_default_config):
+    workdir = tmp_path_factory.mktemp("saved") / "run"
+    save_steps(workdir, make_default_config(), 1, 2)
+    return workdir
+
+
 @pytest.fixture
-def two(tmp_path, default_config):
+def two(tmp_path, saved):
     """A work dir with checkpoints of steps 1 and 2."""
-    save_steps(tmp_path / "run", default_config, 1, 2)
-    return tmp_path / "run"
+    return shutil.copytree(saved, tmp_path / "run")
 
 
 def test_damage_of_any_file_is_noticed(two, tmp_path):
@@ -368,6 +376,170 @@ def test_readers_pass_over_damage_and_leave_it(two, assert_same_tree, caplog):
     lines = str(error.value).splitlines()
     assert lines[0] == f"All checkpoints of {two}/checkpoints are damaged:"
     assert [line[:9] for line in lines[1:-1]] == ["  step 2:", "  step 1:"]
+
+
+def test_damage_where_there_is_no_checksum_is_noticed(two):
+    """Orbax writes some of its metadata after the checksums are made."""
+    path = two / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
+    whole = path.read_text()
+    for old, new in (
+        ('"commit_timestamp_nsecs"', '"commit_timestamp_nsecz"'),
+        ('"item_handlers": {', '"item_handlers": [1], "x": {'),
+        ('"metrics": {}', '"metrics": 7'),
+    ):
+        assert whole.count(old) == 1
+        path.write_text(whole.replace(old, new))
+        message = r"^_CHECKPOINT_METADATA cannot be read \(ValueError: [^\n]*\)$"
+        assert re.search(message, integrity.fault(path.parent))
+        with checkpoint.open_existing(two) as checkpoints:
+            assert checkpoints.latest_step == 1
+
+
+def _with_checksums(change):
+    def how(directory):
+        file = directory / "checksums.json"
+        checksums = json.loads(file.read_text())
+        change(checksums)
+        file.write_text(json.dumps(checksums))
+
+    return how
+
+
+def _link(directory):
+    (directory / "more").symlink_to("/")
+
+
+def _pipe(directory):
+    os.mkfifo(directory / "state" / "d" / "pipe")
+
+
+def _pipe_for_checksums(directory):
+    (directory / "checksums.json").unlink()
+    os.mkfifo(directory / "checksums.json")
+
+
+def _device_for_checksums(directory):
+    (directory / "checksums.json").unlink()
+    (directory / "checksums.json").symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("attack", "fault"),
+    [
+        *(
+            (
+                _with_checksums(lambda c, name=name: c["files"].update({name: "0"})),
+                f"{name} is missing",
+            )
+            for name in ("/dev/zero", "../../../etc/passwd", "nowhere", "state")
+        ),
+        (_with_checksums(lambda c: c.update(files=[])), "it cannot be read (Attrib"),
+        (_with_checksums(lambda c: c.update(metadata=5)), "_CHECKPOINT_METADATA is n"),
+        (lambda d: (d / "checksums.json").write_text("[" * 10**5), "it cannot be re"),
+        (lambda d: (d / "checksums.json").write_bytes(b"\xff\0"), "it cannot be read"),
+        (_pipe, "state/d/pipe is no regular file"),
+        (_pipe_for_checksums, "checksums.json is no regular file"),
+        (_device_for_checksums, "checksums.json is no regular file"),
+        (_link, "more is a link to a directory"),
+    ],
+)
+def test_a_checkpoint_names_nothing_outside_itself(two, attack, fault):
+    """And nothing is waited for: a pipe or a device would hold its reader for ever."""
+    attack(two / "checkpoints" / "2")
+    assert integrity.fault(two / "checkpoints" / "2").startswith(fault)
+    with checkpoint.open_existing(two) as checkpoints:
+        assert checkpoints.latest_step == 1
+
+
+def _forged(two, change):
+    """The newest checkpoint with other metadata, whose checksum is right."""
+    directory = two / "checkpoints" / "2"
+    file = directory / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    change(metadata["custom_metadata"])
+    file.write_text(json.dumps(metadata))
+    sums = json.loads((directory / "checksums.json").read_text())
+    sums["metadata"] = integrity._sha256_of(metadata["custom_metadata"])
+    (directory / "checksums.json").write_text(json.dumps(sums))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("aspect_ratio", 0, r"config\.data\.aspect_ratio=0 must be"),
+        ("num_classes", 10**9, r"config\.data\.num_classes=1000000000 must be"),
+        ("palette", {"a": 1}, r"config\.data\.palette=\{'a': 1\} must be a tuple"),
+        ("label_colors", "/etc/passwd", r"names a file outside of it by config\.data"),
+        ("scenes", None, r"config\.data\.scenes=None must be a group of fields"),
+    ],
+)
+def test_a_received_config_is_checked_as_one_that_is_given(
+    two, default_config, field, value, message
+):
+    config = json.loads(to_json(describe(default_config)))
+    config["data"][field] = value
+    _forged(two, lambda metadata: metadata.update(config=json.dumps(config)))
+    with (
+        checkpoint.open_existing(two) as checkpoints,
+        pytest.raises(CheckpointError, match=message) as told,
+    ):
+        checkpoints.recipe()
+    assert "/etc/passwd" not in str(told.value)
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("config", [None, 7, [], {"seed": 0}, "[]", "{"])
+def test_a_received_config_that_is_none_is_told(two, config):
+    _forged(two, lambda metadata: metadata.update(config=config))
+    with (
+        checkpoint.open_existing(two) as checkpoints,
+        pytest.raises(CheckpointError, match=r"^The config in .*/2 is no "),
+    ):
+        checkpoints.recipe()
+
+
+def test_arrays_of_another_state_are_told(two):
+    state = make_state(2)
+    other = state.replace(generator=state.generator.replace(params={"x": jnp.ones(9)}))
+    with (
+        checkpoint.open_existing(two) as checkpoints,
+        pytest.raises(
+            CheckpointError, match=r"/2 does not hold the state that its config descri"
+        ) as told,
+    ):
+        checkpoints.restore(abstract_of(other))
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_variables_that_are_not_finite_are_told(bad):
+    variables = {"generator": {"params": {"kernel": jnp.ones(3)}}, "encoder": None}
+    checkpoint.check_finite(variables, where="RUN")
+    variables["generator"]["params"]["bias"] = jnp.array([0.0, bad])
+    with pytest.raises(
+        CheckpointError, match=r"^RUN: generator/params/bias holds NaN or infinity, of"
+    ):
+        checkpoint.check_finite(variables, where="RUN")
+
+
+def test_strangers_among_the_checkpoints_are_passed_over(two, default_config):
+    directory = two / "checkpoints"
+    strangers = {"0009", "²", "٣", "7 ", "+8", "best"}
+    for name in strangers:
+        (directory / name).mkdir()
+    (directory / "5").write_text("a file")
+    os.mkfifo(directory / "6")
+    strangers |= {"5", "6"}
+    assert paths.steps(two) == [1, 2]
+    assert paths.locate(directory / "²") == (directory / "²", None)
+    with checkpoint.open_existing(two) as checkpoints:
+        assert checkpoints.latest_step == 2
+    integrity.set_aside_damaged(two)
+    with Checkpoints(two) as checkpoints:
+        assert checkpoints.latest_step == 2
+        checkpoints.save(make_state(3), recipe=describe(default_config))
+    assert paths.steps(two) == [1, 2, 3]
+    assert strangers < {path.name for path in directory.iterdir()}
 
 
 def test_an_interrupted_save_leaves_nothing_that_counts(two, default_config):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from spade_jax.workdir.report import Report, clock, progress_line
+from spade_jax.workdir.report import Report, check_own_files, clock, progress_line
 
 ARGUMENTS = {
     "step": 150,
@@ -108,3 +108,29 @@ def test_a_line_that_a_full_disk_cut_short_is_dropped(tmp_path):
     with Report(tmp_path) as report:
         report.scalars(3, {"a": 3.0})
     assert lines_of(tmp_path) == [{"step": 1, "a": 1.0}, {"step": 3, "a": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("files", "foreign"),
+    [
+        ({}, None),
+        ({"metrics.jsonl": '{"step": 1, "x": 2}\n{"st'}, None),
+        # What a full disk left of the first line.
+        ({"metrics.jsonl": '{"step": 1, "x'}, None),
+        ({"metrics.jsonl": '{"st', "samples.png": ""}, None),
+        ({"metrics.jsonl": ""}, None),
+        ({"metrics.jsonl": '{"epoch": 1}\n'}, "metrics.jsonl"),
+        ({"metrics.jsonl": "my notes"}, "metrics.jsonl"),
+        ({"metrics.jsonl": "1\n"}, "metrics.jsonl"),
+        ({"samples.png": ""}, "samples.png"),
+    ],
+)
+def test_files_of_others_are_left_alone(tmp_path, files, foreign):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    if foreign is None:
+        check_own_files(tmp_path)
+    else:
+        message = rf"{foreign} is not what a run writes there, and would be lost"
+        with pytest.raises(ValueError, match=message):
+            check_own_files(tmp_path)

@@ -19,10 +19,10 @@ import numpy as np
 from spade_jax import data
 from spade_jax.commands.label_photos.layout_maker import LayoutMaker, load_layout_maker
 from spade_jax.commands.label_photos.photo import read_photo, see, write_layout
-from spade_jax.commands.label_photos.record import prepare
+from spade_jax.commands.label_photos.record import prepare, sheet_file
 from spade_jax.commands.label_photos.sheet import contact_sheet
 from spade_jax.data import pairing
-from spade_jax.files import pictures
+from spade_jax.files import outputs, pictures
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +63,10 @@ def label_photos(
       The layouts' paths.
 
     Raises:
-      DataError: there are no photographs, their layouts would be among them, layouts
-        are there already, or photographs cannot be read: then after all others have got
+      DataError: there are no photographs, layouts or other files of their names are
+        there already, or photographs cannot be read: then after all others have got
         theirs.
+      ValueError: the layouts would be among the photographs.
       WeightsError: the segmenter is missing, damaged or of something else.
     """
     photos, out = (pathlib.Path(path).expanduser() for path in (photos, out))
@@ -75,12 +76,7 @@ def label_photos(
     if passed_over := pairing.find_pictures(photos, pairing.IMAGE_EXTENSIONS).told():
         _log.info("Passed over in %s: %s.", photos, passed_over)
     layouts = out / _layouts_name(photos.name)
-    if layouts.resolve().is_relative_to(photos.resolve()):
-        raise data.DataError(
-            f"--out={out}: the layouts would go to {layouts}, where they would be"
-            f" photographs of --photos={photos}, which is read with all folders below."
-            " Give another --out."
-        )
+    outputs.check_apart([layouts], flag="--out", inputs={"--photos": photos})
     maker = load_layout_maker(segmenter, weights_dir=weights_dir)
     paths = {name: layouts / f"{name}.png" for name in files}
     missing = prepare(photos, layouts, maker, paths)
@@ -93,7 +89,7 @@ def label_photos(
         sheet = contact_sheet(
             {name: photos / files[name] for name in written}, written, maker.palette
         )
-        pictures.save_png(layouts.with_name(f"{layouts.name}.png"), sheet)
+        pictures.save_png(sheet_file(layouts), sheet)
     _tell(photos, layouts, maker, len(written), pixels)
     if unreadable:
         listed = "\n".join(f"  {error}" for error in unreadable[:_LISTED])

@@ -9,8 +9,15 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from spade_jax import data
+from spade_jax import data, files
 from spade_jax.commands.label_photos.layout_maker import LayoutMaker
+
+_OF_RECORD = {"photos", "segmenter"}
+
+
+def sheet_file(layouts: pathlib.Path) -> pathlib.Path:
+    """The contact sheet beside a directory of layouts."""
+    return layouts.with_name(f"{layouts.name}.png")
 
 
 def prepare(
@@ -37,6 +44,13 @@ def prepare(
     of_photos = os.path.relpath(photos.resolve(), record.parent.resolve())
     told = {"photos": of_photos, "segmenter": json.loads(json.dumps(maker.description))}
     before = _read_record(record)
+    for file in (record, sheet_file(layouts)):
+        if os.path.lexists(file) and not before.keys() >= _OF_RECORD:
+            raise data.DataError(
+                f"{file} is there already, and {record} does not say that"
+                " --mode=label_photos wrote it: it would be lost. Give another --out,"
+                " or move it away."
+            )
     if before.get("photos", of_photos) != of_photos:
         raise data.DataError(
             f"{layouts} is for the photographs of {before['photos']!r}, seen from"
@@ -57,8 +71,9 @@ def prepare(
             " Give another --out, or remove it."
         )
     layouts.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    classes.write_text(text, encoding="utf-8")
+    for file, content in ((record, json.dumps(told, indent=1) + "\n"), (classes, text)):
+        with files.replacing(file) as unfinished:
+            unfinished.write_text(content, encoding="utf-8")
     return [name for name in paths if name not in set(there)]
 
 

@@ -1,5 +1,9 @@
 """Layouts in, pictures out: a folder of label maps, synthesised by a checkpoint.
 
+    folders.py  which files there are, and which belong together
+    options.py  what does not suit a model, refused before anything is made
+    sheet.py, gallery.py, film.py  what shows the pictures
+
 Letters: B batch, H height, W width, N latent size.
 """
 
@@ -7,19 +11,24 @@ import functools
 import logging
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from spade_jax import assemble, data
 from spade_jax.commands.predict import film as films
-from spade_jax.commands.predict import folders, gallery, options
-from spade_jax.files import pictures
+from spade_jax.commands.predict import folders, gallery, options, sheet
+from spade_jax.files import outputs, pictures
 from spade_jax.layout import Layout
-from spade_jax.models import styles
-from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps, Resize
-from spade_jax.models.predictor import Predictor, load
+from spade_jax.models import inputs, opening, styles
+from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps
+from spade_jax.models.predictor import Predictor
+from spade_jax.models.sizes import Fitted, SizeRule, size_rule
+from spade_jax.models.styles import Posterior
+from spade_jax.workdir import paths
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +36,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 4
 # The contact sheet shows this many layouts at most; the gallery shows all.
 _SHEET_ROWS = 16
+_SHEET, _GALLERY = "contact_sheet.png", "index.html"
 
 Latents = Callable[[Sequence[int], int], np.ndarray | None]
 """Makes of the numbers of B examples and of the sample latents `[B, N]`, or None."""
@@ -39,27 +49,33 @@ def predict(
     out: str | os.PathLike[str],
     instances: str | os.PathLike[str] | None = None,
     style: str | os.PathLike[str] | None = None,
+    size: str = "trained",
     seed: int = 0,
     num_samples: int = 1,
     film: str | os.PathLike[str] | None = None,
     fps: float = 12.0,
 ) -> list[pathlib.Path]:
-    """Synthesises a picture for each label map in a folder.
+    """Synthesises a picture for each label map in a folder and in those below it.
 
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
     their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
-    `OUT/index.html`. Label maps are resized as evaluation does it.
+    `OUT/index.html`. NAME has the folders that a label map is in. What is there is
+    replaced if this command wrote it; see `spade_jax.files.outputs`. The files are
+    looked for before weights are read.
 
     Args:
       workdir: of the model; see `spade_jax.models.predictor.load`.
       labels: directory of label pictures, every pixel a class id, or a colour of the
-        model's palette.
+        model's palette; or one such picture.
       out: created where missing.
-      instances: directory of instance maps of the same names; needed by a model that
-        was trained with them, refused by one that was not.
-      style: a photograph whose style a VAE model takes: the mean of the encoder, or,
-        with several samples, draws from its distribution. Without one a VAE model
-        draws its style from the prior.
+      instances: directory of instance maps of the same names, or that of the one label
+        map; needed by a model that was trained with them, refused by one that was not.
+      style: a photograph whose style a VAE model takes, or a directory of photographs
+        of the label maps' names: the mean of the encoder, or, with several samples,
+        draws from its distribution. Without one a VAE model draws its style from the
+        prior.
+      size: what becomes of label maps of other sizes than the model's; see
+        `spade_jax.models.sizes`. They may differ among one another.
       seed: of the latent draws, which also depend on the example's and the sample's
         number and on nothing else.
       num_samples: pictures a layout, for a model with a latent.
@@ -74,59 +90,116 @@ def predict(
     Raises:
       CheckpointError: there is no model.
       DataError: a label map is missing or wrong.
-      ValueError: options that do not suit the model or one another, see `options`.
+      ValueError: options that do not suit the model or one another, see `options`; or
+        something would be lost, see `spade_jax.files.outputs.claim`.
     """
+    out = pathlib.Path(out)
     if film is not None:
         options.check_film(film, fps=fps)
-    predictor = load(workdir)
-    model = predictor.trained
+    opened = opening.open_model(workdir)
+    of = opened.recipe
     options.check_model(
-        model,
+        of,
         instances=instances,
         style=style,
+        seed=seed,
         num_samples=num_samples,
         is_film=film is not None,
     )
-    maps = folders.maps_of(labels, instances, format=LabelFormat(model.recipe.data))
-    resize = assemble.preprocess(model.recipe.data, training=False)
-    data.check(maps, transform=resize)
-    out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    rule = size_rule(of, size)
+    found = folders.find(labels, instances=instances, style=style)
+    maps = found.maps(format=LabelFormat(of.data))
+    groups = _by_size(found, maps, rule=rule)
+    if film is not None:
+        options.check_frames(film, {fitted.picture for fitted in groups})
+    data.check(maps, transform=rule)
+    for photo in found.styles[:1]:
+        inputs.read_photo(photo, assemble.resize(of.data.size))
+    read = {
+        "--labels": labels,
+        "--instances": instances,
+        "--style": style,
+        "--workdir": paths.checkpoints(opened.directory),
+    }
+    read = {flag: path for flag, path in read.items() if path is not None}
+    written = outputs.claim(
+        out,
+        _files(found.names, num_samples),
+        command="predict",
+        flag="--out",
+        inputs=read,
+    )
+    film_written = None
+    if film is not None:
+        film_written = outputs.claim_file(
+            film, command="predict", flag="--film", inputs=read
+        )
+    predictor = Predictor(opened.read())
     latents = _latents(
         predictor,
-        style=style,
+        photos=found.styles,
         seed=seed,
         num_samples=num_samples,
         one_for_all=film is not None,
     )
-    _log.info("Synthesising %d layouts at step %d.", len(maps), model.step)
+    step = predictor.trained.step
+    _log.info("Synthesising %d layouts at step %d.", len(maps), step)
 
-    rows, sheet = [], []
-    for name, layout, samples in _synthesised(
-        predictor, maps, latents, resize=resize, seed=seed, num_samples=num_samples
+    rows: dict[int, list[str]] = {}
+    shown: dict[int, list[np.ndarray]] = {}
+    for number, layout, samples in _synthesised(
+        predictor, maps, latents, groups=groups, rule=rule, num_samples=num_samples
     ):
+        name = found.names[number]
         files = _file_names(name, num_samples)
         for image, file in zip(samples, files, strict=True):
-            pictures.save_png(out / file, image)
-        pictures.save_png(out / "layouts" / f"{name}.png", layout)
-        rows.append((name, files))
-        if len(sheet) < _SHEET_ROWS:
-            sheet.append([layout, *samples])
-    columns = [np.stack(column) for column in zip(*sheet, strict=True)]
-    pictures.save_png(out / "contact_sheet.png", pictures.grid(columns, at_least=128))
-    page = gallery.page(
-        rows,
-        classes=model.recipe.data.classes,
-        palette=predictor.palette.tolist(),
-        step=model.step,
+            pictures.save_png(out / file, image, replacing=written.replacing)
+        pictures.save_png(out / _layout_file(name), layout, replacing=written.replacing)
+        rows[number] = files
+        if number < _SHEET_ROWS:
+            shown[number] = [layout, *samples]
+    # Those of one size were made one after another.
+    in_order = [(found.names[number], rows[number]) for number in sorted(rows)]
+    pictures.save_png(
+        out / _SHEET,
+        sheet.contact_sheet([shown[number] for number in sorted(shown)]),
+        replacing=written.replacing,
     )
-    (out / "index.html").write_text(page, encoding="utf-8")
+    page = gallery.page(
+        in_order,
+        classes=predictor.classes,
+        palette=predictor.palette.tolist(),
+        step=step,
+    )
+    with written.replacing(out / _GALLERY) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
     _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
-    paths = [out / file for _, files in rows for file in files]
-    if film is not None:
-        films.write(film, paths, fps=fps)
+    made = [out / file for _, files in in_order for file in files]
+    if film_written is not None and film is not None:
+        films.write(film, made, fps=fps, replacing=film_written.replacing)
         _log.info("%s shows them at %g a second.", film, fps)
-    return paths
+    return made
+
+
+def _by_size(
+    found: folders.Found, maps: Maps, *, rule: SizeRule
+) -> dict[Fitted, list[int]]:
+    """Label maps by what becomes of their sizes, and tells what does."""
+    sizes = Counter[tuple[int, int]]()
+    groups: dict[Fitted, list[int]] = {}
+    for number, size in enumerate(folders.sizes(found.labels, maps)):
+        sizes[size] += 1
+        groups.setdefault(rule.fit(size), []).append(number)
+    told = {words: n for size, n in sizes.items() if (words := rule.words(size))}
+    if told:
+        # Of as many sizes as photographs have, one stands for the others.
+        most = max(told, key=lambda words: told[words])
+        others = sum(told.values()) - told[most]
+        more = f"; {others} are of other sizes, likewise" if others else ""
+        _log.warning(
+            "%s (%d of %d label maps%s.)", most, told[most], sizes.total(), more
+        )
+    return groups
 
 
 def _synthesised(
@@ -134,60 +207,80 @@ def _synthesised(
     maps: Maps,
     latents: Latents,
     *,
-    resize: Resize,
-    seed: int,
+    groups: dict[Fitted, list[int]],
+    rule: SizeRule,
     num_samples: int,
-) -> Iterator[tuple[str, np.ndarray, list[np.ndarray]]]:
+) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
     """Synthesises label maps, several in one program.
 
     Args:
       predictor: of the model.
       maps: in their order.
       latents: of the pictures.
-      resize: what becomes of maps of any size.
-      seed: of what `resize` draws.
+      groups: the maps' numbers, by what becomes of their sizes.
+      rule: that says so.
       num_samples: pictures of each.
 
     Yields:
-      For each its name, the layout in its colours and the samples, uint8 `[H, W, 3]`.
+      For each its number, the layout in its colours and the samples, uint8
+      `[H, W, 3]`.
     """
-    first = 0
-    for batch in data.batches(
-        maps,
-        batch_size=min(_BATCH, len(maps)),
-        seed=seed,
-        shuffle=False,
-        transform=resize,
-        num_epochs=1,
-        names=True,
-        finish=functools.partial(_with_layout, predictor),
-    ):
-        layout, count = batch["layout"], len(batch["label"])
-        prepared = PreparedMaps([layout], layout.size)
-        # With several samples what depends on the layout alone is computed once.
-        values = [predictor.modulate(layout)] if num_samples > 1 else None
-        numbers = range(first, first + count)
-        samples = [
-            predictor.synthesise(prepared, [latents(numbers, sample)], values=values)
-            for sample in range(num_samples)
-        ]
-        painted = pictures.paint(batch["label"], predictor.palette)
-        for i in np.flatnonzero(batch["mask"]):
-            yield str(batch["name"][i]), painted[i], [sample[i] for sample in samples]
-        first += count
+    for fitted, numbers in groups.items():
+        height, width = fitted.picture
+        first = 0
+        for batch in data.batches(
+            _Some(maps, numbers),
+            batch_size=min(_BATCH, len(numbers)),
+            # Nothing is drawn.
+            seed=0,
+            shuffle=False,
+            transform=rule,
+            num_epochs=1,
+            finish=functools.partial(_with_layout, predictor),
+        ):
+            layout, count = batch["layout"], len(batch["label"])
+            prepared = PreparedMaps([layout], fitted.picture)
+            # With several samples what depends on the layout alone is computed once.
+            values = [predictor.modulate(layout)] if num_samples > 1 else None
+            # The last batch is filled up with the first examples.
+            of_batch = [numbers[(first + i) % len(numbers)] for i in range(count)]
+            samples = [
+                predictor.synthesise(
+                    prepared, [latents(of_batch, sample)], values=values
+                )
+                for sample in range(num_samples)
+            ]
+            painted = pictures.paint(batch["label"], predictor.palette)
+            for i in np.flatnonzero(batch["mask"]):
+                layout_shown = painted[i, :height, :width]
+                yield of_batch[i], layout_shown, [sample[i] for sample in samples]
+            first += count
+
+
+class _Some:
+    """Some examples of a source, as a source."""
+
+    def __init__(self, source: data.Source, numbers: Sequence[int]):
+        self._source, self._numbers = source, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> data.Example:
+        return self._source[self._numbers[index]]
 
 
 def _with_layout(predictor: Predictor, batch: dict[str, Any]) -> dict[str, Any]:
     """Adds the batch's `layout`, in the threads that read."""
     layout = Layout(batch["label"], batch.get("edge"))
-    layout = predictor.with_tables(layout, size=predictor.size, tight=True)
+    layout = predictor.with_tables(layout, size=layout.size, tight=True)
     return {**batch, "layout": layout}
 
 
 def _latents(
     predictor: Predictor,
     *,
-    style: str | os.PathLike[str] | None,
+    photos: list[str],
     seed: int,
     num_samples: int,
     one_for_all: bool,
@@ -196,26 +289,50 @@ def _latents(
 
     Args:
       predictor: of the model.
-      style, seed, num_samples: see `predict`.
+      photos: of whose styles they are: of each example one, one of all, or none.
+      seed, num_samples: see `predict`.
       one_for_all: whether all examples have the style of the first.
     """
-    posterior = None if style is None else predictor.posterior(style)
+    of_all = predictor.posterior(photos[0]) if len(photos) == 1 else None
+
+    def posterior(numbers: Sequence[int]) -> Posterior | None:
+        if of_all is not None or not photos:
+            return of_all
+        found = [predictor.posterior(photos[number]) for number in numbers]
+        means, logvars = zip(*found, strict=True)
+        return jnp.concatenate(means), jnp.concatenate(logvars)
 
     def latents(numbers, sample):
         if predictor.latent_size is None:
             return None
-        if posterior is not None and num_samples == 1:
+        of_photos = posterior(numbers)
+        if of_photos is not None and num_samples == 1:
             # One picture in a style is that of the mean, as it is without chance.
-            return np.repeat(posterior[0], len(numbers), axis=0)
+            mean = np.asarray(of_photos[0])
+            return np.broadcast_to(mean, (len(numbers), mean.shape[1]))
         return styles.drawn(
             [0] * len(numbers) if one_for_all else numbers,
             seed=seed,
             sample=sample,
             latent_size=predictor.latent_size,
-            posterior=posterior,
+            posterior=of_photos,
         )
 
     return latents
+
+
+def _files(names: Sequence[str], num_samples: int) -> Iterator[tuple[str, str]]:
+    """The files that come of label maps, each with what it is."""
+    for name in names:
+        for file in _file_names(name, num_samples):
+            yield file, f"the picture of label map {name!r}"
+        yield _layout_file(name), f"the layout of label map {name!r}"
+    yield _SHEET, "the contact sheet"
+    yield _GALLERY, "the gallery"
+
+
+def _layout_file(name: str) -> str:
+    return f"layouts/{name}.png"
 
 
 def _file_names(name: str, num_samples: int) -> list[str]:

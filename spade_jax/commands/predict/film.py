@@ -1,19 +1,26 @@
-"""A film: pictures in the order of their names, in which numbers count as numbers."""
+"""A film: pictures in the order of their paths, in which numbers count as numbers."""
 
 import os
 import pathlib
 import re
 from collections.abc import Iterable
 
+from spade_jax import files
 from spade_jax.files import video
 
 
 def write(
-    film: str | os.PathLike[str], pictures: Iterable[pathlib.Path], *, fps: float
+    film: str | os.PathLike[str],
+    pictures: Iterable[pathlib.Path],
+    *,
+    fps: float,
+    replacing: files.Replacing,
 ) -> None:
     """Writes a film; see `spade_jax.files.video.write`."""
-    frames = sorted(pictures, key=lambda path: _with_numbers(path.stem))
-    video.write(film, frames, fps=fps)
+    frames = sorted(
+        pictures, key=lambda path: _with_numbers(path.with_suffix("").as_posix())
+    )
+    video.write(film, frames, fps=fps, replacing=replacing)
 
 
 def _with_numbers(name: str) -> list[tuple[int, str]]:

@@ -1,6 +1,7 @@
 """The gallery: a page in HTML that shows layouts beside their pictures."""
 
 import html
+import urllib.parse
 from collections.abc import Sequence
 
 from spade_jax.files.pictures import Palette
@@ -18,8 +19,8 @@ def page(
     Args:
       rows: of each layout its name and its pictures' files; `layouts/NAME.png` shows
         the layout itself. Paths are relative to the page.
-      classes: names, for the legend.
-      palette: their colours.
+      classes: names of the class ids, for the legend.
+      palette: the colours that the layouts are shown in, of each id one.
       step: iterations that the model was trained for.
     """
     body = "\n".join(
@@ -37,7 +38,8 @@ def page(
 
 
 def _figure(file: str, caption: str) -> str:
-    file, caption = html.escape(file, quote=True), html.escape(caption)
+    # A name may hold what means something in an address, such as # and %.
+    file, caption = urllib.parse.quote(file), html.escape(caption)
     return (
         f'<figure><img src="{file}" alt="{caption}" loading="lazy">'
         f"<figcaption>{caption}</figcaption></figure>"

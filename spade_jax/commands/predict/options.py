@@ -1,9 +1,11 @@
 """Options that do not suit a model or one another, refused before anything is made."""
 
 import os
+from collections.abc import Collection
 
 from spade_jax.files import video
-from spade_jax.models.opening import Model
+from spade_jax.models.styles import check_seed
+from spade_jax.recipe import Recipe
 
 
 def check_film(film: str | os.PathLike[str], *, fps: float) -> None:
@@ -21,24 +23,26 @@ def check_film(film: str | os.PathLike[str], *, fps: float) -> None:
 
 
 def check_model(
-    model: Model,
+    recipe: Recipe,
     *,
     instances: str | os.PathLike[str] | None,
     style: str | os.PathLike[str] | None,
+    seed: int,
     num_samples: int,
     is_film: bool,
 ) -> None:
     """Refuses what a model cannot do.
 
     Args:
-      model: that is to synthesise.
-      instances, style, num_samples: see `spade_jax.commands.predict.predict`.
+      recipe: of the model that is to synthesise.
+      instances, style, seed, num_samples: see `spade_jax.commands.predict.predict`.
       is_film: whether a film is wanted.
 
     Raises:
       ValueError: naming the option and the remedy.
     """
-    wants_instances = model.recipe.data.instances
+    check_seed(seed)
+    wants_instances = recipe.data.instances
     if wants_instances and instances is None:
         raise ValueError(
             "This model was trained with instance maps: give their directory with"
@@ -48,14 +52,14 @@ def check_model(
         raise ValueError(
             "This model was trained without instance maps: leave --instances out."
         )
-    if style is not None and model.encoder is None:
+    if style is not None and recipe.architecture.generator.latent != "vae":
         raise ValueError(
             "--style needs a model with an encoder"
             " (config.generator.latent='vae'); this one has none."
         )
     if num_samples < 1:
         raise ValueError(f"--num_samples={num_samples} must be at least 1.")
-    if num_samples > 1 and model.networks.latent_size is None:
+    if num_samples > 1 and recipe.architecture.latent_size is None:
         raise ValueError(
             f"--num_samples={num_samples}: this model starts from the layout alone"
             " (config.generator.latent='none'), so all its samples are the same."
@@ -64,4 +68,35 @@ def check_model(
         raise ValueError(
             f"--num_samples={num_samples} with --film: a film has one style. Leave one"
             " of them out; --seed gives another style."
+        )
+    if is_film and style is not None and os.path.isdir(os.path.expanduser(style)):
+        raise ValueError(
+            f"--style={os.fspath(style)} is a directory, and a film has one style: give"
+            " one photograph."
+        )
+
+
+def check_frames(
+    film: str | os.PathLike[str], sizes: Collection[tuple[int, int]]
+) -> None:
+    """Refuses pictures that are no frames of one film.
+
+    Args:
+      film: .mp4 or .gif.
+      sizes: the pictures' (height, width), each once.
+
+    Raises:
+      ValueError: there are several, or the sides of an .mp4 are odd.
+    """
+    (height, width), *others = sizes
+    if others:
+        raise ValueError(
+            f"--film={os.fspath(film)}: the pictures would be of {len(sizes)} sizes,"
+            " and frames have one. Give label maps of one size, or leave --film out."
+        )
+    if video.ending(film) == ".mp4" and (height % 2 or width % 2):
+        raise ValueError(
+            f"--film={os.fspath(film)}: the pictures would be {width}x{height} (width"
+            " x height), and the sides of an .mp4 are even. Give a .gif, or other"
+            " label maps."
         )

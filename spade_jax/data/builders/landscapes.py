@@ -36,8 +36,8 @@ from spade_jax.data.ids import map_ids, renumbered
 # One photograph in so many is for validation: the paper's 1,000 of 41,000.
 _VAL_ONE_IN = 41
 
-_UNKNOWN = re.compile(r"unknown[\s,]+(\d+)")
-_CLASS = re.compile(r"(?:(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+)?([^\d\s,].*)")
+_UNKNOWN = re.compile(r"unknown[\s,]+(\d{1,9})")
+_CLASS = re.compile(r"(?:(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})[\s,]+)?([^\d\s,].*)")
 
 
 class Classes(NamedTuple):
@@ -252,6 +252,8 @@ def _make_record(
 
 def _lines(path: pathlib.Path) -> list[str]:
     try:
+        if not path.is_file():
+            raise FileNotFoundError("it does not exist, or is not a file")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read {path} as UTF-8 text ({error}).") from error

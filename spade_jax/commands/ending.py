@@ -1,0 +1,107 @@
+"""How a program ends: with its status, at once, and not because nobody reads it.
+
+A failed save leaves threads of Orbax that wait for each other for ten minutes, and the
+usual way out of Python would wait for them, holding the accelerators. So a program that
+fails leaves without it.
+"""
+
+import errno
+import io
+import logging
+import multiprocessing
+import os
+import signal
+import stat
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+
+def run(program: Callable[[], object]) -> None:
+    """Runs a program, and returns if it was successful.
+
+    Otherwise the process ends: with the status of `SystemExit`, and the words it has;
+    with 1 and a traceback for any other exception; by SIGINT where that interrupted it.
+    """
+    endure_closed_streams()
+    try:
+        program()
+    except SystemExit as end:
+        if end.code is None or end.code == 0:
+            return
+        status = end.code if isinstance(end.code, int) else 1
+        if status is not end.code:
+            print(end.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        _clean_up()
+        # So that a shell's loop ends, too.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    else:
+        return
+    _clean_up()
+    os._exit(status)
+
+
+def endure_closed_streams() -> None:
+    """Makes a pipe that is closed, or a terminal that is gone, no error of printing.
+
+    What is printed from then on is lost; the program goes on.
+    """
+    # Files opened later would otherwise take the numbers of streams that the program
+    # was started without, and get what libraries say on them.
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
+
+
+class _Enduring(io.FileIO):
+    """A stream's descriptor, which becomes that of /dev/null when nobody reads it."""
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if not _is_closed(error, self.fileno()):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return super().write(data)
+
+
+def _is_closed(error: OSError, number: int) -> bool:
+    if error.errno == errno.EIO:
+        # Of a disk it would be another thing.
+        return stat.S_ISCHR(os.fstat(number).st_mode)
+    return error.errno == errno.EPIPE
+
+
+def _enduring(stream: TextIO | None, number: int) -> TextIO:
+    if stream is not None:
+        stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Enduring(number, "w", closefd=False)),
+        encoding=getattr(stream, "encoding", "utf-8"),
+        # Names of files and classes need not be in it.
+        errors="backslashreplace",
+        line_buffering=number == 2 or os.isatty(number),
+        write_through=getattr(stream, "write_through", False),
+    )
+
+
+def _clean_up() -> None:
+    """Does what the usual way out would, but for waiting."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()

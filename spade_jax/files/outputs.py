@@ -1,0 +1,200 @@
+"""Outputs: what a command writes, and may write over.
+
+One rule for all commands: a file that is there already is replaced only if the same
+command wrote it, and it is as it was written; nothing is written into a folder that is
+read, nor over a file that is. Who wrote what is in a record beside the files,
+`.spade_jax_written`, a line of JSON for each.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from spade_jax.files.whole import replacing
+
+RECORD = ".spade_jax_written"
+
+
+class Outputs:
+    """Files that a command has claimed; see `claim`.
+
+    Args:
+      root: directory that they are in or below.
+      files: their names below it.
+      command: that writes them.
+    """
+
+    def __init__(self, root: pathlib.Path, *, files: Iterable[str], command: str):
+        self._root, self._command = root, command
+        self._files = {root / name for name in files}
+        self._written = set(_read_record(root))
+
+    @contextlib.contextmanager
+    def replacing(self, path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+        """As `spade_jax.files.replacing` does; it is recorded who wrote the file.
+
+        Raises:
+          KeyError: the file was not claimed.
+        """
+        if pathlib.Path(path) not in self._files:
+            raise KeyError(path)
+        with replacing(path) as unfinished:
+            yield unfinished
+            entry = self._entry(pathlib.Path(path), _sha256(unfinished))
+            # Before the file gets its name, so that one from a run that is killed
+            # in between is known.
+            if entry not in self._written:
+                self._append(entry)
+
+    def has_written(self, path: pathlib.Path) -> bool:
+        """Whether the command wrote a file, and it is as it was written."""
+        return path.is_file() and self._entry(path, _sha256(path)) in self._written
+
+    def _entry(self, path: pathlib.Path, digest: str) -> tuple[str, str, str]:
+        return self._command, path.relative_to(self._root).as_posix(), digest
+
+    def _append(self, entry: tuple[str, str, str]) -> None:
+        line = json.dumps(dict(zip(_FIELDS, entry, strict=True))) + "\n"
+        # No link that somebody has put there is followed.
+        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW
+        with open(os.open(self._root / RECORD, flags, 0o666), "a") as file:
+            file.write(line)
+        self._written.add(entry)
+
+
+_FIELDS = ("command", "file", "sha256")
+
+
+def claim(
+    root: str | os.PathLike[str],
+    files: Iterable[tuple[str, str]],
+    *,
+    command: str,
+    flag: str,
+    inputs: Mapping[str, str | os.PathLike[str]],
+) -> Outputs:
+    """Refuses, before anything is computed, what a command must not write.
+
+    Args:
+      root: directory of the files, which need not exist.
+      files: each the name below `root`, and what it will be, for messages.
+      command: that writes them.
+      flag: where they go, for messages.
+      inputs: from flags to the files and folders that are read; folders with all that
+        is in them.
+
+    Raises:
+      ValueError: two of the files are the same, one lies in an input or is one, or one
+        is there that the command did not write.
+    """
+    root, files = pathlib.Path(root), list(files)
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{flag}: {root} is no directory. Give another.")
+    _check_different(root, files, flag=flag)
+    paths = [root / name for name, _ in files]
+    check_apart(paths, flag=flag, inputs=inputs)
+    outputs = Outputs(root, files=[name for name, _ in files], command=command)
+    foreign = [p for p in paths if os.path.lexists(p) and not outputs.has_written(p)]
+    if foreign:
+        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        raise ValueError(
+            f"{flag}: {foreign[0]}{more} is there already, and {command} did not write"
+            f" it, or it was changed since: it would be lost. Give another {flag}, or"
+            " move it away."
+        )
+    return outputs
+
+
+def claim_file(
+    path: str | os.PathLike[str],
+    *,
+    command: str,
+    flag: str,
+    inputs: Mapping[str, str | os.PathLike[str]],
+) -> Outputs:
+    """`claim` of a single file.
+
+    Raises:
+      ValueError: see `claim`.
+    """
+    path = pathlib.Path(path)
+    files = [(path.name, "what is written")]
+    return claim(path.parent, files, command=command, flag=flag, inputs=inputs)
+
+
+def check_apart(
+    paths: Iterable[pathlib.Path],
+    *,
+    flag: str,
+    inputs: Mapping[str, str | os.PathLike[str]],
+) -> None:
+    """Refuses outputs that are inputs, or lie in one, by whatever name or link.
+
+    Args:
+      paths: of the outputs, which need not exist.
+      flag: where they go, for messages.
+      inputs: see `claim`.
+
+    Raises:
+      ValueError: naming both.
+    """
+    known = {found: (of, path) for of, path in inputs.items() if (found := _same(path))}
+    checked: set[pathlib.Path] = set()
+    for path in paths:
+        real = pathlib.Path(os.path.realpath(path))
+        for place in (real, *real.parents):
+            if place in checked:
+                break
+            checked.add(place)
+            found = _same(place)
+            if found in known:
+                of, read = known[found]
+                raise ValueError(
+                    f"{flag}: {path} would be written over, or among, what is read from"
+                    f" {of}={os.fspath(read)}. Give another {flag}."
+                )
+
+
+def _check_different(
+    root: pathlib.Path, files: Iterable[tuple[str, str]], *, flag: str
+) -> None:
+    seen: dict[str, str] = {}
+    for name, what in files:
+        if name in seen:
+            raise ValueError(
+                f"{flag}: {root / name} would be {seen[name]} as well as {what}, and"
+                " one of them lost. Rename the file that it comes from."
+            )
+        seen[name] = what
+
+
+def _same(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What is the same for all names of a file or a folder; None where there is none.
+
+    Links, `..`, mounts and file systems that know no capitals give one many names.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _read_record(root: pathlib.Path) -> Iterator[tuple[Any, ...]]:
+    path = root / RECORD
+    if path.is_symlink() or not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # One that was cut short says nothing.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            told = json.loads(line)
+            yield tuple(str(told[name]) for name in _FIELDS)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,180 @@
+"""The lock: one program at a time trains in a work dir; readers are free.
+
+Process 0 of a run holds the file `.lock` open and locked (flock), which ends with the
+process, however that ends. In the file is who holds it. Where a file system has no such
+locks, or each host its own (gcsfuse), the run that came first reads there at its next
+log or save that another has come, and ends; so it does where the work dir is gone.
+"""
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import json
+import logging
+import os
+import pathlib
+import secrets
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from spade_jax.workdir.checkpoint import CheckpointError
+
+_log = logging.getLogger(__name__)
+
+_NAME = ".lock"
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# A holder that ends removes the file; so often at most one that begins meets that.
+_ATTEMPTS = 10
+
+
+class Lock:
+    """A work dir's lock as it is held; see `held`.
+
+    Args:
+      path: of the file; None in processes other than the first.
+      text: what this run wrote there.
+    """
+
+    def __init__(self, path: pathlib.Path | None, text: str):
+        self._path, self._text = path, text
+
+    def check(self) -> None:
+        """Tells early that the work dir is no longer this run's.
+
+        Raises:
+          CheckpointError: it was removed, or another run writes there.
+        """
+        if self._path is None:
+            return
+        try:
+            found = self._path.read_text(encoding="utf-8")
+        except OSError as error:
+            if error.errno not in _GONE:
+                return  # What a network file system may say, and take back.
+            raise CheckpointError(
+                f"{self._path.parent} is no longer there, or not as it was: {_NAME},"
+                " which this run holds, is gone. It was removed or moved while the run"
+                " went on, which can save nothing there and ends."
+            ) from error
+        if found != self._text:
+            raise CheckpointError(
+                f"{self._path.parent} is used by another run since: {_holder(found)}."
+                " This one ends, so that their checkpoints are not mixed."
+            )
+
+    def is_ours(self) -> bool:
+        """Whether the file is there, and says what this run wrote."""
+        with contextlib.suppress(OSError):
+            return bool(self._path) and self._path.read_text("utf-8") == self._text
+        return False
+
+
+@contextlib.contextmanager
+def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
+    """Holds a work dir, which is created where missing, against other programs.
+
+    Of several processes the first holds it for all.
+
+    Args:
+      workdir: to write to; removed in the end if it was not there and is empty.
+      command: that does, for messages.
+
+    Raises:
+      CheckpointError: another program holds it.
+    """
+    if jax.process_index() != 0:
+        yield Lock(None, "")
+        return
+    path = pathlib.Path(workdir).absolute() / _NAME
+    missing = [place for place in path.parents if not place.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _locked(path)
+    try:
+        before = os.read(file, 10_000).decode(errors="replace")
+        if before and _told(before).get("host") != socket.gethostname():
+            _log.warning(
+                "%s was used by %s, which did not end as it should. Should it still"
+                " run, it will end when it notices this run.",
+                path.parent,
+                _holder(before),
+            )
+        text = _describe(command)
+        os.truncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
+        lock = Lock(path, text)
+        try:
+            yield lock
+        finally:
+            # While it is locked: who comes meanwhile sees that it is another file.
+            if lock.is_ours():
+                path.unlink()
+    finally:
+        os.close(file)
+        # What a program that was refused something else has no use for.
+        with contextlib.suppress(OSError):
+            for place in missing:
+                place.rmdir()
+
+
+def _locked(path: pathlib.Path) -> int:
+    """Opens and locks the file."""
+    for _ in range(_ATTEMPTS):
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(os.read(file, 10_000).decode(errors="replace"))
+            os.close(file)
+            raise CheckpointError(
+                f"{path.parent} is in use: {holder} writes there. Stop that, or wait"
+                " for its end, or give another --workdir. To read from it, as with"
+                " --mode=predict or --mode=eval, is possible all the while."
+            ) from error
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                os.close(file)
+                raise
+            _log.warning(
+                "The file system of %s has no locks (%s): see to it that no other run"
+                " uses it.",
+                path.parent,
+                error.strerror,
+            )
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        os.close(file)
+    raise CheckpointError(f"{path} cannot be locked: it is replaced all the time.")
+
+
+def _describe(command: str) -> str:
+    return json.dumps(
+        {
+            "command": command,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}",
+            # No two runs say the same.
+            "run": secrets.token_hex(8),
+        }
+    )
+
+
+def _told(text: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, TypeError):
+        return dict(json.loads(text))
+    return {}
+
+
+def _holder(text: str) -> str:
+    told = _told(text)
+    command, host, pid, since = (
+        told.get(name, "unknown") for name in ("command", "host", "pid", "since")
+    )
+    return f"{command} (process {pid} on host {host}, since {since})"

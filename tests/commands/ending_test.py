@@ -1,0 +1,119 @@
+"""Programs end with their status and do not wait; nobody need read what they print."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = """
+    import concurrent.futures, logging, os, sys, threading
+    from spade_jax.commands import ending
+
+    def program():
+        # As a save that failed leaves behind.
+        threads = concurrent.futures.ThreadPoolExecutor()
+        threads.submit(threading.Event().wait)
+        print("printed")
+        {end}
+
+    ending.run(program)
+"""
+
+
+def start(end, program=PROGRAM, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program).format(end=end)],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "words"),
+    [
+        ("sys.exit('ValueError: x')", 1, b"ValueError: x\n"),
+        ("sys.exit(3)", 3, b""),
+        ("raise OSError('disk')", 1, b"OSError: disk\n"),
+        ("raise KeyboardInterrupt", -signal.SIGINT, b""),
+    ],
+)
+def test_a_failed_program_ends_at_once_with_its_status(end, status, words):
+    with start(end) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (status, b"printed\n")
+    assert err.endswith(words)
+
+
+def test_a_successful_one_waits_for_its_threads():
+    program = """
+        import sys, threading
+        from spade_jax.commands import ending
+
+        ended = threading.Event()
+
+        def late():
+            ended.wait()
+            print("late")
+
+        threading.Thread(target=late).start()
+        ending.run(lambda: {end})
+        ended.set()
+    """
+    for end in ("sys.exit(0)", "None"):
+        with start(end, program) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, b"late\n", b"")
+
+
+def test_nobody_need_read_what_is_printed(tmp_path):
+    """As in `| head -1`; afterwards the program still does its work."""
+    program = f"""
+        import logging, pathlib, sys
+        from spade_jax.commands import ending
+
+        def program():
+            logging.basicConfig()
+            print("first", flush=True)
+            sys.stdin.read()
+            for _ in range(3):
+                print("lost" * 10_000, flush=True)
+                print("lost" * 10_000, file=sys.stderr)
+                logging.warning("lost")
+            pathlib.Path({str(tmp_path / "done")!r}).touch()
+            {{end}}
+
+        ending.run(program)
+    """
+    for end, status in (("None", 0), ("sys.exit('words')", 1)):
+        with start(end, program, stdin=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"first\n"
+            for stream in (process.stdout, process.stderr, process.stdin):
+                stream.close()
+            assert process.wait(timeout=60) == status
+        (tmp_path / "done").unlink()
+
+
+def test_a_program_may_be_started_without_streams(tmp_path):
+    """Files that it opens do not get what is meant for these."""
+    file = tmp_path / "file"
+    opened = f"files = [open({str(file)!r}, 'w') for _ in range(3)]"
+    end = f"{opened}; os.write(1, b'x'); os.write(2, b'x'); sys.exit(5)"
+    command = 'exec "$0" "$@" <&- >&- 2>&-'
+    program = textwrap.dedent(PROGRAM).format(end=end)
+    found = subprocess.run(
+        ["sh", "-c", command, sys.executable, "-c", program],
+        env=os.environ,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 5
+    assert file.read_bytes() == b""
+
+
+def test_words_in_other_letters_are_printed():
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    with start("print('\\u00e9'); sys.exit(2)", env=environment) as process:
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, b"printed\n\\xe9\n")
