@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import itertools
 import os
 import pathlib
 import shutil
@@ -12,8 +13,12 @@ import threading
 from collections.abc import Iterator
 
 RUNTIME = "onnxruntime-web@1.30.0"
-# The script, which has in it what starts threads, and its WebAssembly.
-FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+FILES = {
+    "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
+    "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+}
+"""Of each of its providers the script and the WebAssembly, which is all it needs."""
+
 # Without these a page gets no memory that threads can share.
 _ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -38,11 +43,12 @@ def chromium() -> str:
     return found
 
 
-def runtime(kept: pathlib.Path) -> list[pathlib.Path]:
+def runtime(kept: pathlib.Path, provider: str = "wasm") -> list[pathlib.Path]:
     """The files of onnxruntime-web, which npm fetches the first time.
 
     Args:
       kept: directory that holds them, or will.
+      provider: one of `FILES`.
 
     Raises:
       MissingError: npm is not installed, or finds no package index.
@@ -60,13 +66,13 @@ def runtime(kept: pathlib.Path) -> list[pathlib.Path]:
             raise MissingError(f"npm pack {RUNTIME}: {packed.stderr.strip()}")
         (archive,) = unfinished.glob("*.tgz")
         with tarfile.open(archive) as tar:
-            for name in FILES:
+            for name in itertools.chain(*FILES.values()):
                 member = tar.extractfile(f"package/dist/{name}")
                 assert member is not None
                 (unfinished / name).write_bytes(member.read())
         archive.unlink()
         unfinished.rename(directory)
-    return [directory / name for name in FILES]
+    return [directory / name for name in FILES[provider]]
 
 
 @contextlib.contextmanager

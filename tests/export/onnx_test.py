@@ -226,6 +226,12 @@ def test_the_command_writes_files_with_their_card(
         save_model(tmp_path / "run", **STYLE)
         out = tmp_path / "style.onnx"
         door.main([str(tmp_path / "run"), f"--out={out}", "--precision=float16"])
+        other = tmp_path / "other.encoder.onnx"
+        other.write_text("somebody's")
+        with pytest.raises(SystemExit, match=r"other\.encoder\.onnx"):
+            door.main([str(tmp_path / "run"), f"--out={tmp_path / 'other.onnx'}"])
+        assert other.read_text() == "somebody's"
+        assert not (tmp_path / "other.onnx").exists()
     written = ["style.onnx", "style.encoder.onnx", "style.json"]
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         str(tmp_path / name) for name in written
