@@ -37,7 +37,6 @@ import os
 import pathlib
 import platform
 import random
-import re
 import shutil
 import statistics
 import sys
@@ -51,6 +50,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks.machine import processor
 from spade_jax import data
 from spade_jax.data import scenes
 from spade_jax.files import provenance
@@ -278,13 +278,6 @@ def time_turn(pipeline, root: pathlib.Path, workers: int) -> float:
     return _BATCHES.value * _BATCH_SIZE.value / seconds
 
 
-def _cpu() -> str:
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    name = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
-    return name.group(1) if name else platform.machine()
-
-
 def main(_):
     pipelines = {"ours": our_batches}
     packages = ["grain", "numpy", "pillow"]
@@ -348,7 +341,7 @@ def main(_):
             "batch_size": _BATCH_SIZE.value,
             "batches": _BATCHES.value,
             "rounds": _ROUNDS.value,
-            "cpu": _cpu(),
+            "cpu": processor(),
             "cores": os.cpu_count(),
             "load": load,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

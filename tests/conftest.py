@@ -209,14 +209,13 @@ def fill():
 
 
 @pytest.fixture(scope="session")
-def save_model(make_default_config, fill):
-    """`save_model(workdir, **fields)`: random weights as a checkpoint of step 7.
+def tiny_recipe(make_default_config):
+    """`tiny_recipe(**fields)`: of a model of 3 classes and 32x32 pixels.
 
-    Of a tiny model of 3 classes and 32x32 pixels, in which a field of the config is
-    what is given by its name with dots. The averaged weights, if any, are zero.
+    A field of the config is what is given by its name with dots.
     """
 
-    def save(workdir, **fields):
+    def make(**fields):
         config = make_default_config()
         config.update_from_flattened_dict(
             {
@@ -238,7 +237,20 @@ def save_model(make_default_config, fill):
                 **fields,
             }
         )
-        recipe = describe(config)
+        return describe(config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save_model(tiny_recipe, fill):
+    """`save_model(workdir, **fields)`: random weights as a checkpoint of step 7.
+
+    Of a `tiny_recipe`. The averaged weights, if any, are zero.
+    """
+
+    def save(workdir, **fields):
+        recipe = tiny_recipe(**fields)
         abstract = assemble.abstract_state(recipe)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
         for seed, name in enumerate(("generator", "discriminator", "encoder")):

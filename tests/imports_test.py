@@ -164,6 +164,7 @@ def test_tensorflow_is_for_reports_datasets_and_its_own_format_only(imports):
     assert importers(imports, "tensorflow") <= others | of_data
     assert importers(imports, "clu") == {"spade_jax.workdir.report"}
     assert importers(imports, "tensorflow_datasets") <= of_data
+    assert importers(imports, "onnx") == {"spade_jax.export.onnx_file"}
     assert importers(imports, "torch") <= {
         m for m in imports if within(m, "spade_jax.convert")
     }

@@ -1,7 +1,6 @@
 """Tables of sections, as text, and what the figures were taken on."""
 
 import os
-import pathlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
+from benchmarks.machine import processor
 from spade_jax.files import provenance
 
 
@@ -67,14 +67,9 @@ def matmul_peak(dtype: str, *, size: int = 4096) -> float:
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on, and with which versions."""
-    cpu = [
-        line.partition(":")[2].strip()
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
     return {
         "device": jax.devices()[0].device_kind,
-        "cpu": cpu[0] if cpu else platform.machine(),
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "load": os.getloadavg()[0],

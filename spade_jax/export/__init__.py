@@ -1,40 +1,49 @@
-"""A trained model as a file that runs with JAX alone.
+"""A trained model as a file that runs without this project.
 
     python -m spade_jax.export PATH --out=FILE
+    python -m spade_jax.export PATH --out=FILE.onnx
     python -m spade_jax.export PATH --out=DIR --format=saved_model
 
 In comes a model's path; out goes FILE, the generator with its weights, for batches of
-any size, on CPUs, CUDA GPUs and TPUs, as `jax.export` writes it (StableHLO). The
-encoder of a VAE model goes beside it, and so does a card in JSON that says what goes in
-and what comes out. See `docs/export.md`.
+any size: as `jax.export` writes it (StableHLO), for CPUs, CUDA GPUs and TPUs; as ONNX,
+for all that has a runtime of it, browsers too; or as a SavedModel. The encoder of a VAE
+model goes beside it, and so does a card in JSON that says what goes in and what comes
+out. See `docs/export.md`.
 
-    programs.py     the networks as programs of `jax.export`, and their files
-    saved_model.py  the same programs for TensorFlow
-    card.py         what one has to know to use them
-    __main__.py     the command
+    programs.py       the networks as programs of `jax.export`, and their files
+    saved_model.py    the same programs for TensorFlow
+    onnx_file.py      the networks as files of ONNX, of
+    onnx_networks.py  the networks as graphs, made of
+    onnx_layers.py    layers as nodes of
+    onnx_graph.py     a graph
+    card.py           what one has to know to use all of these
+    __main__.py       the command
 
-May import: jax, tensorflow, `assemble`, `files`, `layout`, `models`, `workdir`.
+May import: flax, jax, onnx, tensorflow, `assemble`, `files`, `layout`, `models`,
+`nets`, `workdir`.
 """
 
 import json
 import os
 import pathlib
 
-from spade_jax.export import card, programs, saved_model
+from spade_jax.export import card, onnx_file, programs, saved_model
+from spade_jax.export.onnx_file import PRECISIONS
 from spade_jax.files import outputs
 from spade_jax.models.opening import find, load_model
 from spade_jax.workdir import paths
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "PRECISIONS", "export"]
 
-FORMATS = ("jax", "saved_model")
+FORMATS = ("jax", "onnx", "saved_model")
 
 
 def export(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    format: str = "jax",
+    format: str | None = None,
+    precision: str = "float32",
 ) -> list[pathlib.Path]:
     """Writes a model's programs, and the card that describes them.
 
@@ -42,23 +51,29 @@ def export(
       path: of the model; see `spade_jax.models.predictor.load`.
       out: file for the generator. The encoder's has `.encoder` before the suffix, and
         the card has the suffix `.json`. For a SavedModel the directory of both.
-      format: one of `FORMATS`.
+      format: one of `FORMATS`; None: "onnx" for a file with the suffix .onnx, else
+        "jax".
+      precision: of the weights in an ONNX file, one of `PRECISIONS`.
 
     Returns:
       What was written, the card last.
 
     Raises:
       CheckpointError: there is no model.
-      ValueError: `out` cannot be written to, or something would be lost, see
-        `spade_jax.files.outputs.claim`; or see `spade_jax.models.predictor.load`.
-      ImportError: flatbuffers, which `jax.export` writes with, is not installed.
+      ValueError: `out` cannot be written to, or not so, or something would be lost,
+        see `spade_jax.files.outputs.claim`; or see `spade_jax.models.predictor.load`
+        and `onnx_file.contents`.
+      ImportError: the package that the format is written with is not installed:
+        flatbuffers, onnx or TensorFlow.
     """
     out = pathlib.Path(out)
-    _check_out(out, format)
+    if format is None:
+        format = "onnx" if out.suffix == ".onnx" else "jax"
+    _check(out, format, precision)
     model = load_model(path, portable=True)
     card_file = out.with_suffix(".json")
     names = [(out.name, "the generator"), (card_file.name, "the card")]
-    if model.encoder is not None and format == "jax":
+    if model.encoder is not None and format != "saved_model":
         names.append((programs.file_name(out, "encoder").name, "the encoder"))
     claimed = outputs.claim(
         out.parent,
@@ -67,16 +82,28 @@ def export(
         flag="--out",
         inputs={"PATH": paths.checkpoints(find(path)[0])},
     )
-    found, described = programs.programs(model), card.describe(model)
-    if format == "saved_model":
-        saved_model.write(out, found, described["programs"])
-        described["format"] = "saved_model"
-        written = [out]
+    if format == "onnx":
+        described = card.describe(
+            model,
+            form=onnx_file.form(precision=precision),
+            any_size=model.networks.latent_size is None,
+        )
+        graphs = onnx_file.graphs(model, precision=precision)
+        contents = onnx_file.contents(graphs, described)
+        written = _write(out, contents, described, claimed)
     else:
-        files = programs.write(out, found, replacing=claimed.replacing)
-        for name, file in files.items():
-            described["programs"][name] |= file
-        written = [out.with_name(file["file"]) for file in files.values()]
+        found = programs.programs(model)
+        described = card.describe(model, form=programs.form(model))
+        if format == "saved_model":
+            described["format"] = "saved_model"
+            saved_model.write(out, found, described["programs"])
+            written = [out]
+        else:
+            for name, program in found.items():
+                version = program.calling_convention_version
+                described["programs"][name]["calling_convention"] = version
+            contents = {name: program.serialize() for name, program in found.items()}
+            written = _write(out, contents, described, claimed)
     # Last, so that a card never tells of programs that are not there.
     with claimed.replacing(card_file) as unfinished:
         text = json.dumps(described, indent=1, ensure_ascii=False)
@@ -84,7 +111,15 @@ def export(
     return [*written, card_file]
 
 
-def _check_out(out: pathlib.Path, format: str) -> None:
+def _write(out, contents, described, claimed) -> list[pathlib.Path]:
+    """Writes files, and adds what there is to say of them to the card."""
+    files = programs.write(out, contents, replacing=claimed.replacing)
+    for name, file in files.items():
+        described["programs"][name] |= file
+    return [out.with_name(file["file"]) for file in files.values()]
+
+
+def _check(out: pathlib.Path, format: str, precision: str) -> None:
     if not out.parent.is_dir():
         raise ValueError(f"--out={out}: its directory does not exist. Create it first.")
     if format == "saved_model" and out.exists():
@@ -96,3 +131,15 @@ def _check_out(out: pathlib.Path, format: str) -> None:
             f"--out={out}: the card gets this name. Give another suffix, as in"
             f" {out.with_suffix('.jax')}."
         )
+    if (format == "onnx") != (out.suffix == ".onnx"):
+        raise ValueError(
+            f"--out={out} --format={format}: files of ONNX, and no others, have the"
+            " suffix .onnx. Leave --format out, or give another suffix."
+        )
+    if format != "onnx" and precision != "float32":
+        raise ValueError(
+            f"--precision={precision} is for files of ONNX. Give --out=FILE.onnx, or"
+            " leave it out."
+        )
+    if format == "onnx":
+        onnx_file.import_onnx()

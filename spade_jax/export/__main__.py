@@ -27,19 +27,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=path_argument,
         required=True,
         metavar="FILE",
-        help="for example scenes.jax; the card takes its name with .json",
+        help="for example scenes.jax or scenes.onnx; the card has its name with .json",
     )
     parser.add_argument(
         "--format",
         choices=export.FORMATS,
-        default=export.FORMATS[0],
-        help="files of jax.export, or a directory for TensorFlow (%(default)s)",
+        help="files of jax.export or ONNX, or a directory for TensorFlow (onnx if FILE"
+        " ends in .onnx, else jax)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=export.PRECISIONS,
+        default=export.PRECISIONS[0],
+        help="of the weights in an ONNX file: float16 halves it (%(default)s)",
     )
     options = parser.parse_args(arguments)
     log_what_matters()
     try:
         present.log()
-        written = export.export(options.path, options.out, format=options.format)
+        written = export.export(
+            options.path,
+            options.out,
+            format=options.format,
+            precision=options.precision,
+        )
     except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     for path in written:

@@ -5,13 +5,8 @@ See `docs/export.md`. Letters: b pictures, H height, W width, N latent size.
 
 from typing import Any
 
-from spade_jax.export.programs import (
-    PLATFORMS,
-    Inputs,
-    encoder_inputs,
-    generator_inputs,
-)
-from spade_jax.files import provenance
+from spade_jax import nets
+from spade_jax.export.programs import Inputs, encoder_inputs, generator_inputs
 from spade_jax.models.opening import Model
 from spade_jax.models.predictor import Predictor
 
@@ -28,15 +23,27 @@ _POSITION_RULE = (
     " class, connected by sides or corners; 0 for class 0"
 )
 
-# What `spade_jax.models.sizes` does; a program has one size.
-_SIZES = (
+# What `spade_jax.models.sizes` does.
+_ONE_SIZE = (
     "label maps are height x width; others are resized to it by nearest neighbour,"
     " photographs by bicubic interpolation, all of them and nothing cut off"
 )
+_ANY_SIZE = (
+    "label maps have any height and width that are multiples of {}; in training they"
+    " had those of this card"
+)
 
 
-def describe(model: Model) -> dict[str, Any]:
-    """Describes a model as JSON has it, for files of `jax.export`."""
+def describe(
+    model: Model, *, form: dict[str, Any], any_size: bool = False
+) -> dict[str, Any]:
+    """Describes a model as JSON has it.
+
+    Args:
+      model: read with `portable=True`.
+      form: what there is to say of the programs' format, and of who made them.
+      any_size: whether the programs take label maps of any size that the model does.
+    """
     predictor = Predictor(model)
     (height, width), classes = predictor.size, predictor.classes
     means = {
@@ -46,12 +53,11 @@ def describe(model: Model) -> dict[str, Any]:
         "z": "a style: draws from the normal distribution, or the encoder's mean",
         "photo": "a photograph, -1 (black) to 1",
     }
+    sides = ("height", "width") if any_size else _picture_size(model)
     programs = {
         "generator": {
-            "inputs": _described(generator_inputs(model), means),
-            "outputs": [
-                _floats("image", ["b", height, width, 3], "a picture, -1 to 1")
-            ],
+            "inputs": _described(generator_inputs(model), means, any_size=any_size),
+            "outputs": [_floats("image", ["b", *sides, 3], "a picture, -1 to 1")],
         }
     }
     if model.encoder is not None:
@@ -64,12 +70,13 @@ def describe(model: Model) -> dict[str, Any]:
             ],
         }
     return {
-        "format": "jax.export",
-        "platforms": list(PLATFORMS),
+        **form,
         "programs": programs,
         "height": height,
         "width": width,
-        "sizes": _SIZES,
+        "sizes": _ANY_SIZE.format(model.networks.generator.multiple)
+        if any_size
+        else _ONE_SIZE,
         "latent_size": predictor.latent_size,
         "num_classes": len(classes),
         "classes": list(classes),
@@ -78,16 +85,32 @@ def describe(model: Model) -> dict[str, Any]:
         "unknown_label": model.recipe.data.unknown_label,
         "step": model.step,
         "training_data": model.recipe.data.source,
-        "compute_dtype": model.recipe.compute.dtype,
-        "versions": provenance.versions(["jax"]),
     }
 
 
-def _described(inputs: Inputs, means: dict[str, str]) -> list[dict[str, Any]]:
+def _picture_size(model: Model) -> tuple[int, int]:
+    """(height, width) of the pictures made of label maps of the training's size.
+
+    They are not that size themselves where the start grid had to be rounded.
+    """
+    generator, size = model.networks.generator, model.recipe.data.size
+    if isinstance(generator, nets.SPADEGenerator):
+        return generator.scales(*size)[-1]
+    return size
+
+
+def _described(
+    inputs: Inputs, means: dict[str, str], *, any_size: bool = False
+) -> list[dict[str, Any]]:
+    def shape(spec):
+        if any_size:
+            return ["b", "height", "width", *spec.shape[2:]]
+        return ["b", *spec.shape]
+
     return [
         {
             "name": name,
-            "shape": ["b", *spec.shape],
+            "shape": shape(spec),
             "dtype": spec.dtype.name,
             "means": means[name],
         }

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from spade_jax import assemble
-from spade_jax.files import Replacing
+from spade_jax.files import Replacing, provenance
 from spade_jax.layout import Layout
 from spade_jax.models.opening import Model
 
@@ -51,9 +51,19 @@ def programs(model: Model) -> dict[str, jax_export.Exported]:
     return found
 
 
+def form(model: Model) -> dict[str, Any]:
+    """What a card says of the form of these programs."""
+    return {
+        "format": "jax.export",
+        "platforms": list(PLATFORMS),
+        "compute_dtype": model.recipe.compute.dtype,
+        "versions": provenance.versions(["jax"]),
+    }
+
+
 def write(
     out: pathlib.Path,
-    programs: Mapping[str, jax_export.Exported],
+    contents: Mapping[str, bytes | bytearray],
     *,
     replacing: Replacing,
 ) -> dict[str, dict[str, Any]]:
@@ -61,18 +71,12 @@ def write(
 
     Args:
       out: the generator's; see `file_name`.
-      programs: by name.
+      contents: of the files, by the names of the programs.
       replacing: how the files get to their places.
 
     Returns:
-      For each program what a reader of its file has to know, for the card; `file` is
-      its name beside `out`.
-
-    Raises:
-      ImportError: flatbuffers, which `jax.export` writes with, is not installed.
+      For each program what the card says of its file; `file` is its name beside `out`.
     """
-    # All before any is written.
-    contents = {name: program.serialize() for name, program in programs.items()}
     written = {}
     for name, content in contents.items():
         file = file_name(out, name)
@@ -80,7 +84,6 @@ def write(
             unfinished.write_bytes(content)
         written[name] = {
             "file": file.name,
-            "calling_convention": programs[name].calling_convention_version,
             "sha256": hashlib.sha256(content).hexdigest(),
         }
     return written
