@@ -82,7 +82,7 @@ def problem(worker, fill, make_batch, request):
                     discriminator_learning_rate=None,
                 ),
             ),
-            abstract_variables(worker.make_networks(None), layout),
+            abstract_variables(worker.make_networks(family, None), layout),
         )
 
     def wide(tree):

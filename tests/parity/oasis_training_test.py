@@ -122,7 +122,7 @@ def test_iterations(
 ):
     file = golden(f"oasis/oasis_{name}")
     opt, adam_options = file.meta["opt"], file.meta["adam"]
-    classes = opt["label_nc"] + opt["contain_dontcare_label"]
+    classes = opt["semantic_nc"]
     dtype = np.dtype("float64")
     modules = {
         "G": nets.SPADEGenerator(

@@ -62,4 +62,5 @@ def test_a_run(family, tmp_path, monkeypatch):
     assert np.isfinite(list(losses.values())).all()
     model = spade_jax.load(workdir)
     label = np.zeros((64, 64), np.uint8)
-    assert model(label).shape == (1, 64, 64, 3)
+    instances = label if recipe.data.instances else None
+    assert model(label, instances=instances).shape == (1, 64, 64, 3)
