@@ -72,23 +72,33 @@ def get_config() -> ConfigDict:
                 "workers": 0,  # processes that read; 0: threads of this one [nThreads]
             },
             "generator": {
-                "name": "spade",  # or the baselines "pix2pixhd", "concat" [netG]
-                "width": 64,  # features of the last layer [ngf]
-                "norm": "spectralspadesyncbatch3x3",  # [norm_G]
-                "upsampling": "normal",  # x32; "more": x64; "most": x128
+                # "spade"; "oasis", its decoder with a block less; or the baselines
+                # "pix2pixhd", "concat". [netG]
+                "name": "spade",
+                "width": 64,  # features of the last layer [ngf; channels_G]
+                # CLADE in place of SPADE: "spectralcladesyncbatch", with positions in
+                # objects "spectralcladeicpesyncbatch". [norm_G, norm_mode, add_dist]
+                "norm": "spectralspadesyncbatch3x3",
+                # Of "spade" and "concat": "normal": x32; "more": x64; "most": x128
+                "upsampling": "normal",
                 "hidden": 128,  # features inside SPADE
                 # Where it starts: "none": the layout; "vae": a style read from a
-                # photograph [use_vae]; "noise": a random style.
+                # photograph [use_vae]; "noise": a random style, which in "oasis" joins
+                # the planes of the layout [not no_3dnoise].
                 "latent": "none",
                 "latent_size": 256,  # [z_dim]
                 "downsamplings": 4,  # pix2pixhd only [resnet_n_downsample]
                 "blocks": 9,  # pix2pixhd only [resnet_n_blocks]
             },
             "discriminator": {
-                "num_scales": 2,  # [num_D]
-                "num_layers": 4,  # [n_layers_D]
-                "width": 64,  # features of the first layer [ndf]
-                "norm": "spectralinstance",  # [norm_D]
+                # "multiscale": PatchGANs, which see layout and picture; "unet": tells
+                # from the picture alone of which class each pixel is, or that it is
+                # synthetic (OASIS).
+                "name": "multiscale",
+                "num_scales": 2,  # multiscale only [num_D]
+                "num_layers": 4,  # multiscale only [n_layers_D]
+                "width": 64,  # features of the first layer [ndf]; of "unet": the last
+                "norm": "spectralinstance",  # [norm_D]; of "unet": "spectral", "none"
             },
             "encoder": {  # for generator.latent="vae"
                 "width": 64,  # features of the first layer [ngf]
@@ -96,8 +106,14 @@ def get_config() -> ConfigDict:
                 "norm": "spectralinstance",  # [norm_E]
             },
             "loss": {
-                "gan": "hinge",  # or "ls", "original", "w" [gan_mode]
-                "feature_matching": 10.0,  # weight; 0: off [lambda_feat]
+                # Of discriminator "multiscale": "hinge", "ls", "original" or "w".
+                "gan": "hinge",  # [gan_mode]
+                "feature_matching": 10.0,  # weight; 0: off, for "unet" [lambda_feat]
+                # Of discriminator "unet": every class that is in a batch counts the
+                # same, however large it is. [not no_balancing_inloss]
+                "balance_classes": False,
+                "ignored_ids": (),  # which do not count then, besides "unknown"
+                "labelmix": 0.0,  # weight; 0: off, no mixtures [lambda_labelmix]
                 "perceptual": 10.0,  # weight; 0: off [lambda_vgg]
                 # Per picture: the official 0.05 times its 4 pictures a GPU
                 # [lambda_kld].

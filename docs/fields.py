@@ -63,7 +63,7 @@ def table(told: Mapping[str, Told]) -> str:
         needs.setdefault(need.field, []).append(need.says)
     groups: dict[str, list[str]] = {}
     for path, kind in FIELDS.items():
-        takes = _cell(kind.says)
+        takes = _words(kind.says)
         takes += "".join(f". Needs {says}" for says in needs.get(path, []))
         row = f"| `{path}` | `{_cell(told[path].default)}` | {takes} |"
         row += f" {_prose(told[path].comment)} |"
@@ -105,3 +105,8 @@ def _prose(comment: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _words(says: str) -> str:
+    # "[spectral](none|batch)" is no link.
+    return _cell(says).replace("[", "\\[")

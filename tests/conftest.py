@@ -185,11 +185,11 @@ def fill():
     def draw(name, shape, random):
         normal = random.standard_normal(shape)
         match name:
-            case "kernel":
+            case "kernel" | "position_kernel":
                 return normal / np.sqrt(np.prod(shape[:-1]))
             case "bias" | "mean":
                 return 0.1 * normal
-            case "scale" | "var":
+            case "scale" | "class_scale" | "var":
                 return np.exp(0.1 * normal)
             case "u" | "v":
                 return normal / np.linalg.norm(normal)

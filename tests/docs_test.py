@@ -258,6 +258,7 @@ def test_every_field_is_on_its_page_with_what_default_says_of_it(repository, fie
         " pixels, the width that the network sees (officially `crop_size`) |"
     )
     assert "647. Needs a multiple of `checkpoint_every`, or 0 |" in rows["keep_every"]
+    assert "| \\[spectral](none\\|batch\\|sync" in rows["encoder.norm"]
     # Comments above, over several lines, and above and beside a group.
     assert rows["num_steps"].endswith(
         "| Iterations after which to stop, whatever the epochs say; none: the epochs. |"

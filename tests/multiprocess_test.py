@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax.layout import Layout
+from spade_jax.layout import Layout, add_positions
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import (
     NetState,
@@ -49,10 +49,27 @@ def worker(repository):
     del sys.modules[spec.name]
 
 
-@pytest.fixture(scope="module")
-def problem(worker, fill, make_batch):
+# Those of the families that differ from SPADE in what devices exchange: class counts,
+# and nothing.
+FAMILIES = [
+    "spade",
+    pytest.param("clade", marks=pytest.mark.long),
+    pytest.param("oasis", marks=pytest.mark.long),
+]
+TERMS = {
+    "spade": {"gan", "feature_matching", "kld", "d_fake", "d_real"},
+    "clade": {"gan", "feature_matching", "kld", "d_fake", "d_real"},
+    "oasis": {"gan", "d_fake", "d_real", "d_labelmix"},
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def problem(worker, fill, make_batch, request):
+    family = request.param
     layout = Layout(
-        jnp.zeros((1, HEIGHT, WIDTH), jnp.int32), jnp.zeros((1, HEIGHT, WIDTH), bool)
+        jnp.zeros((1, HEIGHT, WIDTH), jnp.int32),
+        jnp.zeros((1, HEIGHT, WIDTH), bool),
+        positions=jnp.zeros((1, HEIGHT, WIDTH, 2)) if family == "clade" else None,
     )
     with jax.enable_x64(True):
         shapes = jax.eval_shape(
@@ -75,6 +92,8 @@ def problem(worker, fill, make_batch):
 
     def net(name, seed):
         net = getattr(shapes, name)
+        if net is None:
+            return None
         params = wide(fill(net.params, seed))
         return NetState(
             params=params,
@@ -93,7 +112,9 @@ def problem(worker, fill, make_batch):
     batches = [
         make_batch(BATCH, HEIGHT, WIDTH, worker.CLASSES, seed=i) for i in range(UPDATES)
     ]
-    return worker.Problem(state, [wide(batch) for batch in batches])
+    if family == "clade":
+        batches = [add_positions(batch) for batch in batches]
+    return worker.Problem(family, state, [wide(batch) for batch in batches])
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +189,15 @@ def two_by_four(worker, problem, tmp_path_factory):
     return [pickle.loads((directory / f"out{i}").read_bytes()) for i in range(2)]
 
 
-def assert_same_updates(found, expected, relative_error):
+def assert_same_updates(problem, found, expected, relative_error):
     assert len(found) == len(expected) == UPDATES
     for (state, losses), (other, other_losses) in zip(found, expected, strict=True):
-        assert set(losses) == {"gan", "feature_matching", "kld", "d_fake", "d_real"}
+        assert set(losses) == TERMS[problem.family]
         assert relative_error(losses, other_losses) < 1e-11
         for name in ("generator", "discriminator", "encoder"):
             net, same = getattr(state, name), getattr(other, name)
+            if getattr(problem.state, name) is None:
+                continue
             assert jax.tree.leaves(net.params)[0].dtype == np.float64
             # The optimiser's state is the gradient.
             assert relative_error(net.opt_state, same.opt_state) < 1e-10, name
@@ -184,18 +207,20 @@ def assert_same_updates(found, expected, relative_error):
     assert found[-1][0].step == UPDATES
 
 
-def test_eight_devices_train_as_one(one, eight, relative_error):
-    assert_same_updates(eight, one, relative_error)
+def test_eight_devices_train_as_one(problem, one, eight, relative_error):
+    assert_same_updates(problem, eight, one, relative_error)
 
 
-def test_devices_that_share_pictures_train_as_one(one, two_by_two, relative_error):
-    assert_same_updates(two_by_two, one, relative_error)
+def test_devices_that_share_pictures_train_as_one(
+    problem, one, two_by_two, relative_error
+):
+    assert_same_updates(problem, two_by_two, one, relative_error)
 
 
-def test_two_processes_train_as_one(one, two_by_four, relative_error):
+def test_two_processes_train_as_one(problem, one, two_by_four, relative_error):
     """And from tabulated layouts, of which each process tabulates its share."""
     _, found = two_by_four[0]
-    assert_same_updates(found, one, relative_error)
+    assert_same_updates(problem, found, one, relative_error)
 
 
 def test_both_processes_hold_the_same_bits(two_by_four, assert_same_tree):
@@ -204,10 +229,12 @@ def test_both_processes_hold_the_same_bits(two_by_four, assert_same_tree):
     assert_same_tree(first, second)
 
 
-def test_updates_differ_from_one_another(one, relative_error):
+def test_updates_differ_from_one_another(problem, one, relative_error):
     """So the comparisons above are of five updates, each of a batch of its own."""
     states = [state for state, _ in one]
     for name in ("generator", "discriminator", "encoder"):
+        if getattr(problem.state, name) is None:
+            continue
         gradients = [getattr(state, name).opt_state for state in states]
         for before, after in itertools.pairwise(gradients):
             assert relative_error(after, before) > 1e-3, name

@@ -21,11 +21,12 @@ from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.layout.neighbourhoods import tabulate_batch
 from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives.oasis import fair_coins, oasis_objective
 from spade_jax.learning.objectives.spade import spade_objective
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.learning.train_step import make_train_step
-from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator
+from spade_jax.nets import ImageEncoder, MultiscaleDiscriminator, UNetDiscriminator
 from spade_jax.nets.conv import LayoutConv, upsample_nearest
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.spade import SPADEResBlock
@@ -38,30 +39,43 @@ class Problem(NamedTuple):
     """What to train, and on what.
 
     Attributes:
+      family: "spade", "clade" or "oasis".
       state: the first one, of NumPy arrays.
       batches: the global ones, an update each.
     """
 
+    family: str
     state: TrainState
     batches: list[dict[str, Any]]
+
+
+NORMS = {
+    "spade": "spectralspadesyncbatch3x3",
+    "clade": "spectralcladeicpesyncbatch",
+    "oasis": "spectralspadesyncbatch3x3",
+}
 
 
 class SmallGenerator(nn.Module):
     """One SPADE block with synchronised batch norm, on the layout and a style."""
 
+    family: str
     axis_name: str | None
 
     @nn.compact
     def __call__(self, layout, z, *, train):
+        if self.family == "oasis":
+            layout = layout._replace(noise=z)
         x = LayoutConv(4, CLASSES, dtype=jnp.float64, name="start")(layout)
-        x = x + nn.Dense(4, dtype=jnp.float64, name="style")(z)[:, None, None]
+        if self.family != "oasis":
+            x = x + nn.Dense(4, dtype=jnp.float64, name="style")(z)[:, None, None]
         # Rows that another device holds, where devices share pictures.
         x = upsample_nearest(x[:, ::2, ::2])
         block = SPADEResBlock(
             3,
             4,
             CLASSES,
-            parse_spade_norm("spectralspadesyncbatch3x3"),
+            parse_spade_norm(NORMS[self.family]),
             hidden=4,
             axis_name=self.axis_name,
             dtype=jnp.float64,
@@ -70,11 +84,21 @@ class SmallGenerator(nn.Module):
         return jnp.tanh(block(x, block.modulations(layout), train=train))
 
 
-def make_networks(axis_name):
+def make_networks(family, axis_name):
     """A generator of one block, and a discriminator and an encoder as usual."""
     shared = {"axis_name": axis_name, "dtype": jnp.float64}
+    generator = SmallGenerator(family=family, axis_name=axis_name)
+    if family == "oasis":
+        return Networks(
+            generator=generator,
+            discriminator=UNetDiscriminator(
+                CLASSES, widths=(2, 3), last_width=2, dtype=jnp.float64
+            ),
+            encoder=None,
+            latent_size=LATENT,
+        )
     return Networks(
-        generator=SmallGenerator(axis_name=axis_name),
+        generator=generator,
         discriminator=MultiscaleDiscriminator(
             num_classes=CLASSES,
             num_layers=3,
@@ -95,12 +119,25 @@ def descent():
     )
 
 
-def make_step(networks):
+def make_objective(family, discriminator):
+    """Of all devices; class 1 does not count in OASIS's."""
+    if family == "oasis":
+        return oasis_objective(
+            discriminator=discriminator,
+            num_classes=CLASSES,
+            ignored_ids=(1,),
+            coins=fair_coins(seed=0, num_classes=CLASSES),
+            axis_name=mesh.DATA_AXIS,
+        )
+    return spade_objective(discriminator=discriminator)
+
+
+def make_step(family, networks):
     """The update of a problem; its optimiser states are raw gradients."""
     return make_train_step(
         generator=networks.generator,
         encoder=networks.encoder,
-        objective=spade_objective(discriminator=networks.discriminator),
+        objective=make_objective(family, networks.discriminator),
         optimizers=Optimizers(
             generator=descent(),
             discriminator=descent(),
@@ -118,7 +155,8 @@ def make_step(networks):
 def solve(problem, devices, *, spatial=1, tabulated=False):
     """(state, losses) after each update, of NumPy, from layouts tabulated or not."""
     over = mesh.make_mesh(devices, spatial=spatial)
-    step = parallel_train_step(make_step(make_networks(mesh.DATA_AXIS)), over)
+    networks = make_networks(problem.family, mesh.DATA_AXIS)
+    step = parallel_train_step(make_step(problem.family, networks), over)
     state = jax.device_put(problem.state, mesh.replicated(over))
     found = []
     for batch in problem.batches:
@@ -128,6 +166,7 @@ def solve(problem, devices, *, spatial=1, tabulated=False):
                 mine,
                 sizes=(mine["label"].shape[1:],),
                 kernel_size=3,
+                apart=problem.family == "oasis",
                 shards=mesh.local_shares(over),
             )
         state, losses = step(state, shard_batch(mine, over))

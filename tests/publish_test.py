@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from spade_jax import publish
-from spade_jax.models.opening import open_model, without_training
+from spade_jax.models.opening import open_model
 from spade_jax.models.publishing import publish as publish_model
 from spade_jax.training.train import train
-from spade_jax.workdir import checkpoint
+from spade_jax.workdir import checkpoint, lock
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
 
@@ -106,8 +106,14 @@ def test_what_cannot_be_done(tmp_path, run):
         publish_model(run, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"out is a published model.*--workdir"):
         train(recipe, tmp_path / "out")
+    with (
+        lock.held(tmp_path / "busy", command="train"),
+        pytest.raises(CheckpointError, match=r"busy is in use: train"),
+    ):
+        publish_model(run, tmp_path / "busy")
+    with pytest.raises(ValueError, match=r"^--out: .* is read from WORKDIR="):
+        publish_model(run, run / "checkpoints" / "new")
     large = jax.tree.map(lambda x: x + 1e5, state.generator.params)
-    state = without_training(state)
     with Checkpoints(tmp_path / "large") as checkpoints:
         checkpoints.save(
             state.replace(generator=state.generator.replace(params=large)),

@@ -9,10 +9,13 @@ May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
 from spade_jax.assemble.architecture import (
     abstract_state,
     abstract_variables,
+    check_size,
     create_state,
     example_layout,
     generator_inputs,
+    is_modulated,
     networks,
+    reads_positions,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
 from spade_jax.assemble.data import (
@@ -29,15 +32,18 @@ from spade_jax.assemble.optimizer import optimizers
 __all__ = [
     "abstract_state",
     "abstract_variables",
+    "check_size",
     "create_state",
     "example_layout",
     "generator_inputs",
     "is_factored",
+    "is_modulated",
     "label_colors",
     "networks",
     "optimizers",
     "perceptual",
     "preprocess",
+    "reads_positions",
     "resize",
     "sees_all",
     "source",

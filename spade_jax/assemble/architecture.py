@@ -12,7 +12,9 @@ from spade_jax.layout import Layout
 from spade_jax.learning import state
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import ModelVariables, Networks, TrainState
+from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.stages import total_scale
+from spade_jax.nets.unet import WIDTHS as UNET_WIDTHS
 from spade_jax.recipe import Architecture, Compute, Recipe, Schedule
 
 
@@ -36,14 +38,16 @@ def networks(
         "dtype": jnp.dtype(compute.dtype),
     }
     g, d, e = of.generator, of.discriminator, of.encoder
-    if g.name == "spade":
+    if g.name in ("spade", "oasis"):
+        decoder = "oasis" if g.name == "oasis" else g.upsampling
         generator = nets.SPADEGenerator(
             width=g.width,
-            upsampling=g.upsampling,
+            upsampling=decoder,
             norm=g.norm,
             hidden=g.hidden,
             latent_size=of.latent_size,
-            grid=nets.start_grid(of.crop_size, of.aspect_ratio, g.upsampling),
+            latent_joins_planes=g.name == "oasis",
+            grid=nets.start_grid(of.crop_size, of.aspect_ratio, decoder),
             remat=compute.remat,
             **shared,
         )
@@ -59,13 +63,22 @@ def networks(
         generator = nets.ConcatGenerator(
             width=g.width, upsampling=g.upsampling, norm=g.norm, **shared
         )
-    discriminator = nets.MultiscaleDiscriminator(
-        num_scales=d.num_scales,
-        num_layers=d.num_layers,
-        width=d.width,
-        norm=d.norm,
-        **shared,
-    )
+    if d.name == "unet":
+        discriminator = nets.UNetDiscriminator(
+            of.num_ids,
+            widths=tuple(d.width * width for width in UNET_WIDTHS),
+            last_width=d.width,
+            norm=d.norm,
+            dtype=shared["dtype"],
+        )
+    else:
+        discriminator = nets.MultiscaleDiscriminator(
+            num_scales=d.num_scales,
+            num_layers=d.num_layers,
+            width=d.width,
+            norm=d.norm,
+            **shared,
+        )
     encoder = None
     if g.latent == "vae":
         encoder = nets.ImageEncoder(
@@ -82,6 +95,32 @@ def networks(
         encoder=encoder,
         latent_size=of.latent_size,
     )
+
+
+def check_size(networks: Networks, size: tuple[int, int]) -> None:
+    """Refuses pictures of another size than the generator's.
+
+    Args:
+      networks: of which the generator counts.
+      size: (height, width) of the pictures, as the preprocessing gives them.
+
+    Raises:
+      ValueError: naming the fields that decide about both.
+    """
+    generator: Any = networks.generator
+    height, width = size
+    if isinstance(generator, nets.SPADEGenerator):
+        made = generator.scales(height, width)[-1]
+    else:
+        made = tuple(side - side % generator.multiple for side in size)
+    if made != size:
+        raise ValueError(
+            f"The preprocessing gives pictures {width} wide and {height} high, but the"
+            f" generator makes them {made[1]} wide and {made[0]} high. Choose"
+            " config.data.crop_size (and aspect_ratio) so that both are multiples of"
+            " 32, or of 64 and 128 with config.generator.upsampling 'more' and 'most',"
+            " and config.data.preprocess_mode so that pictures become as large."
+        )
 
 
 def _check_size(of: Architecture) -> None:
@@ -107,7 +146,21 @@ def _check_size(of: Architecture) -> None:
 def example_layout(of: Architecture) -> Layout:
     """A layout of one picture of the architecture's size, for the shapes of things."""
     label = jnp.zeros((1, *of.size), jnp.int32)
-    return Layout(label, jnp.zeros((1, *of.size), bool) if of.edges else None)
+    edge = jnp.zeros((1, *of.size), bool) if of.edges else None
+    positions = None
+    if reads_positions(of):
+        positions = jnp.zeros((1, *of.size, 2))
+    return Layout(label, edge, positions=positions)
+
+
+def reads_positions(of: Architecture) -> bool:
+    """Whether the generator takes layouts with positions."""
+    return is_modulated(of) and parse_spade_norm(of.generator.norm).positions
+
+
+def is_modulated(of: Architecture) -> bool:
+    """Whether the generator has norms that read the layout, and not the baselines'."""
+    return of.generator.name in ("spade", "oasis")
 
 
 def generator_inputs(of: Architecture) -> tuple[Any, ...]:
@@ -118,9 +171,20 @@ def generator_inputs(of: Architecture) -> tuple[Any, ...]:
     return layout, jnp.zeros((1, of.latent_size))
 
 
-def abstract_variables(of: Architecture, networks: Networks) -> ModelVariables:
-    """Shapes and dtypes of all that an architecture's networks learn or keep."""
-    return state.abstract_variables(networks, example_layout(of))
+def abstract_variables(
+    of: Architecture, networks: Networks, *, discriminator: bool = True
+) -> ModelVariables:
+    """Shapes and dtypes of all that an architecture's networks learn or keep.
+
+    Args:
+      of: the architecture.
+      networks: of it.
+      discriminator: whether to ask for the discriminator's, which synthesis does not
+        need.
+    """
+    return state.abstract_variables(
+        networks, example_layout(of), discriminator=discriminator
+    )
 
 
 def create_state(

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 
 from spade_jax.learning import perceptual as perceptual_weights
 from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives import Objective
+from spade_jax.learning.objectives.oasis import fair_coins, oasis_objective
 from spade_jax.learning.objectives.spade import LossWeights, spade_objective
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.perceptual import PerceptualNetwork
@@ -50,22 +52,48 @@ def train_step(
     return make_train_step(
         generator=networks.generator,
         encoder=networks.encoder,
-        objective=spade_objective(
-            discriminator=networks.discriminator,
-            gan_loss=whole.loss.gan,
-            weights=LossWeights(
-                feature_matching=whole.loss.feature_matching,
-                perceptual=whole.loss.perceptual,
-                kld=whole.loss.kld,
-            ),
-            perceptual=perceptual_weights.module(
-                perceptual_network, dtype=jnp.dtype(whole.compute.dtype)
-            ),
-        ),
+        objective=objective(whole, networks, perceptual_network, axis_name=axis_name),
         optimizers=optimizers,
         noise=noise,
         reuse_fake=whole.schedule.reuse_fake,
         accumulate=whole.compute.accumulate,
         ema_decay=whole.schedule.ema_decay,
         axis_name=axis_name,
+    )
+
+
+def objective(
+    whole: Recipe,
+    networks: Networks,
+    perceptual_network: PerceptualNetwork | None,
+    *,
+    axis_name: str | None = None,
+) -> Objective:
+    """What the networks minimise, by the kind of discriminator; see `train_step`."""
+    of, loss = whole.architecture, whole.loss
+    network = perceptual_weights.module(
+        perceptual_network, dtype=jnp.dtype(whole.compute.dtype)
+    )
+    if of.discriminator.name == "unet":
+        unknown = () if whole.data.unknown_label is None else (whole.data.num_classes,)
+        return oasis_objective(
+            discriminator=networks.discriminator,
+            num_classes=of.num_ids,
+            balance=loss.balance_classes,
+            ignored_ids=(*loss.ignored_ids, *unknown),
+            labelmix=loss.labelmix,
+            coins=fair_coins(seed=whole.seed, num_classes=of.num_ids),
+            perceptual=network,
+            perceptual_weight=loss.perceptual,
+            axis_name=axis_name,
+        )
+    return spade_objective(
+        discriminator=networks.discriminator,
+        gan_loss=loss.gan,
+        weights=LossWeights(
+            feature_matching=loss.feature_matching,
+            perceptual=loss.perceptual,
+            kld=loss.kld,
+        ),
+        perceptual=network,
     )

@@ -5,7 +5,6 @@ Each is a function of plain arguments, named after its mode of `spade_jax.main`
 `command_line` is what all programs share. Training, evaluation, export and planning are
 rooms of their own.
 
-May import: PIL, absl, jax, ml_collections, `assemble`, `convert`, `data`,
-`devices`, `files`, `layout`, `learning`, `metrics`, `models`, `nets`, `recipe`,
-`workdir`.
+May import: PIL, absl, jax, ml_collections, `assemble`, `convert`, `data`, `files`,
+`layout`, `learning`, `metrics`, `models`, `nets`, `recipe`, `workdir`.
 """

@@ -31,7 +31,7 @@ def check_data(
     """Reads the training and the validation split, and prints what it finds.
 
     Args:
-      recipe: of which the data and the batch size count.
+      recipe: of which the data and the networks count.
       write_report: a JSON file to write everything to, or None; `survey.report` says
         what is in it.
 
@@ -53,6 +53,7 @@ def check_data(
         )
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
+    networks = assemble.networks(recipe.architecture, recipe.compute)
     open_split = functools.partial(assemble.source, d)
     if d.source == "folder":
         look = functools.partial(
@@ -66,8 +67,14 @@ def check_data(
     else:
         look = _source_split
     splits = [look(name, open_split=open_split) for name in names]
+    # One split may serve as both.
     transforms = {
-        name: assemble.preprocess(d, training=name == d.train_split) for name in names
+        name: [
+            assemble.preprocess(d, training=training)
+            for training, split in ((True, d.train_split), (False, d.val_split))
+            if split == name
+        ]
+        for name in names
     }
     # The unknown class comes after the named ones.
     classes = dict(enumerate(assemble.with_palette(recipe).data.classes))
@@ -77,7 +84,7 @@ def check_data(
     found = survey.survey(
         splits,
         transforms=transforms,
-        batch_size=recipe.schedule.batch_size,
+        check_size=functools.partial(assemble.check_size, networks),
         threads=d.workers or None,
         progress=_progress,
         **ids,
@@ -167,7 +174,8 @@ def _print_splits(splits: dict[str, Any]) -> None:
             )
             if sizes["distinct"] > 1:
                 told += " (median {}x{})".format(*sizes["median"])
-        print(f"{name}: {split['examples']} examples, {told} pixels")
+            told += " pixels"
+        print(f"{name}: {split['examples']} examples, {told}")
     rows = [
         row
         for row in zip(*(split["classes"] for split in splits.values()), strict=True)

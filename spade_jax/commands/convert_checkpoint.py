@@ -1,4 +1,4 @@
-"""Converting checkpoints: official ones (NVlabs/SPADE) to work dirs, and back."""
+"""Converting checkpoints: official ones to work dirs, and back."""
 
 import pathlib
 
@@ -6,22 +6,24 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import assemble
-from spade_jax.convert import num_parameters, nvlabs
-from spade_jax.devices import mesh
+from spade_jax.convert import num_parameters, nvlabs, oasis, official
+from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
+from spade_jax.convert.official import Kind
 from spade_jax.files import outputs
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import checkpoint, lock, paths
+from spade_jax.workdir import lock, paths
 from spade_jax.workdir.saving import Checkpoints
 
 
-def from_nvlabs(
+def from_official(
     directory: pathlib.Path,
     workdir: pathlib.Path,
     *,
-    which_epoch: str = "latest",
+    kind: Kind = "nvlabs",
+    which: str | None = None,
     defaults: Recipe | None = None,
 ) -> None:
     """Writes a work dir with an official checkpoint as its only one.
@@ -32,12 +34,14 @@ def from_nvlabs(
     Args:
       directory: of the official checkpoint.
       workdir: created where missing.
-      which_epoch: the official `--which_epoch`.
-      defaults: see `nvlabs.read_recipe`.
+      kind: that it has to be of.
+      which: see `official.read_checkpoint`.
+      defaults: see `official.read_recipe`.
 
     Raises:
       ValueError: the work dir holds a checkpoint, is the official directory, or is
-        trained in; or see `nvlabs.read_checkpoint`.
+        trained in; the checkpoint is of another kind; or see
+        `official.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if paths.has_checkpoint(workdir):
@@ -49,8 +53,10 @@ def from_nvlabs(
             f"--out={workdir} is the directory of the official checkpoint, which it"
             " would no longer be taken for. Give another directory."
         )
-    recipe, variables = nvlabs.read_checkpoint(
-        directory, which_epoch=which_epoch, defaults=defaults
+    found = official.kind_of(directory)
+    _check_kind(found, kind, what=f"{directory} holds a checkpoint")
+    recipe, variables = official.read_checkpoint(
+        directory, which=which, defaults=defaults
     )
     # A checkpoint names no file outside of it.
     recipe = assemble.with_palette(recipe)
@@ -63,8 +69,12 @@ def from_nvlabs(
         print("  discriminator: no file; a new one, for training on")
 
 
-def to_nvlabs(
-    workdir: pathlib.Path, directory: pathlib.Path, *, which_epoch: str = "latest"
+def to_official(
+    workdir: pathlib.Path,
+    directory: pathlib.Path,
+    *,
+    kind: Kind = "nvlabs",
+    which: str | None = None,
 ) -> None:
     """Writes the newest checkpoint of a work dir for the official code.
 
@@ -73,43 +83,52 @@ def to_nvlabs(
     Args:
       workdir: of a run.
       directory: created where missing.
-      which_epoch: the official `--which_epoch`.
+      kind: of the official code that is to load it.
+      which: the official `--which_epoch` or `--ckpt_iter`; None: what that loads unless
+        it is told otherwise.
 
     Raises:
       ValueError: the directory holds a checkpoint already, or files of the names to
-        be written; there is none in the work dir; or see `nvlabs.write_checkpoint`.
+        be written; there is none in the work dir; it is of another kind; or see
+        `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
-    if (directory / nvlabs.OPTIONS_FILE).exists():
+    if (directory / OPTIONS_FILE).exists():
         raise ValueError(
-            f"{directory} already holds an {nvlabs.OPTIONS_FILE}. Give another"
+            f"{directory} already holds an {OPTIONS_FILE}. Give another"
             " directory to --out."
         )
+    writer = oasis if kind == "oasis" else nvlabs
+    which = writer.DEFAULT if which is None else which
     outputs.claim(
         directory,
-        [(name, "of the checkpoint") for name in nvlabs.file_names(which_epoch)],
+        [(name, "of the checkpoint") for name in writer.file_names(which)],
         command="convert",
         flag="--out",
         inputs={"WORKDIR": paths.checkpoints(workdir)},
     )
-    with checkpoint.open_existing(workdir) as checkpoints:
-        recipe = checkpoints.recipe()
-        abstract = assemble.abstract_state(recipe)
-        if checkpoints.is_published():
-            abstract = opening.without_training(abstract)
-        sharding = mesh.replicated(mesh.make_mesh())
-        state = checkpoints.restore(checkpoint.abstract(abstract, sharding))
+    opened = opening.open_model(workdir)
+    found = official.kind_of_model(opened.recipe.architecture)
+    _check_kind(found, kind, what=f"{workdir} holds a model")
+    state = opened.read_state(discriminator=True)
     discriminator = state.discriminator
     variables: ModelVariables = {
         "generator": state.generator_variables,
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    checkpoint.check_finite(variables, where=str(workdir))
-    nvlabs.write_checkpoint(
-        directory, recipe=recipe, variables=variables, which_epoch=which_epoch
+    writer.write_checkpoint(
+        directory, recipe=opened.recipe, variables=variables, which=which
     )
     _tell(variables, directory)
+
+
+def _check_kind(found: Kind, wanted: Kind, *, what: str) -> None:
+    if found != wanted:
+        raise OptionsError(
+            f"{what} of {official.KINDS[found]}, not of {official.KINDS[wanted]}."
+            f" Write `{found}` in the place of `{wanted}`."
+        )
 
 
 def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:

@@ -60,7 +60,14 @@ def endure_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout, sys.stderr = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
+    before = (sys.stdout, sys.stderr)
+    sys.stdout, sys.stderr = after = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
+    # Where a library has set up a log as it was imported, it goes on there: absl would
+    # otherwise not know it for its own, and every line come twice.
+    for handler in logging.getLogger().handlers:
+        for old, new in zip(before, after, strict=True):
+            if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+                handler.setStream(new)
 
 
 class _Enduring(io.FileIO):

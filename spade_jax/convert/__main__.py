@@ -1,6 +1,6 @@
 r"""Converts official checkpoints, and other published weights, on the command line.
 
-python -m spade_jax.convert nvlabs CHECKPOINT_DIR --out=WORKDIR
+python -m spade_jax.convert nvlabs|clade|oasis CHECKPOINT_DIR --out=WORKDIR
 python -m spade_jax.convert nvlabs WORKDIR --to=nvlabs --out=CHECKPOINT_DIR
 python -m spade_jax.convert vgg19 vgg19-dcbb9e9d.pth --out=vgg19.npz
 python -m spade_jax.convert inception|deeplabv2|upernet101|upernet101_baseline|drn105 \
@@ -10,12 +10,14 @@ Everything is read and checked before anything is written.
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 
 from spade_jax import recipe
 from spade_jax.commands import convert_checkpoint, convert_weights, ending
 from spade_jax.commands.command_line import path_argument
+from spade_jax.convert import official
 from spade_jax.convert.nvlabs_options import OptionsError
 from spade_jax.metrics import weights
 from spade_jax.recipe import library
@@ -37,23 +39,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True)
 
-    command = commands.add_parser("nvlabs", help="checkpoints of NVlabs/SPADE")
-    command.add_argument(
-        "source",
-        type=path_argument,
-        help="official checkpoint directory; with --to=nvlabs a work dir",
-    )
-    command.add_argument("--out", type=path_argument, required=True, metavar="DIR")
-    command.add_argument("--to", choices=["spade_jax", "nvlabs"], default="spade_jax")
-    command.add_argument("--which_epoch", default="latest", metavar="EPOCH")
-    command.add_argument(
-        "--default_config",
-        type=path_argument,
-        default=library.directory() / "default.py",
-        metavar="FILE",
-        help="where fields come from that the options do not say (%(default)s)",
-    )
-    command.set_defaults(run=_nvlabs)
+    for kind, repository in official.KINDS.items():
+        command = commands.add_parser(kind, help=f"checkpoints of {repository}")
+        command.add_argument(
+            "source",
+            type=path_argument,
+            help=f"official checkpoint directory; with --to={kind} a work dir",
+        )
+        command.add_argument("--out", type=path_argument, required=True, metavar="DIR")
+        command.add_argument("--to", choices=["spade_jax", kind], default="spade_jax")
+        # As the official programs call it.
+        which = "--ckpt_iter" if kind == "oasis" else "--which_epoch"
+        command.add_argument(which, dest="which", metavar=which[2:].upper())
+        command.add_argument(
+            "--default_config",
+            type=path_argument,
+            default=library.directory() / "default.py",
+            metavar="FILE",
+            help="where fields come from that the options do not say (%(default)s)",
+        )
+        command.set_defaults(run=functools.partial(_checkpoint, kind))
 
     command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
     command.add_argument("source", type=path_argument, metavar="FILE")
@@ -75,10 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _nvlabs(options: argparse.Namespace) -> None:
-    if options.to == "nvlabs":
-        convert_checkpoint.to_nvlabs(
-            options.source, options.out, which_epoch=options.which_epoch
+def _checkpoint(kind: official.Kind, options: argparse.Namespace) -> None:
+    if options.to == kind:
+        convert_checkpoint.to_official(
+            options.source, options.out, kind=kind, which=options.which
         )
         return
     file = options.default_config
@@ -87,10 +92,11 @@ def _nvlabs(options: argparse.Namespace) -> None:
             f"--default_config={file} does not exist; without the flag it is"
             " configs/default.py, which comes with the project."
         )
-    convert_checkpoint.from_nvlabs(
+    convert_checkpoint.from_official(
         options.source,
         options.out,
-        which_epoch=options.which_epoch,
+        kind=kind,
+        which=options.which,
         defaults=recipe.describe(library.read(file)),
     )
 

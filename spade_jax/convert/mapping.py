@@ -40,14 +40,16 @@ class Weight(NamedTuple):
     """How a kind of layer stores its weight, vector v and bias; functions of shapes.
 
     Attributes:
-      kernel: of `params/.../kernel`.
+      kernel: of `params/.../NAME`.
       v: of `spectral/.../v`, from the shape of the *kernel*.
       bias: of `params/.../bias`.
+      name: NAME.
     """
 
     kernel: Callable[[Shape], Rearrangement]
     v: Callable[[Shape], Rearrangement] | None
     bias: Callable[[Shape], Rearrangement]
+    name: str = "kernel"
 
 
 class Layer(NamedTuple):
@@ -72,11 +74,14 @@ def abstract_variables(module: nn.Module, *, edges: bool = False) -> Variables:
     edge = jax.ShapeDtypeStruct((1, size, size), jnp.bool_) if edges else None
     layout = jax.eval_shape(Layout, label, edge)
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    if isinstance(module, nets.SPADEGenerator) and module.reads_positions:
+        positions = jax.ShapeDtypeStruct((1, size, size, 2), jnp.float32)
+        layout = layout._replace(positions=positions)
     match module:
         case nets.SPADEGenerator(latent_size=int(latent_size)):
             z = jax.ShapeDtypeStruct((1, latent_size), jnp.float32)
             inputs = (layout, z)
-        case nets.MultiscaleDiscriminator():
+        case nets.MultiscaleDiscriminator() | nets.UNetDiscriminator():
             inputs = (layout, image)
         case nets.ImageEncoder() | nets.VGG():
             inputs = (image,)
@@ -238,6 +243,8 @@ def _dense_from_grid(height: int, width: int) -> Weight:
 
 _CONVOLUTION = _convolution()
 _TRANSPOSED_CONVOLUTION = _transposed_convolution()
+_BY_CLASS = Weight(_same, None, _same, name="class_scale")
+_BY_POSITION = _CONVOLUTION._replace(name="position_kernel")
 
 
 # --- The layers of each network, in the official order ------------------------------
@@ -253,12 +260,16 @@ _OFFICIAL_STAGES = {
 
 def _layers(module: nn.Module, shapes: Mapping[Path, Shape]) -> Iterator[Layer]:
     match module:
+        case nets.SPADEGenerator(upsampling="oasis"):
+            return _oasis_generator(module)
         case nets.SPADEGenerator():
             return _spade_generator(module)
         case nets.Pix2PixHDGenerator():
             return _pix2pixhd_generator(module)
         case nets.MultiscaleDiscriminator():
             return _discriminator(module)
+        case nets.UNetDiscriminator():
+            return _unet(module)
         case nets.ImageEncoder():
             return _encoder(module, shapes)
         case nets.VGG():
@@ -275,16 +286,33 @@ def _spade_generator(module: nets.SPADEGenerator) -> Iterator[Layer]:
         start = _dense_to_grid(*module.grid)
     yield Layer(("start",), "fc", start)
     for stage in stages(module.upsampling):
-        block = _OFFICIAL_STAGES.get(stage.name, stage.name)
-        for conv in ("conv_0", "conv_1", "conv_s"):
-            yield Layer((stage.name, conv), f"{block}.{conv}", _CONVOLUTION)
-        for norm in ("norm_0", "norm_1", "norm_s"):
-            path, name = (stage.name, norm), f"{block}.{norm}"
-            yield Layer((*path, "normalise", "batch"), f"{name}.param_free_norm")
-            yield Layer((*path, "shared"), f"{name}.mlp_shared.0", _CONVOLUTION)
-            yield Layer((*path, "gamma"), f"{name}.mlp_gamma", _CONVOLUTION)
-            yield Layer((*path, "beta"), f"{name}.mlp_beta", _CONVOLUTION)
+        name = _OFFICIAL_STAGES.get(stage.name, stage.name)
+        yield from _block(stage.name, name, parameter_free="param_free_norm")
     yield Layer(("to_image",), "conv_img", _CONVOLUTION)
+
+
+def _oasis_generator(module: nets.SPADEGenerator) -> Iterator[Layer]:
+    yield Layer(("to_image",), "conv_img", _CONVOLUTION)
+    for i, stage in enumerate(stages(module.upsampling)):
+        yield from _block(stage.name, f"body.{i}", parameter_free="first_norm")
+    yield Layer(("start",), "fc", _CONVOLUTION)
+
+
+def _block(stage: str, block: str, *, parameter_free: str) -> Iterator[Layer]:
+    # `nets.spade.SPADEResBlock`. SPADE's layers or CLADE's; the others have no arrays.
+    for conv in ("conv_0", "conv_1", "conv_s"):
+        yield Layer((stage, conv), f"{block}.{conv}", _CONVOLUTION)
+    for norm in ("norm_0", "norm_1", "norm_s"):
+        path, name = (stage, norm), f"{block}.{norm}"
+        yield Layer((*path, "normalise", "batch"), f"{name}.{parameter_free}")
+        yield Layer((*path, "shared"), f"{name}.mlp_shared.0", _CONVOLUTION)
+        yield Layer((*path, "gamma"), f"{name}.mlp_gamma", _CONVOLUTION)
+        yield Layer((*path, "beta"), f"{name}.mlp_beta", _CONVOLUTION)
+        affine = f"{name}.class_specified_affine"
+        yield Layer((*path, "classes"), affine, _BY_CLASS)
+        yield Layer((*path, "scale_by_position"), f"{affine}.dist_conv_w", _BY_POSITION)
+        yield Layer((*path, "shift_by_position"), f"{affine}.dist_conv_b", _BY_POSITION)
+        yield Layer((*path, "edge_feature"), f"{name}.inst_conv", _CONVOLUTION)
 
 
 def _pix2pixhd_generator(module: nets.Pix2PixHDGenerator) -> Iterator[Layer]:
@@ -317,6 +345,24 @@ def _discriminator(module: nets.MultiscaleDiscriminator) -> Iterator[Layer]:
             yield from _conv_norm((path, f"layer_{i}"), f"{name}{i}.0", module.norm)
         prediction = f"{name}{module.num_layers}.0"
         yield Layer((path, "prediction"), prediction, _CONVOLUTION)
+
+
+def _unet(module: nets.UNetDiscriminator) -> Iterator[Layer]:
+    # Officially a block's branch is two sequences, which count what is not learned too.
+    places = {"up": ("conv1.2", "conv2.1"), "down": ("conv1.1", "conv2.1")}
+    for way, names in places.items():
+        for i in range(len(module.widths)):
+            first, second = names
+            if (way, i) == ("down", 0):
+                first = "conv1.0"
+            name = f"body_{way}.{i}"
+            for ours, theirs in (
+                ("conv_0", first),
+                ("conv_1", second),
+                ("conv_s", "conv_s"),
+            ):
+                yield Layer((f"{way}_{i}", ours), f"{name}.{theirs}", _CONVOLUTION)
+    yield Layer(("prediction",), "layer_up_last", _CONVOLUTION)
 
 
 def _encoder(
@@ -364,9 +410,9 @@ def _tensors(layer: Layer, shapes: Mapping[Path, Shape]) -> Iterator[Entry]:
         yield from entry("batch_stats", "var", "running_var", _same)
         yield from entry("batch_stats", "count", "num_batches_tracked", _same)
         return
-    kernel, v, bias = layer.weight
+    kernel, v, bias, leaf = layer.weight
     if v is None or ("spectral", *layer.path, "spectral_norm", "u") not in shapes:
-        yield from entry("params", "kernel", "weight", kernel)
+        yield from entry("params", leaf, "weight", kernel)
         yield from entry("params", "bias", "bias", bias)
         return
     # PyTorch's spectral norm registers the weight anew, after the bias.

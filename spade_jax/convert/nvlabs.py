@@ -1,7 +1,8 @@
-"""Checkpoints of the official release (NVlabs/SPADE).
+"""Checkpoints of the official releases of SPADE (NVlabs/SPADE) and CLADE.
 
 A directory holds `latest_net_G.pth`, after training also `latest_net_D.pth` and, with
-a VAE, `latest_net_E.pth`, and the options they were made with in `opt.txt`.
+a VAE, `latest_net_E.pth`, and the options they were made with in `opt.txt`. CLADE
+(tzt101/CLADE) writes the same files, for the best epoch as `best_net_G.pth`, too.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import tempfile
 import flax.linen as nn
 
 from spade_jax import assemble
-from spade_jax.convert import mapping, nvlabs_clues, torch_file
+from spade_jax.convert import clues, mapping, torch_file
 from spade_jax.convert.nvlabs_options import (
+    OPTIONS_FILE,
     Options,
     OptionsError,
     options_from_recipe,
@@ -25,7 +27,7 @@ from spade_jax.convert.tensors import Variables
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
-OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
+DEFAULT = "latest"  # what the official programs load unless they are told otherwise
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
 
@@ -49,7 +51,7 @@ def read_recipe(
 def read_checkpoint(
     directory: str | os.PathLike[str],
     *,
-    which_epoch: str = "latest",
+    which: str | None = None,
     defaults: Recipe | None = None,
 ) -> tuple[Recipe, ModelVariables]:
     """Reads an official checkpoint.
@@ -57,7 +59,8 @@ def read_checkpoint(
     Args:
       directory: holds `opt.txt` and `EPOCH_net_G.pth`; D's and E's files are read
         where they are (E's must be, with a VAE).
-      which_epoch: EPOCH, the official `--which_epoch`.
+      which: EPOCH, the official `--which_epoch`; None: the latest, or, where only
+        that is there, the best.
       defaults: see `read_recipe`.
 
     Returns:
@@ -75,8 +78,11 @@ def read_checkpoint(
     options_file = directory / OPTIONS_FILE
     options = parse_options(options_file)
     recipe = recipe_from_options(options, name=str(options_file), defaults=defaults)
+    if which is None:
+        latest, best = (directory / f"{x}_net_G.pth" for x in ("latest", "best"))
+        which = "best" if best.exists() and not latest.exists() else "latest"
     files = {
-        name: directory / f"{which_epoch}_net_{letter}.pth"
+        name: directory / f"{which}_net_{letter}.pth"
         for name, letter in _LETTERS.items()
     }
     if options["use_vae"] != files["encoder"].exists():
@@ -111,7 +117,7 @@ def write_checkpoint(
     *,
     recipe: Recipe,
     variables: ModelVariables,
-    which_epoch: str = "latest",
+    which: str = DEFAULT,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
@@ -124,7 +130,7 @@ def write_checkpoint(
       directory: created where missing.
       recipe: what made them.
       variables: of each network; None for one to leave out.
-      which_epoch: EPOCH.
+      which: EPOCH, the official `--which_epoch`.
 
     Raises:
       OptionsError: the official code has no such network or setting.
@@ -141,10 +147,9 @@ def write_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as unfinished:
         for letter, state_dict in state_dicts.items():
-            file = pathlib.Path(unfinished) / f"{which_epoch}_net_{letter}.pth"
+            file = pathlib.Path(unfinished) / f"{which}_net_{letter}.pth"
             torch_file.write(file, state_dict)
-        lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
-        (pathlib.Path(unfinished) / OPTIONS_FILE).write_text("".join(lines))
+        write_options(pathlib.Path(unfinished) / OPTIONS_FILE, options)
         (pathlib.Path(unfinished) / "opt.pkl").write_bytes(
             pickle.dumps(argparse.Namespace(**options))
         )
@@ -152,9 +157,15 @@ def write_checkpoint(
             file.replace(directory / file.name)
 
 
-def file_names(which_epoch: str) -> list[str]:
+def write_options(file: pathlib.Path, options: Options) -> None:
+    """Writes options as official programs do; see `nvlabs_options.parse_options`."""
+    lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
+    file.write_text("".join(lines))
+
+
+def file_names(which: str) -> list[str]:
     """Of what `write_checkpoint` writes, at most."""
-    networks = [f"{which_epoch}_net_{letter}.pth" for letter in _LETTERS.values()]
+    networks = [f"{which}_net_{letter}.pth" for letter in _LETTERS.values()]
     return [OPTIONS_FILE, "opt.pkl", *networks]
 
 
@@ -168,14 +179,11 @@ def _read_network(
 ) -> Variables:
     state_dict = torch_file.read(file)
     abstract = mapping.abstract_variables(module, edges=edges)
-    contradictions = nvlabs_clues.contradictions(
+    clues.check(
         module,
         options,
         expected=mapping.official_shapes(module, abstract),
         found={key: tuple(value.shape) for key, value in state_dict.items()},
+        names=(options_file, file),
     )
-    if contradictions:
-        raise OptionsError(
-            f"{options_file} contradicts {file}:\n  " + "\n  ".join(contradictions)
-        )
     return mapping.from_official(module, abstract, state_dict, name=str(file))

@@ -1,4 +1,4 @@
-"""Options of the official release (NVlabs/SPADE), and the recipes that they are.
+"""Options of the official SPADE and CLADE, and the recipes that they are.
 
 The official program writes them to `opt.txt` beside its weights.
 """
@@ -14,12 +14,13 @@ import ml_collections
 from spade_jax import assemble
 from spade_jax import recipe as recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
-from spade_jax.nets.norm import parse_norm
+from spade_jax.nets.norm import parse_norm, parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
 Options = dict[str, Any]
 """By name what an options file says: bool, int, float, str or None, as it reads."""
 
+OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
@@ -83,6 +84,8 @@ _REQUIRED = (
 _TYPES = {
     "label_nc": int,
     "lambda_kld": float,
+    "norm_mode": str,
+    "add_dist": bool,
     **dict.fromkeys(
         (
             "contain_dontcare_label",
@@ -140,6 +143,11 @@ _CLASSES = {
 }
 # Those whose dataroot is a directory as of source "folder".
 _FOLDER_MODES = ("coco", "facades")
+
+
+def dataset_classes(dataset_mode: str) -> dict[str, tuple[int, int, int]]:
+    """Names and colours of a dataset's classes; none where they are not known."""
+    return _CLASSES.get(dataset_mode, {})
 
 
 class OptionsError(ValueError):
@@ -225,6 +233,8 @@ def recipe_from_options(
         pictures = options["batchSize"] / max(gpus, 1)
         assign("loss.kld", options["lambda_kld"] * pictures, "lambda_kld", "batchSize")
 
+    if options.get("norm_mode", "spade") == "clade":
+        assign("generator.norm", _clade_norm(options, name=name), "norm_G")
     num_classes, has_unknown = options["label_nc"], options["contain_dontcare_label"]
     if options["dataset_mode"] == "ade20k" and has_unknown:
         # The official ADE20K code means to make 0, "unknown", the last id, but never
@@ -232,7 +242,7 @@ def recipe_from_options(
         num_classes, has_unknown = num_classes + 1, False
     assign("data.num_classes", num_classes, "label_nc")
     config.data.unknown_label = UNKNOWN_LABEL if has_unknown else None
-    classes = _CLASSES.get(options["dataset_mode"], {})
+    classes = dataset_classes(options["dataset_mode"])
     if len(classes) == num_classes:
         config.data.classes = tuple(classes)
         config.data.palette = tuple(classes.values())
@@ -264,10 +274,26 @@ def _check(options: Options, *, name: str) -> None:
                 f"{name}: {option}={options[option]!r} is not supported, only"
                 f" {value!r}."
             )
+    if options.get("norm_mode", "spade") not in ("spade", "clade"):
+        found = in_words(options, ("norm_mode",))
+        raise OptionsError(f"{name}: {found} is not supported, only spade and clade.")
+    if options.get("add_dist") and options.get("norm_mode") != "clade":
+        found = in_words(options, ("add_dist", "norm_mode"))
+        raise OptionsError(f"{name}: {found}: only CLADE sees positions.")
     for option, kind in _TYPES.items():
         if option in options and type(options[option]) is not kind:
             found = in_words(options, (option,))
             raise OptionsError(f"{name}: {found} is not of type {kind.__name__}.")
+
+
+def _clade_norm(options: Options, *, name: str) -> str:
+    """CLADE's norm, which officially has SPADE's name beside `norm_mode`."""
+    try:
+        spec = parse_spade_norm(options["norm_G"])
+    except ValueError as error:
+        raise OptionsError(f"{name}: {error}") from error
+    spectral, icpe = "spectral" * spec.spectral, "icpe" * bool(options.get("add_dist"))
+    return f"{spectral}clade{icpe}{spec.kind}"
 
 
 def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
@@ -294,9 +320,13 @@ def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
     for option in ("norm_G", "norm_D", "norm_E"):
         # SPADE's norms are officially spelt one way, all others the other way.
         norm = str(options[option]).replace("sync_batch", "syncbatch")
-        if "spade" not in norm:
+        if "spade" not in norm and "clade" not in norm:
             norm = norm.replace("syncbatch", "sync_batch")
         options[option] = norm
+    if is_clade(recipe.architecture):
+        spec = parse_spade_norm(options["norm_G"])
+        options["norm_G"] = f"{'spectral' * spec.spectral}spade{spec.kind}3x3"
+        options |= {"norm_mode": "clade", "add_dist": spec.positions}
     return options | {
         "name": directory.name,
         "checkpoints_dir": str(directory.parent),
@@ -310,15 +340,26 @@ def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
     }
 
 
+def is_clade(of: Architecture) -> bool:
+    """Whether it is CLADE's, and not SPADE's."""
+    g = of.generator
+    return g.name == "spade" and parse_spade_norm(g.norm).by_class
+
+
 def _not_official(of: Architecture) -> Iterator[str]:
     """What the official code has no setting for, in words."""
     g, e = of.generator, of.encoder
     norms = {"discriminator.norm": of.discriminator.norm}
-    if g.name == "concat":
-        yield "config.generator.name='concat': it has spade and pix2pixhd."
+    if g.name in ("concat", "oasis"):
+        yield f"config.generator.name={g.name!r}: it has spade and pix2pixhd."
+    if of.discriminator.name != "multiscale":
+        norms = {}
+        yield (
+            f"config.discriminator.name={of.discriminator.name!r}: it has 'multiscale'."
+        )
     if g.name == "pix2pixhd":
         norms["generator.norm"] = g.norm
-    if g.name == "spade" and g.hidden != _HIDDEN:
+    if g.name == "spade" and not is_clade(of) and g.hidden != _HIDDEN:
         yield f"config.generator.hidden={g.hidden}: it has {_HIDDEN}."
     if g.latent == "noise":
         yield "config.generator.latent='noise': it has 'none' and 'vae'."

@@ -68,7 +68,10 @@ class FolderSource:
         self._unknown_label = unknown_label
         self._colors = colors
         self._palettes = label_palettes(
-            self._root, known=palette, unknown_label=unknown_label
+            self._root,
+            palette=palette,
+            num_classes=num_classes,
+            unknown_label=unknown_label,
         )
         # Only file names are kept: worker processes receive a copy of this object.
         self._names, self._files = pair_pictures(folders)
@@ -114,19 +117,24 @@ class FolderSource:
 def label_palettes(
     root: str | os.PathLike[str],
     *,
-    known: Sequence[Sequence[int]],
+    palette: Sequence[Sequence[int]],
+    num_classes: int,
     unknown_label: int | None,
 ) -> indexed.Palettes:
     """What is known of the palettes of a root's label pictures, of all splits alike.
 
     Args:
       root: see `FolderSource`.
-      known, unknown_label: see `indexed.Palettes`.
+      palette, num_classes, unknown_label: see `FolderSource`.
     """
     paths = [
         os.path.join(folder, file)
-        for folder in sorted(glob.glob(os.path.join(glob.escape(root), "*_label")))
+        for folder in sorted(
+            glob.glob(os.path.join(glob.escape(os.fspath(root)), "*_label"))
+        )
         for files in find_pictures(folder, MAP_EXTENSIONS).pictures.values()
         for file in files
     ]
-    return indexed.look(paths, known=known, unknown_label=unknown_label)
+    return indexed.look(
+        paths, palette=palette, num_classes=num_classes, unknown_label=unknown_label
+    )

@@ -35,14 +35,14 @@ class Palettes:
     """What is known of the palettes of a dataset's label pictures.
 
     Attributes:
-      known: the colours of classes 0, 1, ..., as `config.data.palette` has them; may be
-        empty.
+      known: from colours to the stored ids that have them in `config.data.palette`; may
+        be empty.
       unknown_label: the stored id of pixels of unknown class, or None.
       seen: from an index to the colour that other label pictures give it, and the first
         of these.
     """
 
-    known: Sequence[Color] = ()
+    known: Mapping[Color, Sequence[int]] = dataclasses.field(default_factory=dict)
     unknown_label: int | None = None
     seen: Mapping[int, tuple[Color, str]] = dataclasses.field(default_factory=dict)
 
@@ -54,25 +54,32 @@ NOTHING_KNOWN = Palettes()
 def look(
     paths: Sequence[str],
     *,
-    known: Sequence[Sequence[int]] = (),
-    unknown_label: int | None = None,
+    palette: Sequence[Sequence[int]],
+    num_classes: int,
+    unknown_label: int | None,
 ) -> Palettes:
     """Looks at some label pictures' palettes, with which the others' are compared.
 
     Args:
       paths: of all label pictures; the first that uses an index has the say.
-      known, unknown_label: see `Palettes`.
+      palette: the colours of classes 0, 1, ..., and perhaps of unknown pixels.
+      num_classes: the number of named classes.
+      unknown_label: the stored id of pixels of unknown class, or None.
     """
     seen: dict[int, tuple[Color, str]] = {}
     some = np.linspace(0, len(paths) - 1, min(_LOOKED_AT, len(paths)), dtype=int)
-    for path in [paths[i] for i in some]:
+    for path in (paths[int(i)] for i in some):
         # What cannot be read is told when the example is.
         with contextlib.suppress(Exception), Image.open(path) as picture:
             if picture.mode == "P":
                 for index, color in _used(picture).items():
                     seen.setdefault(index, (color, path))
-    colors = [(int(r), int(g), int(b)) for r, g, b in known]
-    return Palettes(known=tuple(colors), unknown_label=unknown_label, seen=seen)
+    known: dict[Color, list[int]] = {}
+    for i, (red, green, blue) in enumerate(palette):
+        stored = i if i < num_classes else unknown_label
+        if stored is not None:
+            known.setdefault((int(red), int(green), int(blue)), []).append(stored)
+    return Palettes(known=known, unknown_label=unknown_label, seen=seen)
 
 
 def indexed_ids(picture: Image.Image, *, where: str, palettes: Palettes) -> np.ndarray:
@@ -136,9 +143,7 @@ def _by_color(
     Raises:
       DataError: some indices contradict the classes' colours, others have none.
     """
-    ids: dict[Color, list[int]] = {}
-    for i, color in enumerate(palettes.known):
-        ids.setdefault(color, []).append(i)
+    ids = palettes.known
     # Its colour is for people: it is of no class.
     asked = {i: color for i, color in used.items() if i != palettes.unknown_label}
     wrong = {i: c for i, c in asked.items() if c in ids and i not in ids[c]}

@@ -8,6 +8,7 @@ that look alike are alike.
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import unicodedata
@@ -57,6 +58,15 @@ def check_folder(root: str | os.PathLike[str], split: str, field: str) -> None:
         if field == "instance"
         else ""
     )
+    others = sorted(
+        os.path.basename(path).removesuffix("_img")
+        for path in glob.glob(os.path.join(glob.escape(os.fspath(root)), "*_img"))
+    )
+    if field == "image" and others:
+        remedy = (
+            f" Where there are no pictures for validation, --config.data.val_split="
+            f"{others[-1]} shows and scores those of {others[-1]}_img."
+        )
     raise DataError(
         f"No data: looked for the {field} folder {folder}, but {found}. Put "
         f"photographs into ROOT/{split}_img, label pictures of the same "

@@ -19,7 +19,7 @@ from absl import flags
 
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example, Source, Transform
-from spade_jax.data.transforms import edges, to_float
+from spade_jax.data.transforms import different_sizes, edges, to_float
 
 # A thread makes a whole batch, so this bounds the batches in memory too.
 _MAX_THREADS = 8
@@ -203,14 +203,8 @@ def _stack(records: Sequence[dict[str, Any]], *, names: bool) -> dict[str, np.nd
     first = records[0]
     for record in records[1:]:
         if record["label"].shape != first["label"].shape:
-            sizes = [
-                f"{r['name']} is {r['label'].shape[1]}x{r['label'].shape[0]}"
-                for r in (first, record)
-            ]
-            raise DataError(
-                f"Pictures of one batch differ in size: {', '.join(sizes)} (width x "
-                "height). Choose a config.data.preprocess_mode that makes them equal "
-                "(resize_and_crop, fixed, or one that crops), or a batch of 1."
+            raise different_sizes(
+                *((r["name"], r["label"].shape) for r in (first, record))
             )
     keys = [key for key in first if names or key != "name"]
     return {key: np.stack([record[key] for record in records]) for key in keys}

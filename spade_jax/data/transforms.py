@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 from spade_jax.data.error import DataError
-from spade_jax.data.example import Example
+from spade_jax.data.example import Example, Transform
 
 MODES = (
     "resize_and_crop",
@@ -242,7 +242,8 @@ class Preprocess:
             raise DataError(
                 f"{example.name}: config.data.preprocess_mode = {self.mode!r} leaves "
                 f"nothing of a picture of {width}x{height} (width x height). Remove "
-                "the picture, or choose another mode."
+                "the picture, or choose another mode.",
+                kind="preprocess",
             )
         if geometry.crop is not None and not self.pad_crop:
             self._check_crop(example.name, (width, height), geometry)
@@ -266,8 +267,58 @@ class Preprocess:
                 f"config.data.crop_size = {self.crop_size}. Lower crop_size, raise "
                 "load_size, or choose resize_and_crop as config.data.preprocess_mode; "
                 "config.data.pad_crop=True fills such crops with zeros, as the "
-                "official code does."
+                "official code does.",
+                kind="preprocess",
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneSize:
+    """A transform that leaves all examples of one size, as a compiled step needs them.
+
+    Attributes:
+      transform: the transform.
+      size: (height, width) that it makes of the first example.
+      first: the first example's name.
+    """
+
+    transform: Transform
+    size: tuple[int, int]
+    first: str
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        """Transforms an example.
+
+        Raises:
+          DataError: it is of another size then; or see `transform`.
+        """
+        transformed = self.transform(example, rng)
+        if transformed.label.shape != self.size:
+            raise different_sizes(
+                (self.first, self.size), (example.name, transformed.label.shape)
+            )
+        return transformed
+
+
+def one_size(first: Example, transform: Transform) -> OneSize:
+    """The transform, after which all examples must be of the size of the first one.
+
+    Raises:
+      DataError: the first example cannot be transformed.
+    """
+    height, width = transform(first, np.random.default_rng(0)).label.shape
+    return OneSize(transform=transform, size=(height, width), first=first.name)
+
+
+def different_sizes(*named: tuple[str, tuple[int, ...]]) -> DataError:
+    """The error for two examples, each a name and (height, width), of unlike sizes."""
+    sizes = ", ".join(f"{name} is {size[1]}x{size[0]}" for name, size in named)
+    return DataError(
+        f"Pictures differ in size: {sizes} (width x height) once preprocessed. Choose "
+        "a config.data.preprocess_mode that makes them equal: resize_and_crop, fixed, "
+        "or one that crops.",
+        kind="batch",
+    )
 
 
 EDGE_RULE = "pixels of which one of the 4 neighbours is of another instance"

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from spade_jax.devices.mesh import DATA_AXIS, SPATIAL_AXIS
 
 # Arrays of a batch that are made of pictures `[B, H, ...]`, and so split over both.
-_PICTURES = ("image", "label", "edge")
+_PICTURES = ("image", "label", "edge", "positions")
 
 
 def batch_sharding(name: str, mesh: Mesh) -> NamedSharding:

@@ -9,6 +9,7 @@ waits in a collective operation for a process that is gone.
 import contextlib
 import ipaddress
 import itertools
+import multiprocessing
 import os
 import pathlib
 import socket
@@ -225,6 +226,8 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
     except jax.errors.JaxRuntimeError:
         # Process 0 is gone already.
         print(message, file=sys.stderr)
+    for child in multiprocessing.active_children():
+        child.kill()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

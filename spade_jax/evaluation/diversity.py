@@ -98,7 +98,7 @@ def make_diversity(
     """Builds the measurement of how much the samples of a layout differ.
 
     Styles are drawn from the prior, as without a photograph. The samples of a layout
-    share its modulations.
+    share its modulations, unless these depend on the style.
 
     Args:
       networks: of a model with a latent.
@@ -118,14 +118,18 @@ def make_diversity(
 
     def of_share(variables, of_distance, batch: Batch) -> jax.Array:
         layout = layout_of(batch)
-        modulations = generator.apply(variables, layout, method="modulations")
+        known = {}
+        if not generator.modulates_by_latent:
+            known["modulations"] = generator.apply(
+                variables, layout, method="modulations"
+            )
 
         def synthesise(sample):
             return generator.apply(
                 variables,
                 layout,
                 jax.vmap(draw, (0, None))(batch["number"], sample),
-                modulations=modulations,
+                **known,
                 train=False,
             )
 

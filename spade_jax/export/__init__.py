@@ -19,7 +19,8 @@ out. See `docs/export.md`.
     card.py           what one has to know to use all of these
     __main__.py       the command
 
-May import: flax, jax, onnx, tensorflow, `files`, `layout`, `models`, `nets`, `workdir`.
+May import: flax, jax, onnx, tensorflow, `assemble`, `files`, `layout`, `models`,
+`nets`, `workdir`.
 """
 
 import json

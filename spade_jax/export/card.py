@@ -16,6 +16,13 @@ _EDGE_RULE = (
     " pixels beyond the border count as equal"
 )
 
+# `spade_jax.layout.positions` in such words.
+_POSITION_RULE = (
+    "down and to the right, a pixel's offset from the centroid of its object, divided"
+    " by the largest such offset in the object plus 1e-5; an object is a region of one"
+    " class, connected by sides or corners; 0 for class 0"
+)
+
 # What `spade_jax.models.sizes` does.
 _ONE_SIZE = (
     "label maps are height x width; others are resized to it by nearest neighbour,"
@@ -42,6 +49,7 @@ def describe(
     means = {
         "label": f"class ids, 0 to {len(classes) - 1}",
         "edge": _EDGE_RULE,
+        "positions": _POSITION_RULE,
         "z": "a style: draws from the normal distribution, or the encoder's mean",
         "photo": "a photograph, -1 (black) to 1",
     }

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
+from spade_jax import assemble
 from spade_jax.files import Replacing, provenance
 from spade_jax.layout import Layout
 from spade_jax.models.opening import Model
@@ -28,6 +29,8 @@ def generator_inputs(model: Model) -> Inputs:
     inputs = {"label": jax.ShapeDtypeStruct(size, jnp.int32)}
     if model.recipe.data.instances:
         inputs["edge"] = jax.ShapeDtypeStruct(size, jnp.bool_)
+    if assemble.reads_positions(model.recipe.architecture):
+        inputs["positions"] = jax.ShapeDtypeStruct((*size, 2), jnp.float32)
     if model.networks.latent_size is not None:
         inputs["z"] = jax.ShapeDtypeStruct((model.networks.latent_size,), jnp.float32)
     return inputs
@@ -98,7 +101,9 @@ def _generator(model: Model) -> jax_export.Exported:
 
     def call(variables, *given):
         named = dict(zip(inputs, given, strict=True))
-        layout = Layout(named["label"], named.get("edge"))
+        layout = Layout(
+            named["label"], named.get("edge"), positions=named.get("positions")
+        )
         latent = (named["z"],) if "z" in named else ()
         return model.networks.generator.apply(variables, layout, *latent, train=False)
 

@@ -49,5 +49,5 @@ def cache_directory() -> pathlib.Path | None:
 
     That is XDG_CACHE_HOME, or .cache in the home directory.
     """
-    given = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    given = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return None if given.startswith("~") else pathlib.Path(given) / "spade_jax"

@@ -4,8 +4,8 @@ Class ids travel as integers. A one-hot picture of 184 classes is 184 times the
 bytes of the ids it is made from, so it is built inside the layers that want it
 (`spade_jax.nets`) and nowhere else.
 
-Letters used below: B batch, H height, W width, C classes; of tables, S shards and
-P pixels of a shard at one scale.
+Letters used below: B batch, H height, W width, C classes, N numbers of a noise; of
+tables, S shards and P pixels of a shard at one scale.
 """
 
 from collections.abc import Mapping
@@ -52,11 +52,16 @@ class Layout(NamedTuple):
         instances, or None for data without instance maps.
       tables: `Neighbourhoods` by `scale_name`, or None. What a layer computes does not
         depend on it, only how much work that takes.
+      positions: float32 `[B, H, W, 2]`, where in its object a pixel is (see
+        `spade_jax.layout.positions`), or None for networks that do not ask.
+      noise: `[B, N]`, one vector a picture, the same at every pixel; or None.
     """
 
     label: Array
     edge: Array | None = None
     tables: Mapping[str, Neighbourhoods] | None = None
+    positions: Array | None = None
+    noise: Array | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -72,7 +77,13 @@ class Layout(NamedTuple):
         if self.size == (height, width):
             return self
         edge = None if self.edge is None else nearest(self.edge, height, width)
-        return Layout(nearest(self.label, height, width), edge, self.tables)
+        positions = self.positions
+        if positions is not None:
+            planes = [nearest(positions[..., i], height, width) for i in range(2)]
+            positions = jnp.stack(planes, axis=-1)
+        return self._replace(
+            label=nearest(self.label, height, width), edge=edge, positions=positions
+        )
 
     @property
     def neighbourhoods(self) -> Neighbourhoods | None:
@@ -80,7 +91,7 @@ class Layout(NamedTuple):
         return (self.tables or {}).get(scale_name(*self.size))
 
     def planes(self, num_classes: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
-        """The dense picture of the layout: one-hot ids, then the edge plane.
+        """The dense picture of the layout: noise, one-hot ids, and the edge plane.
 
         Args:
           num_classes: C. An id outside `[0, C)` gives a pixel of zeros; the data
@@ -88,17 +99,27 @@ class Layout(NamedTuple):
           dtype: of the result.
 
         Returns:
-          `[B, H, W, C]`, or `[B, H, W, C + 1]` with edges, of zeros and ones.
+          `[B, H, W, C]` of zeros and ones, with edges one plane more behind them, and
+          with noise N more in front.
         """
-        one_hot = jax.nn.one_hot(self.label, num_classes, dtype=dtype)
-        if self.edge is None:
-            return one_hot
-        return jnp.concatenate([one_hot, self.edge[..., None].astype(dtype)], axis=-1)
+        planes = [jax.nn.one_hot(self.label, num_classes, dtype=dtype)]
+        if self.noise is not None:
+            noise = jnp.asarray(self.noise, dtype)[:, None, None]
+            shape = (*self.label.shape, noise.shape[-1])
+            planes.insert(0, jnp.broadcast_to(noise, shape))
+        if self.edge is not None:
+            planes.append(jnp.asarray(self.edge, dtype)[..., None])
+        return jnp.concatenate(planes, axis=-1)
+
+    @property
+    def noise_size(self) -> int:
+        """N; 0 without noise."""
+        return 0 if self.noise is None else self.noise.shape[-1]
 
 
-def num_planes(num_classes: int, *, edges: bool) -> int:
-    """Number of channels `Layout.planes` gives: the classes and one for edges."""
-    return num_classes + int(edges)
+def num_planes(num_classes: int, *, edges: bool, noise_size: int = 0) -> int:
+    """Number of channels `Layout.planes` gives: noise, classes, and one for edges."""
+    return noise_size + num_classes + int(edges)
 
 
 def scale_name(height: int, width: int) -> str:

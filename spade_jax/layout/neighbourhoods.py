@@ -1,9 +1,10 @@
 """Finding the distinct neighbourhoods of a layout, on the host.
 
 gamma and beta of a SPADE with KxK kernels depend, at a pixel, on the ids, the edges and
-the picture's border within K - 1 pixels of it. Layouts repeat themselves, so that far
-fewer of these neighbourhoods are distinct than there are pixels (on COCO-Stuff a tenth
-at 256x256), and it is enough to compute one pixel of each: exact algebra, in
+the picture's border within K - 1 pixels of it; and on the picture that it is in, where
+each has a noise of its own. Layouts repeat themselves, so that far fewer of these
+neighbourhoods are distinct than there are pixels (on COCO-Stuff a tenth at 256x256),
+and it is enough to compute one pixel of each: exact algebra, in
 `spade_jax.nets.factored`. This module finds them.
 
 Plain NumPy, for the threads and processes that read data. Letters: B batch, S shards,
@@ -31,6 +32,7 @@ def tabulate(
     sizes: Iterable[tuple[int, int]],
     *,
     kernel_size: int,
+    apart: bool = False,
     shards: int = 1,
     tight: bool = False,
 ) -> Layout:
@@ -40,6 +42,8 @@ def tabulate(
       layout: of NumPy arrays.
       sizes: (height, width) of the scales, to each of which the layout is resized.
       kernel_size: K, odd, of both of SPADE's convolutions.
+      apart: neighbourhoods in different pictures are different ones, as they are for a
+        network that sees a noise of each picture.
       shards: parts of the batch that are tabulated apart: one for each device that the
         batch will be spread over.
       tight: fit the tables to the layout: they have an eighth, a quarter or half the
@@ -64,6 +68,9 @@ def tabulate(
         codes = nearest(np.asarray(layout.label), height, width).astype(np.int64) + 1
         if layout.edge is not None:
             codes = 2 * codes + nearest(np.asarray(layout.edge), height, width)
+        if apart:
+            picture = np.arange(len(codes))[:, None, None]
+            codes += picture * (codes.max() + 1)
         parts = [_neighbourhoods(part, kernel_size) for part in np.split(codes, shards)]
         if tight:
             parts = _tightened(parts)
@@ -83,13 +90,19 @@ def tabulate_batch(
     *,
     sizes: Sequence[tuple[int, int]],
     kernel_size: int,
+    apart: bool = False,
     shards: int = 1,
     tight: bool = False,
 ) -> dict[str, Any]:
     """Adds `tables` to a batch with `label` and possibly `edge`; see `tabulate`."""
     layout = Layout(batch["label"], batch.get("edge"))
     tables = tabulate(
-        layout, sizes, kernel_size=kernel_size, shards=shards, tight=tight
+        layout,
+        sizes,
+        kernel_size=kernel_size,
+        apart=apart,
+        shards=shards,
+        tight=tight,
     ).tables
     return dict(batch) if tables is None else {**batch, "tables": tables}
 

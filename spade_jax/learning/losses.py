@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 Judgements = Sequence[Sequence[jax.Array]]
 """What the discriminator gives: for each scale every layer's `[B, H, W, C]`, the last
@@ -121,6 +122,32 @@ def kld_loss(mean: jax.Array, logvar: jax.Array) -> jax.Array:
     mean, logvar = _float32(mean), _float32(logvar)
     divergence = jnp.square(mean) + jnp.exp(logvar) - logvar - 1
     return 0.5 * divergence.sum(axis=-1).mean()
+
+
+def pixel_loss(
+    logits: jax.Array, target: jax.Array, weight: jax.Array | None = None
+) -> jax.Array:
+    """Cross entropy of pixels, the mean over all of them.
+
+    Args:
+      logits: `[B, H, W, C]`.
+      target: int32 `[B, H, W]`, channels.
+      weight: of each pixel, `[B, H, W]`; None: all count the same.
+    """
+    found = optax.softmax_cross_entropy_with_integer_labels(_float32(logits), target)
+    return (found if weight is None else weight * found).mean()
+
+
+def labelmix_loss(mixed: jax.Array, mixture: jax.Array) -> jax.Array:
+    """Squared distance of judgements of a mixture from the mixture of judgements.
+
+    Nothing is a constant (OASIS, section 3.3).
+
+    Args:
+      mixed: `[B, H, W, C]`, of mixed pictures.
+      mixture: `[B, H, W, C]`, of each pixel in the picture that it was taken from.
+    """
+    return jnp.square(_float32(mixed) - _float32(mixture)).mean()
 
 
 def _l1(x: jax.Array, y: jax.Array) -> jax.Array:

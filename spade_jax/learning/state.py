@@ -96,12 +96,15 @@ class ModelVariables(TypedDict):
     encoder: Any
 
 
-def abstract_variables(networks: Networks, layout: Layout) -> ModelVariables:
+def abstract_variables(
+    networks: Networks, layout: Layout, *, discriminator: bool = True
+) -> ModelVariables:
     """Shapes and dtypes of all that networks learn or keep.
 
     Args:
       networks: whose variables are asked for.
       layout: of any batch size; only shapes matter.
+      discriminator: whether to ask for the discriminator's.
     """
     batch, (height, width) = layout.label.shape[0], layout.size
     image = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32)
@@ -118,7 +121,9 @@ def abstract_variables(networks: Networks, layout: Layout) -> ModelVariables:
     encoder = networks.encoder
     return ModelVariables(
         generator=shapes(networks.generator, layout, *latent),
-        discriminator=shapes(networks.discriminator, layout, image),
+        discriminator=shapes(networks.discriminator, layout, image)
+        if discriminator
+        else None,
         encoder=None if encoder is None else shapes(encoder, image),
     )
 

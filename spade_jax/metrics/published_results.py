@@ -97,6 +97,9 @@ RESULTS = (
         "EndlessSora/TSIT, issue 1",
         "ignored pixels count as wrong, as in SPADE's table",
     ),
+    Result(
+        *("coco_stuff", "OASIS", 44.1, None, 17.0, "oasis"), "Sushko et al., ICLR 2021"
+    ),
     Result("ade20k", "OASIS", 48.8, None, 28.3, "oasis", _OASIS),
     Result("ade20k_outdoor", "OASIS", 40.4, None, 48.6, "oasis", _OASIS),
     Result("cityscapes", "OASIS", 69.3, None, 47.7, "oasis", _OASIS),

@@ -106,7 +106,12 @@ class Maps:
             os.path.expanduser(given.where) for given in self.labels if is_file(given)
         ]
         of = self.format.of
-        return look(files, known=of.palette, unknown_label=of.unknown_label)
+        return look(
+            files,
+            palette=of.palette,
+            num_classes=of.num_classes,
+            unknown_label=of.unknown_label,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

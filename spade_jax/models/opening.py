@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import assemble
-from spade_jax.convert import nvlabs
+from spade_jax.convert import official
 from spade_jax.devices import mesh
 from spade_jax.kernels import choose
-from spade_jax.learning.state import Networks, TrainState
+from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.nets import frozen
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
@@ -80,7 +80,7 @@ class Opened:
 
         Raises:
           CheckpointError: PyTorch, which reads official checkpoints, is not there.
-          ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
+          ValueError: see `spade_jax.convert.official.read_checkpoint`.
         """
         if self.checkpoints is None:
             return _official_model(self.directory, portable=portable)
@@ -97,36 +97,58 @@ class Opened:
             portable=portable,
         )
 
-    def read_state(self) -> TrainState:
-        """Reads what synthesis needs of a checkpoint's state.
+    def read_state(self, *, discriminator: bool = False) -> TrainState:
+        """Reads what synthesis needs of a checkpoint's state; None for the rest.
 
-        In place of the rest, the discriminator and the optimisers' states, it has what
-        `checkpoint.unread` leaves, or None where a published one never had it.
+        That is the discriminator, the optimisers' states, and the generator's own
+        parameters where averaged ones are kept.
+
+        Args:
+          discriminator: read it too, where there is one: published models have none.
 
         Raises:
-          CheckpointError: it is an official checkpoint, or it holds numbers that are
-            not finite.
+          CheckpointError: it is an official checkpoint, it holds other networks than
+            its config describes, or numbers that are not finite.
         """
         if self.checkpoints is None:
             raise CheckpointError(
                 f"{self.directory} holds an official checkpoint, which has no state of"
-                " training. Convert it first: python -m spade_jax.convert nvlabs."
+                " training. Convert it first: python -m spade_jax.convert"
+                f" {official.kind_of(self.directory)}."
             )
-        wanted = assemble.abstract_state(self.recipe)
-        if self.checkpoints.is_published(step=self.step):
-            wanted = without_training(wanted)
-        else:
-            wanted = without_training(wanted, leave=checkpoint.unread)
-        abstract = checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh()))
-        state = self.checkpoints.restore(abstract, step=self.step)
-        checkpoint.check_finite(
-            {
-                "generator": state.generator_variables,
-                "encoder": state.encoder_variables,
-            },
-            where=f"{self.directory}, step {self.step}",
+        recipe, is_averaged = self.recipe, self.recipe.schedule.ema_decay > 0
+        shapes = assemble.abstract_variables(
+            recipe.architecture,
+            assemble.networks(recipe.architecture, recipe.compute),
+            discriminator=discriminator
+            and not self.checkpoints.is_published(step=self.step),
         )
-        return state
+        wanted: dict[str, Any] = {"step": jax.ShapeDtypeStruct((), jnp.int32)}
+        for name in ("generator", "discriminator", "encoder"):
+            if shapes[name] is not None:
+                stats = dict(shapes[name])
+                wanted[name] = {"params": stats.pop("params"), "stats": stats}
+        if is_averaged:
+            wanted["ema"] = wanted["generator"].pop("params")
+        found = self.checkpoints.restore_part(
+            checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh())),
+            step=self.step,
+        )
+        checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
+
+        # None stands where nothing was read, whatever a training state has there.
+        def net(name: str) -> Any:
+            if name not in found:
+                return None
+            return NetState(**{"params": None, "opt_state": None} | found[name])
+
+        return TrainState(
+            step=found["step"],
+            generator=net("generator"),
+            discriminator=net("discriminator"),
+            encoder=net("encoder"),
+            ema=found.get("ema"),
+        )
 
 
 def load_model(path: str | os.PathLike[str], *, portable: bool = False) -> Model:
@@ -143,12 +165,12 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.nvlabs.read_recipe`.
+      ValueError: see `spade_jax.convert.official.read_recipe`.
     """
     directory, found = find(path)
     step = found if step is None else step
     if is_official(directory):
-        recipe = nvlabs.read_recipe(directory)
+        recipe = official.read_recipe(directory)
         return Opened(directory=directory, step=0, recipe=recipe, checkpoints=None)
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
@@ -186,14 +208,16 @@ def shipped() -> list[str]:
 
 def is_official(directory: str | os.PathLike[str]) -> bool:
     """Whether a directory is that of an official checkpoint."""
-    options = pathlib.Path(directory) / nvlabs.OPTIONS_FILE
+    options = pathlib.Path(directory) / official.OPTIONS_FILE
     return options.is_file() and not paths.has_checkpoint(directory)
 
 
 def untrained_model(recipe: Recipe) -> Model:
     """The model of a recipe as it is before its first iteration."""
     networks = assemble.networks(recipe.architecture, recipe.compute)
-    shapes = assemble.abstract_variables(recipe.architecture, networks)
+    shapes = assemble.abstract_variables(
+        recipe.architecture, networks, discriminator=False
+    )
     variables = jax.device_put(
         first_values(recipe.seed, shapes), mesh.replicated(mesh.make_mesh())
     )
@@ -238,30 +262,9 @@ def usable(
     )
 
 
-def without_training(
-    state: TrainState, *, leave: Callable[[Any], Any] = lambda _: None
-) -> TrainState:
-    """A state in which what only training needs is replaced.
-
-    Args:
-      state: of arrays or not.
-      leave: from such a part of the state to what stands in its place.
-    """
-    generator, encoder = state.generator, state.encoder
-    if state.ema is not None:
-        generator = generator.replace(params=leave(generator.params))
-    if encoder is not None:
-        encoder = encoder.replace(opt_state=leave(encoder.opt_state))
-    return state.replace(
-        generator=generator.replace(opt_state=leave(generator.opt_state)),
-        discriminator=leave(state.discriminator),
-        encoder=encoder,
-    )
-
-
 def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
     try:
-        recipe, found = nvlabs.read_checkpoint(directory)
+        recipe, found = official.read_checkpoint(directory)
     except ImportError as error:
         raise CheckpointError(
             f"{directory} holds an official checkpoint: {error}."

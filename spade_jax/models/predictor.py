@@ -19,7 +19,7 @@ import numpy as np
 from spade_jax import assemble, data
 from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
-from spade_jax.layout import Array, Layout, tabulate
+from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.learning.latents import prior
 from spade_jax.models import finite, inputs, maps
 from spade_jax.models.inputs import Picture
@@ -43,12 +43,13 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
 
     Args:
       path: a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), an
-        official checkpoint's directory (opt.txt, latest_net_G.pth; needs PyTorch), or
-        the name of a model that comes with the project: "scenes".
+        official checkpoint's directory (opt.txt and the weights beside it, of SPADE,
+        CLADE or OASIS; needs PyTorch), or the name of a model that comes with the
+        project: "scenes".
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.nvlabs.read_checkpoint`.
+      ValueError: see `spade_jax.convert.official.read_checkpoint`.
     """
     keep_programs()
     return Predictor(load_model(path))
@@ -75,9 +76,11 @@ class Predictor:
         finite.check_weights({"generator": model.generator, "encoder": model.encoder})
         recipe, generator = model.recipe, model.networks.generator
         self._trained = model
-        self._has_modulations = recipe.architecture.generator.name == "spade"
-        if self._has_modulations and self.latent_size is None:
-            # Without a latent the start is the layout, of whatever size it is.
+        is_modulated = assemble.is_modulated(recipe.architecture)
+        self._has_modulations = is_modulated and not generator.modulates_by_latent
+        starts_from_layout = not (is_modulated and generator.starts_from_latent)
+        if is_modulated and starts_from_layout:
+            # The layout may be of whatever size it is.
             generator = generator.clone(grid=None)
         self._generator = generator
         self._is_factored = assemble.is_factored(
@@ -141,6 +144,11 @@ class Predictor:
     def latent_size(self) -> int | None:
         """N, or None for a model that starts from the layout alone."""
         return self._trained.networks.latent_size
+
+    @property
+    def has_modulations(self) -> bool:
+        """Whether a part of the work depends on label maps alone; see `modulations`."""
+        return self._has_modulations
 
     @property
     def trained(self) -> Model:
@@ -223,13 +231,14 @@ class Predictor:
 
         Raises:
           Exception: see `__call__`.
-          ValueError: the model has no SPADE.
+          ValueError: the model has no SPADE, or one that sees the style, too.
         """
         self._check_process()
         if not self._has_modulations:
             name = self._trained.recipe.architecture.generator.name
             raise ValueError(
-                f"A generator {name!r} has no modulations; call the model itself."
+                f"A generator {name!r} has no modulations that serve several styles;"
+                " call the model itself."
             )
         return self._modulated(self._prepared(label_map, instances, size))
 
@@ -313,7 +322,10 @@ class Predictor:
     def with_tables(
         self, layout: Layout, *, size: tuple[int, int], tight: bool
     ) -> Layout:
-        """A layout with tables of its neighbourhoods, where these make it quicker.
+        """A layout with what is told of it on the host.
+
+        That is positions, where the model takes them, and tables of its neighbourhoods,
+        where these make it quicker.
 
         Args:
           layout: of B pictures, of a size that the networks can make.
@@ -321,11 +333,16 @@ class Predictor:
             this size.
           tight: see `spade_jax.layout.tabulate`.
         """
+        if assemble.reads_positions(self._trained.recipe.architecture):
+            layout = layout._replace(positions=positions(np.asarray(layout.label)))
         if not self._is_factored:
             return layout
-        sizes = self._generator.scales(*size)
         return tabulate(
-            layout, sizes, kernel_size=self._generator.kernel_size, tight=tight
+            layout,
+            self._generator.scales(*size),
+            kernel_size=self._generator.kernel_size,
+            apart=self._generator.modulates_by_latent,
+            tight=tight,
         )
 
     def synthesise(

@@ -15,7 +15,7 @@ from spade_jax import recipe as recipes
 from spade_jax.files import outputs
 from spade_jax.learning.state import NetState, TrainState
 from spade_jax.models.averaged import renewed_statistics
-from spade_jax.models.opening import Variables, open_model, without_training
+from spade_jax.models.opening import Variables, open_model
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -73,7 +73,7 @@ def publish(
             recipe = recipes.with_fields(recipe, data__root=data_root)
         state = _averaged(state, functools.partial(renewed, recipe))
         recipe = recipes.with_fields(recipe, ema_decay=0.0)
-    state = _shortened(without_training(state), jnp.dtype(dtype))
+    state = _shortened(state, jnp.dtype(dtype))
     # Where it was on the machine that trained is nobody else's business.
     recipe = recipes.with_fields(
         recipe, data__root="", data__manual_dir="", loss__vgg_file=""

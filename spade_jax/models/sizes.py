@@ -137,7 +137,8 @@ def size_rule(of: recipe.Recipe, size: str = "trained") -> SizeRule:
     """
     if size not in SIZES:
         raise ValueError(f"size={size!r} is not one of {', '.join(SIZES)}.")
-    one_size = of.architecture.latent_size is not None
+    generator = assemble.networks(of.architecture, of.compute).generator
+    one_size = of.architecture.latent_size is not None and generator.starts_from_latent
     if size == "map" and one_size:
         raise ValueError(
             "size='map': this model starts from a style, and makes pictures of"
@@ -145,7 +146,7 @@ def size_rule(of: recipe.Recipe, size: str = "trained") -> SizeRule:
         )
     return SizeRule(
         of=of.data,
-        multiple=assemble.networks(of.architecture, of.compute).generator.multiple,
+        multiple=generator.multiple,
         one_size=one_size,
         kept=size == "map",
     )

@@ -1,11 +1,12 @@
 """The networks that synthesise: layouts and latents in, pictures and judgements out.
 
 Generators (`generator`, of the residual blocks in `spade`; `baselines`),
-`discriminator`, `encoder` and the features of the perceptual loss (`vgg`), made of
-`conv`, `norm` and `spectral`. `spade` applies gamma and beta; `modulation` computes
-them, densely or by the tables of `factored`. `stages` says which blocks a decoder has,
-and `freezing` prepares networks that are only used any more. They take plain numbers
-and names, never a config.
+discriminators (`discriminator`, which sees pairs; `unet`, which sees pictures),
+`encoder` and the features of the perceptual loss (`vgg`), made of `conv`, `norm` and
+`spectral`. `spade` applies gamma and beta; `modulation` computes them, densely or by
+the tables of `factored`; `clade` looks them up by class. `stages` says which blocks a
+decoder has, and `freezing` prepares networks that are only used any more. They take
+plain numbers and names, never a config.
 
 May import: flax, jax, `kernels`, `layout`.
 """
@@ -16,6 +17,7 @@ from spade_jax.nets.encoder import ImageEncoder
 from spade_jax.nets.freezing import frozen
 from spade_jax.nets.generator import SPADEGenerator
 from spade_jax.nets.stages import start_grid
+from spade_jax.nets.unet import UNetDiscriminator
 from spade_jax.nets.vgg import VGG
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "MultiscaleDiscriminator",
     "Pix2PixHDGenerator",
     "SPADEGenerator",
+    "UNetDiscriminator",
     "frozen",
     "start_grid",
 ]

@@ -62,7 +62,9 @@ def modulation_tables(
             f"This layout is tabulated for {neighbourhoods.count.shape[0]} devices, but"
             " seen by one: tabulate it with shards=1, or shard it over the mesh."
         )
-    hidden = _hidden_table(shared, layout, num_classes, rows)
+    hidden = _hidden_table(
+        shared, _noise_shares(layout, shared), layout, num_classes, rows
+    )
     return _tables(hidden, gamma, beta, neighbourhoods, rows)
 
 
@@ -85,14 +87,30 @@ def _tabulated(layout: Layout) -> Neighbourhoods:
 # --- The first level: from the planes of the layout to the hidden layer ---------------
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _noise_shares(layout: Layout, shared: Kernel) -> jax.Array:
+    """What a tap adds where a picture's noise is under it: `[B * T, D]`.
+
+    The noise is the same at every pixel of a picture, and 0 beyond it. `[0, D]` without
+    noise.
+    """
+    taps, features = shared.kernel.shape[0] ** 2, shared.bias.size
+    if layout.noise is None:
+        return jnp.zeros((0, features), shared.bias.dtype)
+    size = layout.noise_size
+    kernel = shared.kernel[:, :, :size].reshape(taps, size, features)
+    shares = jnp.einsum("bn,tnd->btd", layout.noise.astype(kernel.dtype), kernel)
+    return shares.reshape(-1, features)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _hidden_table(
-    shared: Kernel, layout: Layout, num_classes: int, rows: TableRows
+    shared: Kernel, noise: jax.Array, layout: Layout, num_classes: int, rows: TableRows
 ) -> jax.Array:
     """The hidden layer at the first level's neighbourhoods.
 
     Args:
       shared: the first convolution.
+      noise: of `_noise_shares`.
       layout: with tables at its size.
       num_classes: C.
       rows: computed at a time.
@@ -107,10 +125,12 @@ def _hidden_table(
     of_edge = shared.kernel[:, :, -1].reshape(-1, features)
 
     def compute(start, _, table):
-        row, is_class, is_edge = around(start)
+        row, is_class, is_edge, is_noise = around(start)
         hidden = (look_up(kernel_rows, row) * is_class[..., None]).sum(1) + shared.bias
         if is_edge is not None:
             hidden += is_edge @ of_edge
+        if is_noise is not None:
+            hidden += is_noise @ noise
         return _write(table, jax.nn.relu(hidden), start + 1)
 
     size = neighbourhoods.hidden_at.shape[1]
@@ -120,21 +140,21 @@ def _hidden_table(
     )
 
 
-def _hidden_table_forward(shared, layout, num_classes, rows):
-    table = _hidden_table(shared, layout, num_classes, rows)
-    return table, (shared, layout, table)
+def _hidden_table_forward(shared, noise, layout, num_classes, rows):
+    table = _hidden_table(shared, noise, layout, num_classes, rows)
+    return table, (shared, noise, layout, table)
 
 
 def _hidden_table_backward(num_classes, rows, residuals, gradient):
-    shared, layout, table = residuals
+    shared, noise, layout, table = residuals
     neighbourhoods, features = _tabulated(layout), shared.bias.size
     around = _planes_around(layout, shared.kernel, num_classes, rows.backward)
     taps = shared.kernel.shape[0] ** 2
     dtype = _sum_dtype(gradient)
 
     def compute(start, new, sums):
-        of_rows, of_edge, of_bias = sums
-        row, is_class, is_edge = around(start)
+        of_rows, of_edge, of_noise, of_bias = sums
+        row, is_class, is_edge, is_noise = around(start)
         active = new[:, None] & (_read(table, start + 1, len(new)) > 0)
         g = jnp.where(active, _read(gradient, start + 1, len(new)), 0).astype(dtype)
         of_rows = of_rows.at[row].add(
@@ -142,13 +162,15 @@ def _hidden_table_backward(num_classes, rows, residuals, gradient):
         )
         if is_edge is not None:
             of_edge += is_edge.T.astype(dtype) @ g
-        return of_rows, of_edge, of_bias + g.sum(0)
+        if is_noise is not None:
+            of_noise += is_noise.T.astype(dtype) @ g
+        return of_rows, of_edge, of_noise, of_bias + g.sum(0)
 
     sums = tuple(
-        jnp.zeros(shape, dtype)
-        for shape in ((shared.kernel.size // features, features), (taps, features))
+        jnp.zeros((length, features), dtype)
+        for length in (shared.kernel.size // features, taps, len(noise))
     )
-    of_rows, of_edge, of_bias = _in_chunks(
+    of_rows, of_edge, of_noise, of_bias = _in_chunks(
         compute,
         neighbourhoods.count[0, 0],
         neighbourhoods.hidden_at.shape[1],
@@ -159,7 +181,7 @@ def _hidden_table_backward(num_classes, rows, residuals, gradient):
     of_kernel = of_kernel.at[:, :, -1].add(
         of_edge.reshape(*shared.kernel.shape[:2], features)
     )
-    return _cast(Kernel(of_kernel, of_bias), shared), None
+    return _cast(Kernel(of_kernel, of_bias), shared), of_noise.astype(noise.dtype), None
 
 
 _hidden_table.defvjp(_hidden_table_forward, _hidden_table_backward)
@@ -167,7 +189,9 @@ _hidden_table.defvjp(_hidden_table_forward, _hidden_table_backward)
 
 def _planes_around(
     layout: Layout, kernel: jax.Array, num_classes: int, chunk: int
-) -> Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array | None]]:
+) -> Callable[
+    [jax.Array], tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]
+]:
     """Which rows of a kernel `[T * I, D]` a neighbourhood adds up.
 
     Returns:
@@ -175,7 +199,9 @@ def _planes_around(
         int32 `[R, T]`, the row of each tap's class;
         `[R, T]`, 1 where there is one: within the picture and, as in `Layout.planes`,
           for ids that are classes; else 0;
-        `[R, T]`, 1 at edges, or None for a layout without them.
+        `[R, T]`, 1 at edges, or None for a layout without them;
+        `[R, B * T]`, 1 for the taps within the picture, in its columns, or None for a
+          layout without noise.
     """
     size, _, planes, _ = kernel.shape
     at = _tabulated(layout).hidden_at[0]
@@ -185,12 +211,25 @@ def _planes_around(
         is_edge = layout.edge.astype(kernel.dtype)
         edges = _around(is_edge, at, size, chunk, outside=0)
 
+    pictures, height, width = layout.label.shape
+    within = None
+    if layout.noise is not None:
+        inside = jnp.ones(layout.label.shape, kernel.dtype)
+        within = _around(inside, at, size, chunk, outside=0)
+
     def around(start):
         label = labels(start)
         is_class = (label >= 0) & (label < num_classes)
         row = planes * jnp.arange(size * size) + jnp.where(is_class, label, 0)
+        row += layout.noise_size
         is_edge = None if edges is None else edges(start)
-        return row, is_class.astype(kernel.dtype), is_edge
+        is_noise = None
+        if within is not None:
+            taps = within(start)
+            picture = _read(at, start, len(taps)) // (height * width)
+            is_noise = jax.nn.one_hot(picture, pictures, dtype=kernel.dtype)
+            is_noise = (is_noise[:, :, None] * taps[:, None]).reshape(len(taps), -1)
+        return row, is_class.astype(kernel.dtype), is_edge, is_noise
 
     return around
 

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 
 from spade_jax.layout import Layout
 from spade_jax.nets.conv import Conv, LayoutConv, leaky_relu, xavier
-from spade_jax.nets.modulation import Modulation
 from spade_jax.nets.norm import parse_spade_norm
-from spade_jax.nets.spade import SPADEResBlock
+from spade_jax.nets.spade import BlockModulations, SPADEResBlock
 from spade_jax.nets.stages import Stages, stages, total_scale
 
 
@@ -23,15 +22,18 @@ class SPADEGenerator(nn.Module):
     Attributes:
       num_classes: C, the number of class ids.
       width: features of the last full-width block (official `ngf`).
-      upsampling: 'normal', 'more' or 'most', or the stages of another decoder; see
-        `spade_jax.nets.stages.stages`.
+      upsampling: 'normal', 'more', 'most' or 'oasis', or the stages of another
+        decoder; see `spade_jax.nets.stages.stages`.
       norm: name of the normalisation; see `spade_jax.nets.norm.parse_spade_norm`.
       hidden: width inside SPADE.
-      latent_size: N, to start from a latent vector; None starts from the layout,
-        resized to the start grid.
+      latent_size: N, of the latent vector; None for a generator without one.
+      latent_joins_planes: where the latent goes. It is what the generator starts from,
+        or, true, it joins the planes of the layout in front, the same at every pixel,
+        wherever the layout is read (OASIS). A generator that does not start from a
+        latent starts from the layout, resized to the start grid.
       grid: (height, width) of the start grid. None takes it from the layout, which
-        must then be a multiple of the total scale; a latent start needs it, as its
-        number of parameters depends on it.
+        must then be a multiple of the total scale; the start from a latent needs it,
+        as its number of parameters depends on it.
       axis_name: see `spade_jax.nets.norm.BatchNorm`.
       dtype: compute dtype; parameters, statistics and the result are float32.
       remat: recompute each block in the backward pass instead of keeping its
@@ -44,6 +46,7 @@ class SPADEGenerator(nn.Module):
     norm: str = "spectralspadesyncbatch3x3"
     hidden: int = 128
     latent_size: int | None = None
+    latent_joins_planes: bool = False
     grid: tuple[int, int] | None = None
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
@@ -52,7 +55,7 @@ class SPADEGenerator(nn.Module):
     def setup(self):
         spec = parse_spade_norm(self.norm)
         features = 16 * self.width
-        if self.latent_size is None:
+        if not self.starts_from_latent:
             self.start: nn.Module = LayoutConv(
                 features, self.num_classes, dtype=self.dtype
             )
@@ -79,9 +82,27 @@ class SPADEGenerator(nn.Module):
         self.to_image = Conv(3, 3, dtype=self.dtype)
 
     @property
+    def starts_from_latent(self) -> bool:
+        """Whether it starts from a latent, and not from the layout."""
+        return self.latent_size is not None and not self.latent_joins_planes
+
+    @property
     def kernel_size(self) -> int:
-        """K of SPADE's convolutions, which a layout is tabulated for."""
+        """K of SPADE's convolutions, which a layout is tabulated for; 0 of CLADE."""
         return parse_spade_norm(self.norm).kernel_size
+
+    @property
+    def reads_positions(self) -> bool:
+        """Whether it takes layouts with positions."""
+        return parse_spade_norm(self.norm).positions
+
+    @property
+    def modulates_by_latent(self) -> bool:
+        """Whether modulations depend on the latent, and not on the layout alone."""
+        by_class = parse_spade_norm(self.norm).by_class
+        return (
+            self.latent_joins_planes and self.latent_size is not None and not by_class
+        )
 
     @property
     def multiple(self) -> int:
@@ -97,12 +118,16 @@ class SPADEGenerator(nn.Module):
         }
         return tuple(sorted(sizes))
 
-    def modulations(self, layout: Layout) -> dict[str, dict[str, Modulation]]:
+    def modulations(
+        self, layout: Layout, z: jax.Array | None = None
+    ) -> dict[str, BlockModulations]:
         """Everything the generator reads from a layout after its start.
 
         Compute it once a layout and pass it to any number of calls with other
-        latents. Keys are the block's and the normalisation's names.
+        latents, unless it `modulates_by_latent`, for which z is given here too. Keys
+        are the block's and the normalisation's names.
         """
+        layout = self._with_noise(layout, z)
         return {
             stage.name: getattr(self, stage.name).modulations(scaled)
             for stage, scaled in self._at_each_stage(layout)
@@ -113,14 +138,14 @@ class SPADEGenerator(nn.Module):
         layout: Layout,
         z: jax.Array | None = None,
         *,
-        modulations: Mapping[str, Mapping[str, Modulation]] | None = None,
+        modulations: Mapping[str, BlockModulations] | None = None,
         train: bool,
     ) -> jax.Array:
         """Synthesises pictures.
 
         Args:
           layout: of B pictures.
-          z: `[B, N]`, for a generator that starts from a latent.
+          z: `[B, N]`, for a generator with a latent.
           modulations: of this layout, if they are at hand.
           train: normalise by the batch, advance running statistics and
             spectral-norm vectors.
@@ -132,6 +157,10 @@ class SPADEGenerator(nn.Module):
           ValueError: z is missing or superfluous, or the layout's size does not
             suit the scale.
         """
+        if (z is None) != (self.latent_size is None):
+            wants = "no latent z" if self.latent_size is None else "a latent z"
+            raise ValueError(f"this generator takes {wants}.")
+        layout = self._with_noise(layout, z)
         x = self._start(layout, z)
         apply = (
             nn.remat(_apply_block, static_argnums=(4, 5))
@@ -146,13 +175,13 @@ class SPADEGenerator(nn.Module):
         return jnp.tanh(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
     def _start(self, layout: Layout, z: jax.Array | None) -> jax.Array:
-        if (z is None) != (self.latent_size is None):
-            wants = "no latent z" if self.latent_size is None else "a latent z"
-            raise ValueError(f"this generator takes {wants}.")
         height, width = self._grid(*layout.size)
-        if z is None:
+        if not self.starts_from_latent:
             return self.start(layout.resize(height, width))
-        return self.start(z).reshape(z.shape[0], height, width, 16 * self.width)
+        return self.start(z).reshape(-1, height, width, 16 * self.width)
+
+    def _with_noise(self, layout: Layout, z: jax.Array | None) -> Layout:
+        return layout._replace(noise=z) if self.latent_joins_planes else layout
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         if self.grid is not None:

@@ -79,6 +79,10 @@ def _unit(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+def _up_to_one(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return random.random(shape, np.float32)
+
+
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """Inputs and outputs of a kernel `[..., I, F]`, each with the kernel's area."""
     *area, inputs, outputs = shape
@@ -88,6 +92,8 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 _DRAWS: dict[str, Draw] = {
     "bias": _zeros,
     "scale": _around_one,  # of an affine batch norm
+    "class_scale": _up_to_one,  # CLADE's
+    "position_kernel": _zeros,
     "u": _unit,  # spectral norm's
     "v": _unit,
     "mean": _zeros,  # running statistics

@@ -25,11 +25,15 @@ class NormSpec(NamedTuple):
         (of the batch over all devices) or instance.
       spectral: whether the convolutions carry spectral norm.
       kernel_size: of the SPADE convolutions; 0 for a name without `spade`.
+      by_class: CLADE's scale and shift a class in the place of SPADE's convolutions.
+      positions: these depend on where in its object a pixel is, too (ICPE).
     """
 
     kind: NormKind
     spectral: bool
     kernel_size: int = 0
+    by_class: bool = False
+    positions: bool = False
 
 
 _KINDS: dict[str, NormKind] = {
@@ -40,21 +44,28 @@ _KINDS: dict[str, NormKind] = {
     "instance": "instance",
 }
 _SPADE = re.compile(r"(spectral)?spade(batch|sync_?batch|instance)(\d+)x(\d+)")
+_CLADE = re.compile(r"(spectral)?clade(icpe)?(batch|sync_?batch|instance)")
 _PLAIN = re.compile(r"(spectral)?(none|batch|sync_?batch|instance)?")
 
 
 def parse_spade_norm(name: str) -> NormSpec:
-    """Parses a generator norm such as `spectralspadesyncbatch3x3`.
+    """Parses a norm that reads the layout, such as `spectralspadesyncbatch3x3`.
 
     Raises:
-      ValueError: the name is not `[spectral]spade(batch|syncbatch|instance)KxK`
-        with K odd.
+      ValueError: the name is neither `[spectral]spade(batch|syncbatch|instance)KxK`
+        with K odd nor `[spectral]clade[icpe](batch|syncbatch|instance)`.
     """
+    match = _CLADE.fullmatch(name)
+    if match:
+        return NormSpec(
+            _KINDS[match[3]], bool(match[1]), by_class=True, positions=bool(match[2])
+        )
     match = _SPADE.fullmatch(name)
     if not match or match[3] != match[4] or int(match[3]) % 2 == 0:
         raise ValueError(
             f"SPADE norm {name!r} is not understood. Write"
-            " [spectral]spade(batch|syncbatch|instance)KxK with K odd, for example"
+            " [spectral]spade(batch|syncbatch|instance)KxK with K odd, or, for CLADE,"
+            " [spectral]clade[icpe](batch|syncbatch|instance), for example"
             " 'spectralspadesyncbatch3x3'."
         )
     return NormSpec(_KINDS[match[2]], bool(match[1]), int(match[3]))

@@ -8,7 +8,7 @@ convolutional network reads from the layout. It is cut in two here:
 batch, H height, W width, F features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,10 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.layout import Layout, num_planes
+from spade_jax.nets.clade import CLADE
 from spade_jax.nets.conv import Conv, leaky_relu, upsample_nearest, xavier
 from spade_jax.nets.factored import Kernel
 from spade_jax.nets.modulation import Modulation, ModulationWeights, modulate
 from spade_jax.nets.norm import Moments, Norm, NormSpec
+
+BlockModulations = Mapping[str, Any]
+"""Modulations of a block's normalisations, by their names: `Modulation`s of SPADE, or
+`ClassModulation`s of CLADE."""
 
 
 class SPADE(nn.Module):
@@ -48,10 +53,11 @@ class SPADE(nn.Module):
         self.beta = _Weights(self.features, size)
         self.normalise = Norm(self.norm.kind, self.axis_name)
 
-    def weights(self, *, edges: bool) -> ModulationWeights:
-        """What modulations are computed with, for layouts with or without edges."""
+    def weights(self, *, edges: bool, noise_size: int = 0) -> ModulationWeights:
+        """What modulations are computed with, for layouts with such planes."""
+        planes = num_planes(self.num_classes, edges=edges, noise_size=noise_size)
         return ModulationWeights(
-            self.shared(num_planes(self.num_classes, edges=edges)),
+            self.shared(planes),
             self.gamma(self.hidden),
             self.beta(self.hidden),
         )
@@ -85,7 +91,8 @@ class SPADE(nn.Module):
 
 def modulations(spades: Sequence[SPADE], layout: Layout) -> list[Modulation]:
     """Reads the modulations of several SPADEs from one layout, with shared work."""
-    weights = [spade.weights(edges=layout.edge is not None) for spade in spades]
+    planes = {"edges": layout.edge is not None, "noise_size": layout.noise_size}
+    weights = [spade.weights(**planes) for spade in spades]
     first = spades[0]
     return modulate(layout, weights, num_classes=first.num_classes, dtype=first.dtype)
 
@@ -109,7 +116,7 @@ class SPADEResBlock(nn.Module):
     """The residual block of the SPADE generator (paper, figure 4).
 
     The shortcut is learned where the number of features changes. Nothing is
-    activated on it.
+    activated on it. With `norm.by_class` CLADE stands in the place of SPADE.
 
     Attributes:
       features: F, of the output.
@@ -128,12 +135,12 @@ class SPADEResBlock(nn.Module):
 
     def setup(self):
         middle = min(self.in_features, self.features)
-        self.norm_0 = self._spade(self.in_features)
-        self.norm_1 = self._spade(middle)
+        self.norm_0 = self._norm(self.in_features)
+        self.norm_1 = self._norm(middle)
         self.conv_0 = self._conv(middle)
         self.conv_1 = self._conv(self.features)
         if self.learns_shortcut:
-            self.norm_s = self._spade(self.in_features)
+            self.norm_s = self._norm(self.in_features)
             self.conv_s = self._conv(self.features, kernel_size=1, use_bias=False)
 
     @property
@@ -141,16 +148,20 @@ class SPADEResBlock(nn.Module):
         """Whether the shortcut is a convolution rather than the identity."""
         return self.in_features != self.features
 
-    def modulations(self, layout: Layout) -> dict[str, Modulation]:
+    def modulations(self, layout: Layout) -> BlockModulations:
         """Modulations of the block's normalisations, by their names."""
         names = ["norm_0", "norm_1"] + ["norm_s"] * self.learns_shortcut
-        found = modulations([getattr(self, name) for name in names], layout)
+        norms = [getattr(self, name) for name in names]
+        if self.norm.by_class:
+            found = [norm.modulation(layout) for norm in norms]
+        else:
+            found = modulations(norms, layout)
         return dict(zip(names, found, strict=True))
 
     def __call__(
         self,
         x: jax.Array,
-        modulations: dict[str, Modulation],
+        modulations: BlockModulations,
         *,
         train: bool,
         upsample: bool = False,
@@ -174,14 +185,12 @@ class SPADEResBlock(nn.Module):
         x = self.conv_1(x, train=train)
         return shortcut + x
 
-    def _spade(self, features: int) -> SPADE:
+    def _norm(self, features: int) -> SPADE | CLADE:
+        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
+        if self.norm.by_class:
+            return CLADE(features, self.num_classes, self.norm, **shared)
         return SPADE(
-            features,
-            self.num_classes,
-            self.norm,
-            hidden=self.hidden,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
+            features, self.num_classes, self.norm, hidden=self.hidden, **shared
         )
 
     def _conv(

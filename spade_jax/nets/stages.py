@@ -52,16 +52,26 @@ STAGES: dict[str, Stages] = {
         Stage("up_3", 1, 64),
         Stage("up_4", 0.5, 128),
     ),
+    # A block less than "normal" (Schönfeld et al., ICLR 2021).
+    "oasis": (
+        Stage("body_0", 16, 1),
+        Stage("body_1", 16, 2),
+        Stage("body_2", 8, 4),
+        Stage("body_3", 4, 8),
+        Stage("body_4", 2, 16),
+        Stage("body_5", 1, 32),
+    ),
 }
-"""The official decoders, by the option `num_upsampling_layers`."""
+"""The official decoders, by SPADE's option `num_upsampling_layers`; and OASIS's."""
 
 
 def stages(upsampling: str | Stages) -> Stages:
     """The decoder's blocks from the start grid to the full size.
 
     Args:
-      upsampling: 'normal' (32 times the start grid), 'more' (64) or 'most' (128); or
-        the stages themselves, of a decoder that is none of the official ones.
+      upsampling: 'normal' (32 times the start grid), 'more' (64), 'most' (128) or
+        'oasis' (32); or the stages themselves, of a decoder that is none of the
+        official ones.
 
     Raises:
       ValueError: another word.

@@ -216,7 +216,7 @@ def check_size(of: Architecture, generator: nn.Module) -> None:
     Raises:
       ValueError: naming the fields.
     """
-    if of.generator.name != "spade":
+    if not assemble.is_modulated(of):
         return
     size, made = of.size, generator.scales(*of.size)[-1]
     if made != size:

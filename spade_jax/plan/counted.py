@@ -67,6 +67,7 @@ def count(recipe: Recipe, *, distinct: Mapping[int, float] | None = None) -> Cou
             perceptual=perceptual,
             feature_matching=recipe.loss.feature_matching > 0,
             judges_apart=networks.discriminator.judges_apart,
+            judged=3 if recipe.loss.labelmix else 2,
             reuse_fake=recipe.schedule.reuse_fake,
             remat=recipe.compute.remat,
         ),

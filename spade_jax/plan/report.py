@@ -123,7 +123,7 @@ def remedies(
     found, compute = [], recipe.compute
     if compute.dtype != "bfloat16":
         found.append(("--config.dtype=bfloat16", "halves the activations"))
-    if not compute.remat and recipe.architecture.generator.name == "spade":
+    if not compute.remat and assemble.is_modulated(recipe.architecture):
         found.append(
             (
                 "--config.remat=True",

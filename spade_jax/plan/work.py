@@ -99,12 +99,16 @@ def generator(
       for_cpu: count as `spade_jax.nets.frozen` lets CPUs compute, where Winograd's
         filters replace the largest convolutions.
     """
-    inputs: tuple[Any, ...] = (_layout(size, edges),)
+    layout = _layout(size, edges)
+    if getattr(module, "reads_positions", False):
+        layout = layout._replace(positions=_array(1, *size, 2))
+    inputs: tuple[Any, ...] = (layout,)
     latent_size = getattr(module, "latent_size", None)
     if latent_size is not None:
         inputs += (_array(1, latent_size),)
     counts = dict.fromkeys(Generator._fields, 0)
-    planes = num_planes(module.num_classes, edges=edges)
+    noise_size = latent_size if getattr(module, "modulates_by_latent", False) else 0
+    planes = num_planes(module.num_classes, edges=edges, noise_size=noise_size or 0)
     seen = set()
     for product in _of_module(module, *inputs, for_cpu=for_cpu):
         count, names = product.count, product.scope
@@ -142,7 +146,7 @@ def discriminator(module: nn.Module, size: Size, *, edges: bool) -> Discriminato
     def first_and_rest(pictures: int) -> tuple[int, int]:
         image = _array(pictures, *size, 3)
         found = _of_module(module, _layout(size, edges), image)
-        return _split(found, "layer_0")
+        return _split(found, *_first_layers(module))
 
     # What is made of the layout serves all pictures of it.
     (first, rest), (first_of_two, _) = first_and_rest(1), first_and_rest(2)
@@ -153,7 +157,7 @@ def discriminator(module: nn.Module, size: Size, *, edges: bool) -> Discriminato
 def encoder(module: nn.Module) -> Encoder:
     """Counts an encoder, behind the resizing of the picture."""
     image = _array(1, module.image_size, module.image_size, 3)
-    return Encoder(*_split(_of_module(module, image), "layer_0"))
+    return Encoder(*_split(_of_module(module, image), {"layer_0"}))
 
 
 def perceptual(module: nn.Module, size: Size) -> int:
@@ -174,6 +178,7 @@ def train_step(
     perceptual: int = 0,
     feature_matching: bool = True,
     judges_apart: bool = True,
+    judged: int = 2,
     reuse_fake: bool = False,
     remat: bool = False,
 ) -> int:
@@ -191,6 +196,8 @@ def train_step(
       perceptual: one forward of the perceptual loss's network; 0 without it.
       feature_matching: whether the generator's update looks at the real picture.
       judges_apart: see `spade_jax.nets.MultiscaleDiscriminator`.
+      judged: pictures that the discriminator's update looks at for each real one: that
+        and a fake, and where they are mixed the mixture.
       reuse_fake: see `spade_jax.learning.train_step.make_train_step`.
       remat: see `spade_jax.nets.SPADEGenerator`.
     """
@@ -203,18 +210,17 @@ def train_step(
     if remat:
         backward += g.again + g.lookup + g.modulation
     of_picture = d.image + d.rest
-    judged = 2 if feature_matching or not judges_apart else 1
+    by_generator = 2 if feature_matching or not judges_apart else 1
     back_through = 1 if judges_apart else 2
     return (
         forward * (1 if reuse_fake else 2)
         + backward
         # The layout's share is the same in both updates, and computed once.
         + d.layout
-        + (judged + back_through) * of_picture
-        + 2 * of_picture
+        + (by_generator + back_through) * of_picture
+        + judged * of_picture
         + d.layout
-        + 2 * d.image
-        + 4 * d.rest
+        + judged * (d.image + 2 * d.rest)
         + 3 * perceptual
     )
 
@@ -238,12 +244,25 @@ def _of_module(
     return tuple(p for p in found if "spectral_norm" not in p.scope)
 
 
-def _split(found: Iterable[Product], first: str) -> tuple[int, int]:
-    """Multiply-accumulates within a layer, and of all others."""
+def _split(found: Iterable[Product], *first: set[str]) -> tuple[int, int]:
+    """Multiply-accumulates of the first layers, and of all others.
+
+    Args:
+      found: of a network.
+      first: for each of these layers the names that its scope has.
+    """
     counts = [0, 0]
     for product in found:
-        counts[first not in product.scope] += product.count
+        is_first = any(names <= set(product.scope) for names in first)
+        counts[not is_first] += product.count
     return counts[0], counts[1]
+
+
+def _first_layers(module: nn.Module) -> tuple[set[str], ...]:
+    """The names of those layers of a discriminator that read its input."""
+    if isinstance(module, nets.UNetDiscriminator):
+        return {"down_0", "conv_0"}, {"down_0", "conv_s"}
+    return ({"layer_0"},)
 
 
 def _layout(size: Size, edges: bool) -> Layout:

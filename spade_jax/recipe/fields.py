@@ -21,6 +21,7 @@ from spade_jax.recipe.kinds import (
     Text,
     Whole,
 )
+from spade_jax.recipe.parts import picture_size
 
 _SWITCH, _PLACE = Switch(), Place()
 # Iterations are counted in 32 bits, with a sign.
@@ -33,11 +34,16 @@ _NORM = Text(
     "[spectral](none|batch|syncbatch|instance)",
     r"(spectral)?(none|batch|sync_?batch|instance)?",
 )
+_CLADE_NORM = r"(spectral)?clade(icpe)?(batch|sync_?batch|instance)"
 _GENERATOR_NORM = Text(
     "[spectral]spade(batch|syncbatch|instance)KxK with K odd, below 10;"
-    f" or {_NORM.says}",
-    rf"{_SPADE_NORM}|{_NORM.form}",
+    f" [spectral]clade[icpe](batch|syncbatch|instance); or {_NORM.says}",
+    rf"{_SPADE_NORM}|{_CLADE_NORM}|{_NORM.form}",
 )
+# Generators that read the layout in their norms, and the U-Net's halvings and norms.
+_MODULATED = ("spade", "oasis")
+_UNET_HALVINGS = 6
+_UNET_NORMS = ("spectral", "spectralnone", "none", "")
 
 FIELDS: Mapping[str, Kind] = {
     "seed": Whole(0, 2**32 - 1),
@@ -82,7 +88,7 @@ FIELDS: Mapping[str, Kind] = {
     "data.scenes.num_train": Whole(1, 1_000_000),
     "data.scenes.num_val": Whole(1, 1_000_000),
     "data.workers": Whole(0, 256),
-    "generator.name": OneOf(("spade", "pix2pixhd", "concat")),
+    "generator.name": OneOf(("spade", "pix2pixhd", "concat", "oasis")),
     "generator.width": _WIDTH,
     "generator.norm": _GENERATOR_NORM,
     "generator.upsampling": OneOf(("normal", "more", "most")),
@@ -91,6 +97,7 @@ FIELDS: Mapping[str, Kind] = {
     "generator.latent_size": Whole(1, 65_536),
     "generator.downsamplings": Whole(0, 10),
     "generator.blocks": Whole(0, 100),
+    "discriminator.name": OneOf(("multiscale", "unet")),
     "discriminator.num_scales": Whole(1, 8),
     "discriminator.num_layers": Whole(1, 16),
     "discriminator.width": _WIDTH,
@@ -100,6 +107,9 @@ FIELDS: Mapping[str, Kind] = {
     "encoder.norm": _NORM,
     "loss.gan": OneOf(("hinge", "ls", "original", "w")),
     "loss.feature_matching": _WEIGHT,
+    "loss.balance_classes": _SWITCH,
+    "loss.ignored_ids": Many(Whole(0, 65_536), 0, 65_537),
+    "loss.labelmix": _WEIGHT,
     "loss.perceptual": _WEIGHT,
     "loss.kld": _WEIGHT,
     "loss.perceptual_network": OneOf(("auto", "vgg19", "vgg16", "none")),
@@ -181,18 +191,25 @@ def _some_step(values: Values) -> str | None:
 
 
 def _latent_fits(values: Values) -> str | None:
-    name = values["generator.name"]
-    if values["generator.latent"] == "none" or name == "spade":
+    name, latent = values["generator.name"], values["generator.latent"]
+    if latent == "none" or name == "spade" or (name, latent) == ("oasis", "noise"):
         return None
     return (
         f"{told(values, 'generator.latent')} needs config.generator.name='spade';"
-        f" {name!r} starts from the layout ('none')."
+        f" {name!r} starts from the layout ('none'"
+        f"{', or with a noise' if name == 'oasis' else ''})."
     )
 
 
 def _can_be_factored(values: Values) -> str | None:
     name, spatial = values["generator.name"], values["spatial"]
-    if values["factored"] and name != "spade":
+    if values["factored"] and re.fullmatch(_CLADE_NORM, values["generator.norm"]):
+        return (
+            "config.factored=True needs a SPADE norm;"
+            f" {values['generator.norm']!r} looks its modulations up by class anyway:"
+            " leave config.factored out."
+        )
+    if values["factored"] and name not in _MODULATED:
         return (
             f"config.factored=True needs config.generator.name='spade'; {name!r} has no"
             " modulations."
@@ -207,12 +224,77 @@ def _can_be_factored(values: Values) -> str | None:
 
 def _norm_fits(values: Values) -> str | None:
     norm, name = values["generator.norm"], values["generator.name"]
-    if bool(re.fullmatch(_SPADE_NORM, norm)) == (name == "spade"):
+    reads_layout = re.fullmatch(rf"{_SPADE_NORM}|{_CLADE_NORM}", norm)
+    if bool(reads_layout) == (name in _MODULATED):
         return None
-    example = "spectralspadesyncbatch3x3" if name == "spade" else "spectralsyncbatch"
+    of_layout = name in _MODULATED
+    example = "spectralspadesyncbatch3x3" if of_layout else "spectralsyncbatch"
     return (
         f"{told(values, 'generator.norm')} is not understood with"
         f" config.generator.name={name!r}, which takes one such as {example!r}."
+    )
+
+
+def _has_upsampling(values: Values) -> str | None:
+    if (
+        values["generator.name"] != "oasis"
+        or values["generator.upsampling"] == "normal"
+    ):
+        return None
+    return (
+        f"{told(values, 'generator.upsampling')} is of generators 'spade' and 'concat';"
+        " 'oasis' has one decoder: leave it 'normal'."
+    )
+
+
+def _of_unet(field: str, off: Any) -> Need:
+    def fault(values: Values) -> str | None:
+        if not values[field] or values["discriminator.name"] == "unet":
+            return None
+        return (
+            f"{told(values, field)} needs config.discriminator.name='unet'; with"
+            f" 'multiscale' leave it {off!r}."
+        )
+
+    return Need(field, f"{off!r} unless `discriminator.name` is unet", fault)
+
+
+def _of_multiscale(field: str, only: tuple[Any, ...], says: str) -> Need:
+    def fault(values: Values) -> str | None:
+        if values["discriminator.name"] != "unet" or values[field] in only:
+            return None
+        return (
+            f"{told(values, field)} needs config.discriminator.name='multiscale'; with"
+            f" 'unet' {says}."
+        )
+
+    shown = " or ".join(repr(x) for x in only if x not in ("", "spectralnone"))
+    return Need(field, f"{shown} where `discriminator.name` is unet", fault)
+
+
+def _ignored_are_ids(values: Values) -> str | None:
+    num_ids = values["data.num_classes"] + (values["data.unknown_label"] is not None)
+    strangers = [i for i in values["loss.ignored_ids"] if i >= num_ids]
+    if not strangers:
+        return None
+    return (
+        f"{told(values, 'loss.ignored_ids')} has {strangers[0]}, but ids are 0 to"
+        f" {num_ids - 1}."
+    )
+
+
+def _can_be_halved(values: Values) -> str | None:
+    if values["discriminator.name"] != "unet":
+        return None
+    height, width = picture_size(values["data.crop_size"], values["data.aspect_ratio"])
+    multiple = 2**_UNET_HALVINGS
+    if height and height % multiple == width % multiple == 0:
+        return None
+    return (
+        f"{told(values, 'data.crop_size', 'data.aspect_ratio')} make pictures {width}"
+        f" wide and {height} high, which the discriminator 'unet' cannot halve"
+        f" {_UNET_HALVINGS} times. Choose them so that both sides are multiples of"
+        f" {multiple}."
     )
 
 
@@ -221,8 +303,40 @@ NEEDS: tuple[Need, ...] = (
     Need(
         "factored", "where True, `generator.name` spade, `spatial` 1", _can_be_factored
     ),
-    Need("generator.latent", "where not none, `generator.name` spade", _latent_fits),
-    Need("generator.norm", "a SPADE norm for `generator.name` spade", _norm_fits),
+    Need(
+        "generator.latent",
+        "where not none, `generator.name` spade; noise is of oasis, too",
+        _latent_fits,
+    ),
+    Need(
+        "generator.norm",
+        "a SPADE or CLADE norm for `generator.name` spade or oasis",
+        _norm_fits,
+    ),
+    Need(
+        "generator.upsampling",
+        "normal where `generator.name` is oasis",
+        _has_upsampling,
+    ),
+    Need(
+        "data.crop_size",
+        "pictures of multiples of 64 where `discriminator.name` is unet",
+        _can_be_halved,
+    ),
+    _of_multiscale("discriminator.norm", _UNET_NORMS, "it is 'spectral' or 'none'"),
+    _of_multiscale("loss.feature_matching", (0,), "set it to 0"),
+    _of_multiscale(
+        "loss.gan", ("hinge",), "there is a cross entropy: leave it 'hinge'"
+    ),
+    _of_multiscale(
+        "generator.latent",
+        ("none", "noise"),
+        "no term keeps styles near the prior: choose 'none' or 'noise'",
+    ),
+    _of_unet("loss.balance_classes", False),
+    _of_unet("loss.ignored_ids", ()),
+    _of_unet("loss.labelmix", 0.0),
+    Need("loss.ignored_ids", "ids of the data", _ignored_are_ids),
     _saved("keep_every"),
     _saved("eval.every"),
 )

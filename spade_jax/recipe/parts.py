@@ -55,7 +55,7 @@ class Data:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures that the networks see."""
-        return _size(self.crop_size, self.aspect_ratio)
+        return picture_size(self.crop_size, self.aspect_ratio)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,7 @@ class Generator:
 class Discriminator:
     """The discriminator: `config.discriminator`."""
 
+    name: str
     num_scales: int
     num_layers: int
     width: int
@@ -115,7 +116,7 @@ class Architecture:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures."""
-        return _size(self.crop_size, self.aspect_ratio)
+        return picture_size(self.crop_size, self.aspect_ratio)
 
     @property
     def latent_size(self) -> int | None:
@@ -149,6 +150,9 @@ class Loss:
 
     gan: str
     feature_matching: float
+    balance_classes: bool
+    ignored_ids: tuple[int, ...]
+    labelmix: float
     perceptual: float
     kld: float
     perceptual_network: str
@@ -295,6 +299,6 @@ class Recipe:
     fields: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
 
 
-def _size(crop_size: int, aspect_ratio: float) -> tuple[int, int]:
+def picture_size(crop_size: int, aspect_ratio: float) -> tuple[int, int]:
     """(height, width) of pictures; the height is rounded half to even."""
     return round(crop_size / aspect_ratio), crop_size

@@ -16,7 +16,7 @@ from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.learning.sample import synthesise
 from spade_jax.learning.schedule import LearningRate
-from spade_jax.learning.state import TrainState
+from spade_jax.learning.state import Networks, TrainState
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
 from spade_jax.training import sheet
@@ -66,14 +66,14 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     """
     platform = devices.devices.flat[0].platform
 
-    # ---- Data -----------------------------------------------------------------------
-    def open_data():
-        source = assemble.source(recipe.data, recipe.data.train_split)
-        transform = assemble.preprocess(recipe.data, training=True)
-        data.check(source, transform=transform)
-        return source, transform, sheet.example_batch(recipe, platform=platform)
-
-    source, transform, examples = distributed.together(open_data)
+    # ---- Networks and data ----------------------------------------------------------
+    networks = assemble.networks(
+        recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
+    )
+    # Files may be missing on one host only.
+    source, transform, examples = distributed.together(
+        functools.partial(open_data, recipe, networks, platform=platform)
+    )
     steps_per_epoch = recipe.schedule.steps_per_epoch(len(source))
 
     def batches_from(first_step: int):
@@ -95,10 +95,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
             ),
         )
 
-    # ---- Networks, optimisers, step -------------------------------------------------
-    networks = assemble.networks(
-        recipe.architecture, recipe.compute, axis_name=mesh.DATA_AXIS
-    )
+    # ---- Optimisers, step -----------------------------------------------------------
     optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=steps_per_epoch
     )
@@ -136,7 +133,6 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     def synthesise_examples(state: TrainState) -> jax.Array:
         return sample(state.generator_variables, state.encoder_variables, examples)
 
-    sheet.check_size(jax.eval_shape(synthesise_examples, abstract_state), examples)
     evaluate = None
     if recipe.evaluation.every:
         evaluate = TrainingEvaluation(
@@ -162,3 +158,32 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         ),
         evaluate=evaluate,
     )
+
+
+def open_data(
+    recipe: Recipe, networks: Networks, *, platform: str
+) -> tuple[data.Source, data.OneSize, dict[str, Any]]:
+    """Opens the splits of a run, and looks for what is wrong with them.
+
+    What is refused here `--mode=check_data` refuses, too.
+
+    Args:
+      recipe: what to train.
+      networks: of its architecture.
+      platform: of the devices: "cpu", "gpu" or "tpu".
+
+    Returns:
+      The training split, what its examples go through, and the examples of the sheet.
+
+    Raises:
+      DataError: the data is missing or wrong.
+      ValueError: its pictures are of a size that the generator does not make.
+    """
+    source = assemble.source(recipe.data, recipe.data.train_split)
+    transform = assemble.preprocess(recipe.data, training=True)
+    transform = data.one_size(source[0], transform)
+    data.check(source, transform=transform)
+    examples = sheet.example_batch(recipe, platform=platform)
+    for size in (transform.size, examples["label"].shape[1:]):
+        assemble.check_size(networks, size)
+    return source, transform, examples

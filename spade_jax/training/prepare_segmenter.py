@@ -62,6 +62,7 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
     source = assemble.source(recipe.data, recipe.data.train_split)
     real = assemble.source(recipe.data, recipe.data.val_split)
     transform = assemble.preprocess(recipe.data, training=True)
+    transform = data.one_size(source[0], transform)
     data.check(source, transform=transform)
 
     def batches():

@@ -22,6 +22,10 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
       DataError: the validation split is missing or wrong.
     """
     source = assemble.source(recipe.data, recipe.data.val_split)
+    transform = data.one_size(
+        source[0], assemble.preprocess(recipe.data, training=False)
+    )
+    data.check(source, transform=transform)
     count = min(recipe.keeping.num_samples, len(source))
     chosen = np.linspace(0, len(source) - 1, count, dtype=int)
     batch = next(
@@ -30,32 +34,13 @@ def example_batch(recipe: Recipe, *, platform: str) -> dict[str, Any]:
             batch_size=count,
             seed=recipe.seed,
             shuffle=False,
-            transform=assemble.preprocess(recipe.data, training=False),
+            transform=transform,
             finish=assemble.tabulator(
                 recipe.architecture, recipe.compute, shards=1, platform=platform
             ),
         )
     )
     return {**batch, "number": chosen.astype(np.int32)}
-
-
-def check_size(
-    synthesised: jax.ShapeDtypeStruct, examples: Mapping[str, np.ndarray]
-) -> None:
-    """Refuses pictures of another size than the generator's.
-
-    Raises:
-      ValueError: naming the fields that decide about both.
-    """
-    height, width = examples["image"].shape[1:3]
-    if synthesised.shape[1:3] != (height, width):
-        raise ValueError(
-            f"The preprocessing gives pictures {width} wide and {height} high, but the"
-            f" generator makes them {synthesised.shape[2]} wide and"
-            f" {synthesised.shape[1]} high. Choose config.data.crop_size (and"
-            " aspect_ratio) so that both are multiples of 32, or of 64 and 128 with"
-            " config.generator.upsampling 'more' and 'most'."
-        )
 
 
 def contact_sheet(

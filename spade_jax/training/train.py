@@ -19,6 +19,7 @@ from spade_jax.files import pictures
 from spade_jax.learning.state import TrainState
 from spade_jax.recipe import Keeping, Recipe
 from spade_jax.training.finite import check_finite
+from spade_jax.training.place import check_place
 from spade_jax.training.prepare import prepare
 from spade_jax.training.progress import Progress
 from spade_jax.training.stop import StopRequest
@@ -59,6 +60,7 @@ def train(
       ProcessError: the data is missing or wrong for another process of the run.
     """
     workdir = pathlib.Path(workdir)
+    check_place(workdir, recipe.data)
     distributed.check_shared(workdir)
     with contextlib.ExitStack() as stack:
         held = locks.held(workdir, command="train")

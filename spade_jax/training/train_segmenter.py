@@ -20,6 +20,7 @@ from spade_jax.files import outputs, pictures
 from spade_jax.files.outputs import Outputs
 from spade_jax.metrics import own_segmenter, segmentation
 from spade_jax.recipe import Recipe
+from spade_jax.training.place import check_place
 from spade_jax.training.prepare_segmenter import prepare_segmenter
 from spade_jax.training.score_segmenter import contact_sheet, make_score
 from spade_jax.workdir import lock as locks
@@ -51,6 +52,7 @@ def train_segmenter(
         something would be lost, see `spade_jax.files.outputs.claim`.
     """
     workdir = pathlib.Path(workdir)
+    check_place(workdir, recipe.data)
     claimed = outputs.claim(
         workdir,
         [(own_segmenter.FILE, "the segmenter"), (_SHEET, "its pictures")],

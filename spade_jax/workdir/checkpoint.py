@@ -77,22 +77,43 @@ class SavedCheckpoints:
 
         Args:
           abstract_state: a `TrainState` of `jax.ShapeDtypeStruct`s with shardings,
-            which need not be those that it was saved with; `unread` parts come back
-            as they are.
+            which need not be those that it was saved with.
           step: of which checkpoint.
 
         Raises:
           CheckpointError: there is no such checkpoint, it is damaged, or it holds
             another state.
         """
+        return self._load(abstract_state, step)
+
+    def restore_part(
+        self, abstract: dict[str, Any], *, step: int | None = None
+    ) -> dict[str, Any]:
+        """Reads a part of a state, by default of the newest; the rest stays on disk.
+
+        Args:
+          abstract: of the state as nested dicts, what is wanted; see `restore`.
+          step: of which checkpoint.
+
+        Raises:
+          CheckpointError: see `restore`.
+        """
+        loading = ocp.options.PyTreeOptions.Loading(partial_load=True)
+        with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=loading)):
+            found = self._load(abstract, step)
+        # Orbax hands back what it was asked for and did not find.
+        for path, leaf in jax.tree.leaves_with_path(found):
+            if not isinstance(leaf, jax.Array):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise _not_described(self._path(step), f"{name} is missing")
+        return found
+
+    def _load(self, abstract: Any, step: int | None) -> Any:
         path = self._path(step)
         try:
-            return ocp.load(os.fspath(path), abstract_state)
+            return ocp.load(os.fspath(path), abstract)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f"{path} does not hold the state that its config describes"
-                f" ({in_one_line(error)}). Use another checkpoint."
-            ) from error
+            raise _not_described(path, in_one_line(error)) from error
 
     def description(self, *, step: int | None = None) -> dict[str, Any]:
         """What a checkpoint says of itself, by default the newest.
@@ -219,16 +240,16 @@ def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
     """Shapes and dtypes of a state (arrays or not), on `sharding`."""
 
     def leaf(x):
-        if x is ocp.PLACEHOLDER:
-            return x
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     return jax.tree.map(leaf, state)
 
 
-def unread(tree: Any) -> Any:
-    """Marks a part of an abstract state as not to be read; `...` comes back for it."""
-    return jax.tree.map(lambda _: ocp.PLACEHOLDER, tree)
+def _not_described(path: pathlib.Path, fault: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} does not hold the state that its config describes ({fault}). Use"
+        " another checkpoint."
+    )
 
 
 def _architecture(recipe: Recipe) -> Iterator[tuple[str, Any]]:

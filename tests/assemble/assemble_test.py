@@ -322,3 +322,16 @@ def test_only_spade_can_be_factored(default_config):
     default_config.factored = True
     with pytest.raises(ValueError, match=r"factored=True needs .*'pix2pixhd' has no"):
         tabulator(default_config, shards=1, platform="cpu")
+
+
+@pytest.mark.parametrize("name", ["spade", "pix2pixhd", "concat"])
+def test_sizes_that_a_generator_does_not_make_are_refused(default_config, name):
+    default_config.update_from_flattened_dict(
+        {"generator.name": name, "data.crop_size": 96}
+        | ({} if name == "spade" else {"generator.norm": "spectralsyncbatch"})
+    )
+    found = networks(default_config)
+    assemble.check_size(found, (96, 96))
+    message = r"pictures 100 wide and 100 high, .* 96 wide and 96 high.*crop_size"
+    with pytest.raises(ValueError, match=message):
+        assemble.check_size(found, (100, 100))

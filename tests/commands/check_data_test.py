@@ -306,6 +306,12 @@ def test_a_long_list_is_cut_in_print_only(small, default_config, tmp_path, capsy
     assert "--write_report" not in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["findings"]) == 7
+    # It may be written anew, but not over what it is no longer.
+    check_data(describe(config), write_report=tmp_path / "report.json")
+    (tmp_path / "report.json").write_text("notes")
+    with pytest.raises(ValueError, match=r"^--write_report: .*json is there already"):
+        check_data(describe(config), write_report=tmp_path / "report.json")
+    assert (tmp_path / "report.json").read_text() == "notes"
 
 
 def test_colored_labels_and_the_palette_that_reads_them(
@@ -338,6 +344,36 @@ def test_missing_folders_and_the_rest_are_told_together(
     assert "looked for the label folder" in printed
     assert "val_img/0.png: cannot read this picture" in printed
     assert "Training would fail: 2 errors" in printed
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"data.crop_size": 100, "data.load_size": 100},
+            "The preprocessing gives pictures 100 wide and 100 high, but the generator"
+            " makes them 96 wide and 96 high.",
+        ),
+        ({"data.preprocess_mode": "scale_width", "data.load_size": 64}, "256 wide"),
+    ],
+)
+def test_sizes_that_training_refuses(small, default_config, capsys, fields, message):
+    assert not check_data(describe(configure(default_config, small, **fields)))
+    printed = capsys.readouterr().out
+    assert "pictures of a size that the networks do not make [network]" in printed
+    assert message in printed
+
+
+def test_pictures_of_several_sizes_are_refused_whatever_the_batch(
+    small, default_config, capsys
+):
+    for field, shape in (("img", (16, 12, 3)), ("label", (16, 12))):
+        save(np.zeros(shape, np.uint8), small / f"val_{field}" / "3.png")
+    fields = {"data.preprocess_mode": "scale_width", "batch_size": 1}
+    assert not check_data(describe(configure(default_config, small, **fields)))
+    printed = capsys.readouterr().out
+    assert "val_img/3.png is 256x341 (width x height) once preprocessed" in printed
+    assert "a batch of 1" not in printed
 
 
 def test_a_split_that_serves_twice_is_read_once(small, default_config, capsys):

@@ -117,3 +117,18 @@ def test_words_in_other_letters_are_printed():
     with start("print('\\u00e9'); sys.exit(2)", env=environment) as process:
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, b"printed\n\\xe9\n")
+
+
+def test_a_log_that_a_library_began_is_not_kept_twice():
+    program = """
+        import logging
+        from absl import app
+        from spade_jax.commands import ending
+
+        logging.basicConfig(level=logging.INFO)
+        program = lambda argv: logging.getLogger("x").info("once")
+        ending.run(lambda: app.run(program, argv=["x"]){end})
+    """
+    with start("", program) as process:
+        _, err = process.communicate(timeout=60)
+    assert err.count(b"once") == 1

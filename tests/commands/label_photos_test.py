@@ -133,6 +133,19 @@ def test_photographs_of_any_folder_get_layouts_as_landscapes_wants_them(
     assert f"once the photographs are in {tmp_path}/other/photos" in caplog.text
 
 
+def test_a_photograph_that_has_changed_since_is_refused(file, tmp_path):
+    write_photos(tmp_path / "photos")
+    label_photos(tmp_path / "photos", segmenter=file, out=tmp_path)
+    Image.fromarray(blocks((20, 32), 9)).save(tmp_path / "photos" / "b.png")
+    (tmp_path / "layouts" / "c.png").unlink()
+    message = r"1 photographs .* have changed since .*: b\. Remove these layouts"
+    with pytest.raises(DataError, match=message):
+        label_photos(tmp_path / "photos", segmenter=file, out=tmp_path)
+    (tmp_path / "layouts" / "b.png").unlink()
+    label_photos(tmp_path / "photos", segmenter=file, out=tmp_path)
+    assert read(tmp_path / "layouts" / "b.png").shape == (20, 32)
+
+
 def test_folders_below_are_labelled_and_what_is_passed_over_is_counted(
     file, tmp_path, caplog
 ):
@@ -149,7 +162,7 @@ def test_folders_below_are_labelled_and_what_is_passed_over_is_counted(
     ]
     assert read(layouts / "below" / "a.png").shape == (20, 32)
     assert f"Passed over in {photos}: 1 .heic (b.heic)." in caplog.text
-    with pytest.raises(ValueError, match="among, what is read from --photos"):
+    with pytest.raises(ValueError, match=r"or among, what is read from --photos="):
         label_photos(tmp_path, segmenter=file, out=tmp_path)
 
 

@@ -326,3 +326,25 @@ def test_without_torch(official, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"pip install 'spade-jax\[convert\]'"):
         main.main(["nvlabs", str(official[0]), f"--out={tmp_path / 'w'}"])
     assert not (tmp_path / "w").exists()
+
+
+def test_nothing_of_the_users_is_written_over(official, tmp_path):
+    directory, _ = official
+    mine = tmp_path / "mine.pth"
+    mine.write_text("mine")
+    for arguments, message in (
+        (["vgg19", str(mine), f"--out={mine}"], r"is read from FILE 1="),
+        (["vgg19", "x.pth", f"--out={mine}"], r"mine\.pth is there already"),
+        (["inception", "x.pth", f"--out={mine}"], r"mine\.pth is there already"),
+        (
+            ["nvlabs", str(directory), f"--out={directory}"],
+            r"is the directory of the official checkpoint",
+        ),
+    ):
+        with pytest.raises(SystemExit, match=rf"ValueError: --out.*{message}"):
+            main.main(arguments)
+    assert mine.read_text() == "mine"
+    assert not (directory / "checkpoints").exists()
+    (tmp_path / "latest_net_G.pth").write_text("mine")
+    with pytest.raises(SystemExit, match=r"latest_net_G\.pth is there already"):
+        main.main(["nvlabs", "runs/x", "--to=nvlabs", f"--out={tmp_path}"])

@@ -290,10 +290,10 @@ def test_another_epoch(official):
     for letter in "GDE":
         file = directory / f"latest_net_{letter}.pth"
         file.rename(directory / f"30_net_{letter}.pth")
-    nvlabs.read_checkpoint(directory, which_epoch="30")
+    nvlabs.read_checkpoint(directory, which="30")
     (directory / "30_net_G.pth").unlink()
     with pytest.raises(torch_file.FileError, match=r"30_net_G\.pth does not exist"):
-        nvlabs.read_checkpoint(directory, which_epoch="30")
+        nvlabs.read_checkpoint(directory, which="30")
 
 
 # --- Bad input ----------------------------------------------------------------------

@@ -108,6 +108,9 @@ def test_missing_folder_is_named(make_folder):
     root = make_folder(1)
     with pytest.raises(DataError, match="exists, but has no folder val_img"):
         FolderSource(root, "val", num_classes=4)
+    message = r"no folder val_img.*--config\.data\.val_split=train shows and scores"
+    with pytest.raises(DataError, match=message):
+        FolderSource(root, "val", num_classes=4)
     message = "no folder train_inst.*set config.data.instances=False"
     with pytest.raises(DataError, match=message):
         FolderSource(root, "train", num_classes=4, instances=True)

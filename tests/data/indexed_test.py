@@ -9,7 +9,7 @@ from PIL import Image
 from spade_jax.data.decode import decode_map
 from spade_jax.data.error import DataError
 from spade_jax.data.folder import FolderSource
-from spade_jax.data.indexed import Palettes, look
+from spade_jax.data.indexed import look
 from spade_jax.data.survey import folder_split, survey
 from spade_jax.data.transforms import Preprocess
 
@@ -27,6 +27,11 @@ def permuted(ids, colors, order) -> Image.Image:
     """The same picture with the colours in another order."""
     place = np.argsort(order)
     return indexed(place[ids], [colors[i] for i in order])
+
+
+def of_colours(palette, *, unknown_label=None, paths=()):
+    """What is known of classes that have these colours, of which 4 are named."""
+    return look(paths, palette=palette, num_classes=4, unknown_label=unknown_label)
 
 
 def encoded(picture: Image.Image, format="png") -> bytes:
@@ -91,14 +96,14 @@ def test_gif_is_read_only_where_it_cannot_be_misread():
     coloured = encoded(indexed(IDS, COLORS), "gif")
     with pytest.raises(DataError, match="a coloured GIF"):
         decode_map(coloured, where="a")
-    known = Palettes(known=COLORS)
+    known = of_colours(COLORS)
     np.testing.assert_array_equal(decode_map(coloured, where="a", palettes=known), IDS)
 
 
 @pytest.mark.parametrize("order", [[3, 2, 1, 0], [1, 0, 3, 2], [0, 1, 2, 3]])
 def test_the_classes_colours_in_another_order_are_read_by_colour(order):
     picture = encoded(permuted(IDS, COLORS, order))
-    palettes = Palettes(known=COLORS, unknown_label=255)
+    palettes = of_colours(COLORS, unknown_label=255)
     np.testing.assert_array_equal(
         decode_map(picture, where="a", palettes=palettes), IDS
     )
@@ -107,15 +112,24 @@ def test_the_classes_colours_in_another_order_are_read_by_colour(order):
 def test_the_index_of_unknown_pixels_has_any_colour():
     ids = np.array([[0, 1, 255]], np.uint8)
     picture = encoded(indexed(ids, [*COLORS, *[COLORS[0]] * 252]))
-    palettes = Palettes(known=COLORS, unknown_label=255)
+    palettes = of_colours(COLORS, unknown_label=255)
     np.testing.assert_array_equal(
         decode_map(picture, where="a", palettes=palettes), ids
     )
 
 
+def test_the_colour_after_the_named_classes_is_that_of_unknown_pixels():
+    grey = (9, 9, 9)
+    palettes = of_colours([*COLORS, grey], unknown_label=255)
+    picture = encoded(permuted(np.array([[0, 4, 1]]), [*COLORS, grey], [4, 3, 2, 1, 0]))
+    np.testing.assert_array_equal(
+        decode_map(picture, where="a", palettes=palettes), [[0, 255, 1]]
+    )
+
+
 def test_classes_that_share_a_colour_are_told_apart_by_index_only():
     shared = [*COLORS[:3], COLORS[0]]
-    palettes = Palettes(known=shared)
+    palettes = of_colours(shared)
     picture = encoded(indexed(IDS, shared))
     np.testing.assert_array_equal(
         decode_map(picture, where="a", palettes=palettes), IDS
@@ -128,9 +142,7 @@ def test_classes_that_share_a_colour_are_told_apart_by_index_only():
 def test_colours_of_which_some_are_of_no_class_contradict_their_indices():
     other = [COLORS[1], COLORS[0], (1, 2, 3), COLORS[3]]
     with pytest.raises(DataError, match=r"gives class 1.*\(1, 2, 3\), are not all"):
-        decode_map(
-            encoded(indexed(IDS, other)), where="a", palettes=Palettes(known=COLORS)
-        )
+        decode_map(encoded(indexed(IDS, other)), where="a", palettes=of_colours(COLORS))
 
 
 def write(root, name, label, split="train"):
@@ -159,7 +171,7 @@ def test_palettes_that_differ_between_files_are_refused_by_training_and_survey(
     found = survey(
         [folder_split(tmp_path, "train", num_classes=4)],
         num_classes=4,
-        transforms={"train": Preprocess(mode="fixed", load_size=4, crop_size=4)},
+        transforms={"train": [Preprocess(mode="fixed", load_size=4, crop_size=4)]},
     )
     errors = [f for f in found.findings if f.severity == "error"]
     assert [(f.kind, f.message) for f in errors] == [("palette", str(caught.value))]
@@ -179,5 +191,5 @@ def test_looking_passes_over_what_cannot_be_read(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     indexed(IDS, COLORS).save(tmp_path / "b.png")
     paths = [str(tmp_path / name) for name in ("a.png", "b.png", "missing.png")]
-    seen = look(paths).seen
+    seen = of_colours((), paths=paths).seen
     assert seen == {i: (color, paths[1]) for i, color in enumerate(COLORS)}

@@ -118,7 +118,7 @@ def test_training_and_survey_read_the_same_examples(tmp_path):
     found = survey(
         [folder_split(tmp_path, "train", num_classes=3)],
         num_classes=3,
-        transforms={"train": Preprocess(mode="fixed", load_size=4, crop_size=4)},
+        transforms={"train": [Preprocess(mode="fixed", load_size=4, crop_size=4)]},
     )
     assert found.ok
     assert found.splits["train"].examples == 3

@@ -255,8 +255,8 @@ def test_sizes_that_differ_are_named():
             return Example(image, label, None, f"number {index}")
 
     message = (
-        r"differ in size: number 0 is 4x4, number 1 is 5x4 \(width x height\)\. "
-        r".*config\.data\.preprocess_mode.*or a batch of 1"
+        r"differ in size: number 0 is 4x4, number 1 is 5x4 \(width x height\) "
+        r"once preprocessed.*config\.data\.preprocess_mode"
     )
     arguments = {"shuffle": False, "transform": unchanged}
     with pytest.raises(DataError, match=message):

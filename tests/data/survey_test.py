@@ -9,7 +9,7 @@ from PIL import Image
 
 from spade_jax.data.colors import color_table
 from spade_jax.data.error import DataError
-from spade_jax.data.example import Example
+from spade_jax.data.example import Example, check
 from spade_jax.data.folder import FolderSource
 from spade_jax.data.survey import (
     KINDS,
@@ -22,7 +22,7 @@ from spade_jax.data.survey import (
     survey,
 )
 from spade_jax.data.tfds_source import TfdsSource
-from spade_jax.data.transforms import Preprocess
+from spade_jax.data.transforms import Preprocess, one_size
 
 RESIZE = Preprocess(mode="resize_and_crop", load_size=9, crop_size=8)
 COLORS = [(90, 0, 0), (0, 90, 0), (0, 0, 90), (90, 90, 90)]
@@ -33,7 +33,7 @@ def save(array, path):
 
 
 def run(*splits, transform=RESIZE, num_classes=4, **arguments):
-    transforms = {split.name: transform for split in splits}
+    transforms = {split.name: [transform] for split in splits}
     return survey(splits, num_classes=num_classes, transforms=transforms, **arguments)
 
 
@@ -212,20 +212,34 @@ def test_real_labels_do_not_look_blended(shared):
         assert not blended(np.array(Image.open(path))), path
 
 
-def test_sizes_that_do_not_fit_into_one_batch(make_folder):
+def test_sizes_that_differ_once_preprocessed_are_what_training_refuses(make_folder):
     root = make_folder(3)
     save(np.zeros((40, 64, 3)), root / "train_img" / "001.png")
     save(np.zeros((40, 64)), root / "train_label" / "001.png")
     split = folder_split(root, "train", num_classes=4)
-    none = Preprocess(mode="fixed", load_size=1, crop_size=8)
-    assert run(split, transform=none, batch_size=2).ok
+    fixed = Preprocess(mode="fixed", load_size=1, crop_size=8)
+    assert run(split, transform=fixed).ok
     width = Preprocess(mode="scale_width", load_size=12, crop_size=8)
-    assert run(split, transform=width, batch_size=1).ok
-    result = run(split, transform=width, batch_size=2)
+    result = run(split, transform=width)
     assert told(result) == [("batch", "001.png")]
-    assert "is 12x7 (width x height) once preprocessed, but most pictures are 12x8" in (
-        result.findings[0].message
-    )
+    source = FolderSource(root, "train", num_classes=4)
+    with pytest.raises(DataError) as caught:
+        check(source, transform=one_size(source[0], width))
+    assert "000 is 12x8, 001 is 12x7 (width x height) once" in str(caught.value)
+    named = {f"{root}/train_img/00{i}.png": f"00{i}" for i in range(2)}
+    message = result.findings[0].message
+    for path, name in named.items():
+        message = message.replace(path, name)
+    assert message == str(caught.value)
+
+
+def test_sizes_that_the_networks_do_not_make_are_told_once(make_folder):
+    def check_size(size):
+        raise ValueError(f"not {size}")
+
+    split = folder_split(make_folder(3), "train", num_classes=4)
+    (finding,) = run(split, check_size=check_size).findings
+    assert (finding.kind, finding.message) == ("network", "not (8, 8)")
 
 
 def test_a_picture_in_two_splits_is_told(make_folder):

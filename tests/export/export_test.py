@@ -13,6 +13,7 @@ from jax import export as jax_export
 
 from spade_jax import data, export
 from spade_jax.export import __main__ as door
+from spade_jax.files import outputs
 from spade_jax.layout import Layout
 from spade_jax.models import opening
 
@@ -199,6 +200,22 @@ def test_without_style_labels_go_in_alone_and_kernels_are_portable(
     (label,) = card["programs"]["generator"]["inputs"]
     assert label["shape"] == ["b", 64, 64]
     assert card["latent_size"] is None
+
+
+def test_nothing_of_the_users_is_written_over(exported):
+    out, _ = exported
+    run = out.parent / "run"
+    (out / "other.encoder.jax").write_text("mine")
+    for name, message in (
+        ("other.jax", r"other\.encoder\.jax is there already, and export did not"),
+        ("../run/checkpoints/7/x.jax", r"is read from PATH="),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            door.main([str(run), f"--out={out / name}"])
+    assert (out / "other.encoder.jax").read_text() == "mine"
+    # The programs themselves may be made anew.
+    files = [(name, "") for name in ("style.jax", "style.encoder.jax", "style.json")]
+    outputs.claim(out, files, command="export", flag="--out", inputs={})
 
 
 def test_what_cannot_be_written_or_read(tmp_path):

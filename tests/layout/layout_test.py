@@ -51,6 +51,19 @@ def test_planes_are_one_hot_ids_and_the_edge():
     np.testing.assert_array_equal(without[0], np.asarray(expected)[..., :3])
 
 
+def test_noise_is_in_front_of_the_planes_and_the_same_everywhere():
+    label = np.array([[[0, 1], [2, 2]], [[1, 1], [0, 2]]])
+    noise = np.arange(8, dtype=np.float32).reshape(2, 4)
+    layout = Layout(label, label > 1, noise=noise)
+    planes = layout.planes(3)
+    assert planes.shape[-1] == num_planes(3, edges=True, noise_size=layout.noise_size)
+    np.testing.assert_array_equal(
+        planes[..., :4], noise[:, None, None].repeat(2, 1).repeat(2, 2)
+    )
+    np.testing.assert_array_equal(planes[..., 4:], Layout(label, label > 1).planes(3))
+    np.testing.assert_array_equal(layout.resize(1, 1).noise, noise)
+
+
 def test_num_planes_is_what_planes_gives():
     label = np.zeros((1, 2, 2), np.int32)
     for edge in (None, label > 0):

@@ -71,6 +71,24 @@ def test_pictures_of_a_model_of_colours_hold_no_ids(make_maps, ids):
         source[0]
 
 
+def test_indexed_pictures_of_a_model_with_a_palette_are_read_by_their_colours(
+    make_maps, ids
+):
+    indices = np.where(ids == 255, 3, ids).astype(np.uint8)
+    picture = Image.fromarray(3 - indices)
+    picture.putpalette(SHOWN[::-1].ravel().tolist())
+    np.testing.assert_array_equal(make_maps(picture)[0].label, indices)
+
+
+def test_instance_pictures_may_be_colours(make_maps, ids):
+    instances = Image.fromarray(SHOWN[np.where(ids == 255, 3, ids)])
+    red, green, blue, grey = 255, 255 * 256, 255 * 65536, 9 * 65793
+    assert make_maps(ids, instances)[0].instance.tolist() == [
+        [blue, green, red],
+        [red, grey, blue],
+    ]
+
+
 def test_instance_maps_go_with_label_maps(make_maps, ids):
     source = make_maps([ids, ids], [ids * 300, ids])
     assert source[0].instance.max() == 255 * 300

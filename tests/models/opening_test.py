@@ -46,13 +46,13 @@ def test_only_what_a_model_needs_is_read(
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, recipe=recipe)
     asked_for = []
-    read = checkpoint.SavedCheckpoints.restore
+    read = checkpoint.SavedCheckpoints.restore_part
 
     def spy(self, wanted, **arguments):
         asked_for.append(wanted)
         return read(self, wanted, **arguments)
 
-    monkeypatch.setattr(checkpoint.SavedCheckpoints, "restore", spy)
+    monkeypatch.setattr(checkpoint.SavedCheckpoints, "restore_part", spy)
     renewed = []
 
     def renew(generator, encoder):
@@ -68,21 +68,19 @@ def test_only_what_a_model_needs_is_read(
     # Only averaged weights have statistics that are not theirs.
     assert len(renewed) == (ema_decay > 0)
     (wanted,) = asked_for
-    read_leaves = [x for x in jax.tree.leaves(wanted) if x is not ...]
     needed = (state.step, state.generator_variables, state.encoder_variables)
-    assert len(read_leaves) == len(jax.tree.leaves(needed))
+    assert len(jax.tree.leaves(wanted)) == len(jax.tree.leaves(needed))
 
 
 def test_weights_that_are_not_finite_are_told(tmp_path, save_model, monkeypatch):
     save_model(tmp_path)
-    read = checkpoint.SavedCheckpoints.restore
+    read = checkpoint.SavedCheckpoints.restore_part
 
     def diverged(self, wanted, **arguments):
-        state = read(self, wanted, **arguments)
-        params = jax.tree.map(lambda x: x * np.nan, state.generator.params)
-        return state.replace(generator=state.generator.replace(params=params))
+        found = read(self, wanted, **arguments)
+        return jax.tree.map(lambda x: x * np.nan, found)
 
-    monkeypatch.setattr(checkpoint.SavedCheckpoints, "restore", diverged)
+    monkeypatch.setattr(checkpoint.SavedCheckpoints, "restore_part", diverged)
     with pytest.raises(CheckpointError, match=r"step 7: generator/.* holds NaN or inf"):
         open_model(tmp_path).read()
 

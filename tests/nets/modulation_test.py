@@ -21,7 +21,7 @@ CLASSES, HIDDEN, FEATURES = 5, 4, (3, 6)
 SHAPE = (2, 9, 12)
 
 
-def weights_of(kernel_size, *, edges, seed=0):
+def weights_of(kernel_size, *, edges, noise_size=0, seed=0):
     """Of two SPADEs that see one layout."""
     random = np.random.default_rng(seed)
 
@@ -34,32 +34,36 @@ def weights_of(kernel_size, *, edges, seed=0):
 
     found = [
         ModulationWeights(
-            kernel(CLASSES + edges, HIDDEN), kernel(HIDDEN, f), kernel(HIDDEN, f)
+            kernel(noise_size + CLASSES + edges, HIDDEN),
+            kernel(HIDDEN, f),
+            kernel(HIDDEN, f),
         )
         for f in FEATURES
     ]
     return jax.tree.map(lambda x: x.astype(np.float32), found)
 
 
+def value_of(weights, layout, *, rows):
+    """A scalar of modulations, and these."""
+    found = modulate(
+        layout,
+        weights,
+        num_classes=CLASSES,
+        dtype=weights[0].gamma.kernel.dtype,
+        rows=rows,
+    )
+    pixels = [m.at_pixels() for m in found]
+    # Every value has a weight of its own.
+    scalar = sum(
+        (jnp.sin(x) * jnp.arange(x.size).reshape(x.shape) / x.size).sum()
+        for x in jax.tree.leaves(pixels)
+    )
+    return scalar, pixels
+
+
 def value_and_gradients(*, rows=TABLE_ROWS):
     """A jitted function of (weights, layout): modulations, and gradients of them."""
-
-    def value(weights, layout):
-        found = modulate(
-            layout,
-            weights,
-            num_classes=CLASSES,
-            dtype=weights[0].gamma.kernel.dtype,
-            rows=rows,
-        )
-        pixels = [m.at_pixels() for m in found]
-        # Every value has a weight of its own.
-        scalar = sum(
-            (jnp.sin(x) * jnp.arange(x.size).reshape(x.shape) / x.size).sum()
-            for x in jax.tree.leaves(pixels)
-        )
-        return scalar, pixels
-
+    value = functools.partial(value_of, rows=rows)
     return jax.jit(jax.value_and_grad(value, has_aux=True))
 
 
@@ -126,6 +130,37 @@ def test_gradients_are_right_in_float64(relative_error):
         compute = value_and_gradients()
         (_, dense), of_dense = compute(weights, layout)
         (_, factored), of_factored = compute(weights, tabulated)
+        assert relative_error(factored, dense) < 1e-13
+        assert relative_error(of_factored, of_dense) < 1e-12
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_noise_of_each_picture(kernel_size, relative_error):
+    """It is under the taps within the picture: less of it counts at the border."""
+    with jax.enable_x64(True):
+        random = np.random.default_rng(1)
+        label = random.integers(0, 2, SHAPE).astype(np.int32)
+        label[1] = label[0]  # alike, but for the noise
+        edge = np.stack([random.random(SHAPE[1:]) < 0.1] * 2)
+        noise = random.standard_normal((2, 3))
+        weights = jax.tree.map(
+            np.float64, weights_of(kernel_size, edges=True, noise_size=3)
+        )
+        layout = Layout(label, edge, noise=noise)
+        tabulated = tabulate(layout, [layout.size], kernel_size=kernel_size, apart=True)
+        shared = tabulate(layout, [layout.size], kernel_size=kernel_size)
+        counts = [t.neighbourhoods.count[0] for t in (tabulated, shared)]
+        np.testing.assert_array_equal(counts[0], 2 * counts[1])
+
+        @jax.jit
+        def compute(weights, noise, layout):
+            def value(weights, noise):
+                return value_of(weights, layout._replace(noise=noise), rows=TABLE_ROWS)
+
+            return jax.value_and_grad(value, (0, 1), has_aux=True)(weights, noise)
+
+        (_, dense), of_dense = compute(weights, noise, layout)
+        (_, factored), of_factored = compute(weights, noise, tabulated)
         assert relative_error(factored, dense) < 1e-13
         assert relative_error(of_factored, of_dense) < 1e-12
 

@@ -26,6 +26,11 @@ from spade_jax.nets.norm import (
         ("spectralspadebatch7x7", NormSpec("batch", True, 7)),
         ("spadeinstance5x5", NormSpec("instance", False, 5)),
         ("spectralspadeinstance11x11", NormSpec("instance", True, 11)),
+        ("spectralcladesyncbatch", NormSpec("syncbatch", True, by_class=True)),
+        (
+            "cladeicpesync_batch",
+            NormSpec("syncbatch", False, by_class=True, positions=True),
+        ),
     ],
 )
 def test_spade_norm_names(name, spec):
@@ -44,6 +49,9 @@ def test_spade_norm_names(name, spec):
         "spectral spadebatch3x3",
         "spadebatch3x3x3",
         "SpadeBatch3x3",
+        "cladesyncbatch3x3",
+        "cladenone",
+        "icpecladebatch",
     ],
 )
 def test_bad_spade_norm_names(name):

@@ -150,6 +150,38 @@ def variables():
 
 
 @pytest.fixture
+def not_reproducible():
+    """`not_reproducible(keys, zero)`: keys of G that rounding noise decides.
+
+    `zero` are those whose gradient is zero in theory: a bias before a batch norm has no
+    gradient but rounding noise, which Adam turns into full steps. Nothing sees the bias
+    but the running mean of that norm, and of further ones along the residual
+    connections.
+    """
+
+    def find(keys, zero):
+        found, shifted = set(zero), "fc.bias" in zero
+        blocks = dict.fromkeys(k.split(".conv_0.")[0] for k in keys if ".conv_0." in k)
+        for block in blocks:
+            norms = set()
+            if shifted:
+                norms |= {f"{block}.norm_0.", f"{block}.norm_s."}
+            if f"{block}.conv_0.bias" in zero:
+                norms.add(f"{block}.norm_1.")
+            found |= {
+                key
+                for key in keys
+                if key.startswith(tuple(norms)) and key.endswith("running_mean")
+            }
+            if f"{block}.conv_s.weight_orig" in keys:
+                shifted = f"{block}.norm_s.mlp_beta.bias" in zero
+            shifted = shifted or f"{block}.conv_1.bias" in zero
+        return found
+
+    return find
+
+
+@pytest.fixture
 def nhwc():
     """`nhwc(image_u8)`: a golden's pictures, normalised in float32 as theirs were."""
     return lambda image_u8: to_float(np.moveaxis(image_u8, 1, -1))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from spade_jax import assemble
-from spade_jax.commands.convert_checkpoint import from_nvlabs
+from spade_jax.commands.convert_checkpoint import from_official
 from spade_jax.convert import nvlabs
 from spade_jax.data import DataError, to_float
 from spade_jax.devices import mesh
@@ -33,7 +33,7 @@ def official(shared, tmp_path_factory):
 def test_end_to_end(goldens, official, repository, tmp_path, compare):
     samples = goldens.parent / "coco_stuff_sample"
     workdir, out = tmp_path / "W", tmp_path / "O"
-    from_nvlabs(official, workdir)
+    from_official(official, workdir)
     subprocess.run(
         [
             *(sys.executable, "-m", "spade_jax.main", "--mode=predict"),

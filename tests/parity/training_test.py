@@ -209,31 +209,6 @@ def run(golden, model, vgg19, variables, nhwc, layout):
     return make
 
 
-def not_reproducible(file):
-    """Keys of G that rounding noise decides, by the golden's list.
-
-    A bias before a batch norm has no gradient but rounding noise, which Adam turns
-    into full steps. Nothing sees the bias but the running mean of that norm, and of
-    further ones along the residual connections.
-    """
-    listed = file.meta["theoretically_zero_gradient_keys"]
-    biases = {key.removeprefix("gradG/") for key in listed}
-    keys = set(file.part("G"))
-    means = set()
-    shifted = "fc.bias" in biases
-    blocks = dict.fromkeys(key.split(".")[0] for key in keys if ".conv_0." in key)
-    for block in blocks:
-        learns_shortcut = f"{block}.conv_s.weight_orig" in keys
-        if shifted:
-            means |= {f"{block}.norm_0", f"{block}.norm_s"}
-        if f"{block}.conv_0.bias" in biases:
-            means.add(f"{block}.norm_1")
-        if learns_shortcut:
-            shifted = f"{block}.norm_s.mlp_beta.bias" in biases
-        shifted = shifted or f"{block}.conv_1.bias" in biases
-    return biases | {f"{norm}.param_free_norm.running_mean" for norm in means}
-
-
 def image_of(file, i):
     """A golden picture, and the stride at which it was kept."""
     arrays = file.part(f"iter{i}")
@@ -258,12 +233,12 @@ def zero_gradient_keys(file):
         pytest.param("hinge_feat", True, 1, marks=pytest.mark.long),
     ],
 )
-def test_float64(name, factored, iterations, golden, run, compare):
+def test_float64(name, factored, iterations, golden, run, not_reproducible, compare):
     with jax.enable_x64(True):
         truth = golden(f"train_{name}_f64")
         mine = run(name, "float64", factored=factored)
         file = mine.file
-        skipped = {"G": not_reproducible(file)}
+        skipped = {"G": not_reproducible(file.part("G"), zero_gradient_keys(file))}
         for i in range(iterations):
             image, terms = mine.advance(i)
             for theirs, value in truth.meta["losses_f64"][i].items():

@@ -73,6 +73,10 @@ def test_a_small_recipe_is_planned_for_tpus(run, tmp_path):
             ["--config=configs/default.py", "--topology=x", "--json=no/where.json"],
             "--json=no/where.json: its directory does not exist",
         ),
+        (
+            ["--config=configs/default.py", "--topology=x", "--json=LICENSE"],
+            "--json: LICENSE is there already, and plan did not write it",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_message(run, arguments, message):

@@ -182,7 +182,8 @@ def test_a_whole_number_will_do_where_a_number_is_asked_for():
     [
         ("data.source", sources.SOURCES),
         ("data.preprocess_mode", transforms.MODES),
-        ("generator.upsampling", tuple(stages.STAGES)),
+        # That of generator "oasis" has no other.
+        ("generator.upsampling", stages.STAGES.keys() - {"oasis"}),
         ("loss.gan", tuple(losses.GAN_LOSSES)),
         ("eval.protocol", ("", *protocols.names())),
     ],

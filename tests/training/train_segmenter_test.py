@@ -156,3 +156,14 @@ def test_what_is_not_scored_is_not_learned():
     _, classes = of_recipe("cityscapes")
     assert [i for i, x in enumerate(classes) if x != IGNORED][:3] == [7, 8, 11]
     assert max(classes) == 18
+
+
+def test_a_segmenter_of_somebody_elses_is_left_alone(tmp_path, config):
+    (tmp_path / "segmenter.npz").write_text("mine")
+    message = (
+        r"--workdir: .*segmenter\.npz is there already, and train_segmenter did not"
+    )
+    with pytest.raises(ValueError, match=message):
+        train_segmenter(describe(config), tmp_path)
+    assert (tmp_path / "segmenter.npz").read_text() == "mine"
+    assert not (tmp_path / "segmenter").exists()

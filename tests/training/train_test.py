@@ -42,6 +42,7 @@ from spade_jax.recipe import describe, with_fields
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.stop import StopRequest
 from spade_jax.training.train import train
+from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
@@ -500,6 +501,18 @@ def test_a_work_dir_that_another_run_or_somebody_else_has(workdir, pictures):
         train(config, workdir)
     assert (workdir / "metrics.jsonl").read_text() == "notes"
     assert kept_steps(workdir) == [2]
+
+
+def test_a_work_dir_among_the_pictures(broken):
+    config = configure(SMALL, broken)
+    for workdir in (broken / "train_img", broken / "val_label" / "run"):
+        message = (
+            r"--workdir: .* is read from config\.data\.root \((train_img|val_label)"
+        )
+        for run in (train, train_segmenter):
+            with pytest.raises(ValueError, match=message):
+                run(config, workdir)
+    assert not (broken / "val_label" / "run").exists()
 
 
 def test_a_work_dir_that_is_removed_in_mid_run(workdir, pictures, monkeypatch):

@@ -79,7 +79,7 @@ def label_photos(
     outputs.check_apart([layouts], flag="--out", inputs={"--photos": photos})
     maker = load_layout_maker(segmenter, weights_dir=weights_dir)
     paths = {name: layouts / f"{name}.png" for name in files}
-    missing = prepare(photos, layouts, maker, paths)
+    missing = prepare(photos, files, layouts, maker, paths)
     if len(missing) < len(paths):
         _log.info("%d layouts are there already.", len(paths) - len(missing))
     todo = {name: (photos / files[name], paths[name]) for name in missing}

@@ -9,8 +9,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from spade_jax import data, files
+from spade_jax import data
 from spade_jax.commands.label_photos.layout_maker import LayoutMaker
+from spade_jax.data.error import listed
+from spade_jax.files import replacing
 
 _OF_RECORD = {"photos", "segmenter"}
 
@@ -22,6 +24,7 @@ def sheet_file(layouts: pathlib.Path) -> pathlib.Path:
 
 def prepare(
     photos: pathlib.Path,
+    files: Mapping[str, str],
     layouts: pathlib.Path,
     maker: LayoutMaker,
     paths: Mapping[str, pathlib.Path],
@@ -30,12 +33,14 @@ def prepare(
 
     Args:
       photos: the directory of the photographs.
+      files: from names to photographs in it.
       layouts: the directory of their layouts; the record and classes.txt lie beside it.
       maker: makes the layouts.
       paths: from names to layouts.
 
     Raises:
-      DataError: there are layouts, or classes, of something else.
+      DataError: there are layouts, or classes, of something else, or photographs have
+        changed since they got their layouts.
     """
     classes = layouts.with_name("classes.txt")
     record = layouts.with_name(f"{layouts.name}.json")
@@ -43,6 +48,12 @@ def prepare(
     # As seen from the record, so that all of it may be moved.
     of_photos = os.path.relpath(photos.resolve(), record.parent.resolve())
     told = {"photos": of_photos, "segmenter": json.loads(json.dumps(maker.description))}
+    # As a list, and in whole seconds, which archives keep.
+    told["files"] = {
+        name: [status.st_size, int(status.st_mtime)]
+        for name, file in files.items()
+        for status in [(photos / file).stat()]
+    }
     before = _read_record(record)
     for file in (record, sheet_file(layouts)):
         if os.path.lexists(file) and not before.keys() >= _OF_RECORD:
@@ -65,6 +76,14 @@ def prepare(
             f" {record} does not say that this segmenter made them. Give another --out,"
             " or remove them."
         )
+    known = before.get("files", {})
+    changed = [n for n in there if known.get(n, told["files"][n]) != told["files"][n]]
+    if changed:
+        raise data.DataError(
+            f"{len(changed)} photographs of --photos={photos} have changed since they"
+            f" got their layouts in {layouts}: {listed(changed)}. Remove"
+            " these layouts, or give another --out."
+        )
     if classes.exists() and classes.read_text(encoding="utf-8") != text:
         raise data.DataError(
             f"{classes} lists other classes than this segmenter's {len(maker.names)}."
@@ -72,7 +91,7 @@ def prepare(
         )
     layouts.mkdir(parents=True, exist_ok=True)
     for file, content in ((record, json.dumps(told, indent=1) + "\n"), (classes, text)):
-        with files.replacing(file) as unfinished:
+        with replacing(file) as unfinished:
             unfinished.write_text(content, encoding="utf-8")
     return [name for name in paths if name not in set(there)]
 

@@ -241,7 +241,8 @@ def _synthesised(
             layout, count = batch["layout"], len(batch["label"])
             prepared = PreparedMaps([layout], fitted.picture)
             # With several samples what depends on the layout alone is computed once.
-            values = [predictor.modulate(layout)] if num_samples > 1 else None
+            again = num_samples > 1 and predictor.has_modulations
+            values = [predictor.modulate(layout)] if again else None
             # The last batch is filled up with the first examples.
             of_batch = [numbers[(first + i) % len(numbers)] for i in range(count)]
             samples = [

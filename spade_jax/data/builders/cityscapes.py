@@ -32,6 +32,10 @@ class Cityscapes(base.LayoutBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
+    MADE_OF = (
+        *("leftImg8bit", "leftImg8bit_trainvaltest.zip"),
+        *("gtFine", "gtFine_trainvaltest.zip"),
+    )
     INSTANCES = True
     DESCRIPTION = __doc__
     HOMEPAGE = "https://www.cityscapes-dataset.com/"
@@ -57,7 +61,7 @@ or what is in them:
     gtFine/{train,val}/CITY/NAME_gtFine_labelIds.png
     gtFine/{train,val}/CITY/NAME_gtFine_instanceIds.png"""
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         # Looked for before anything is built, so that a missing file costs no time.

@@ -25,6 +25,11 @@ class CocoStuff(base.LayoutBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
+    MADE_OF = (
+        *("train2017", "val2017", "stuffthingmaps", "annotations"),
+        *("train2017.zip", "val2017.zip", "annotations_trainval2017.zip"),
+        "stuffthingmaps_trainval2017.zip",
+    )
     UNKNOWN_LABEL = 255
     INSTANCES = True
     DESCRIPTION = __doc__
@@ -53,7 +58,7 @@ or what is in them:
     annotations/instances_train2017.json
     annotations/instances_val2017.json"""
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         annotations = base.find_folder(

@@ -32,6 +32,7 @@ class Facades(base.LayoutBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
+    MADE_OF = (*_PARTS, *(f"CMP_facade_DB_{part}.zip" for part in ("base", "extended")))
     DESCRIPTION = __doc__
     HOMEPAGE = "https://cmp.felk.cvut.cz/~tylecr1/facade/"
     CITATION = """\
@@ -56,7 +57,7 @@ pix2pix's facades, which are pairs of colour pictures, have no ids in them. Fold
 prepared for the official SPADE ({train,val}_img and {train,val}_label) are read as they
 are with config.data.source="folder"."""
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         stems = [stem for part in _PARTS for stem in _find_stems(dl_manager, part)]

@@ -50,7 +50,7 @@ class Classes(NamedTuple):
     """
 
     names: tuple[str, ...]
-    palette: tuple[indexed.Color, ...]
+    palette: tuple[tuple[int, ...], ...]
     unknown_label: int | None
 
 
@@ -65,6 +65,7 @@ class Landscapes(base.LayoutBuilder):
     # TFDS asks for these before it tells where the files are, so that classes.txt is
     # read when the dataset is built, and from then on is in the metadata on disk.
     CLASSES: ClassVar = {}
+    MADE_OF = ("photos", "layouts", "instances", "classes.txt", "val.txt")
     # Known no sooner; that is why there are always some.
     INSTANCES = True
     DESCRIPTION = "Photographs of landscapes with layouts, from a folder of the user's."
@@ -79,10 +80,10 @@ DIR is to hold
     val.txt              names for validation, one a line (may be missing: then a hash
                          of the name takes one in {_VAL_ONE_IN})
 
-What is built from DIR stays as it is when DIR changes: to build again, or from another
-folder, set another --config.data.root, where built datasets are kept."""
+What is built from DIR stays as it is. If DIR has changed, or is another one, that is an
+error: set another --config.data.root, where built datasets are kept, to build anew."""
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         root = pathlib.Path(dl_manager.manual_dir)
@@ -107,7 +108,8 @@ folder, set another --config.data.root, where built datasets are kept."""
             classes=classes,
             palettes=indexed.look(
                 [str(pair.files["label"]) for pair in pairs],
-                known=classes.palette,
+                palette=classes.palette,
+                num_classes=len(classes.names),
                 unknown_label=classes.unknown_label,
             ),
             title=str(root / "classes.txt"),

@@ -62,7 +62,7 @@ class Scenes(base.LayoutBuilder):
     INSTANCES = True
     DESCRIPTION = "Procedural landscapes drawn by spade_jax."
 
-    def _split_generators(
+    def _splits(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         config = self.builder_config

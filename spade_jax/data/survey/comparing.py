@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,66 +12,51 @@ from spade_jax.data.ids import is_scaled
 from spade_jax.data.survey.examine import Examined
 from spade_jax.data.survey.finding import Finding
 from spade_jax.data.survey.statistics import Statistics
+from spade_jax.data.transforms import one_size
 
 
 def refused(
-    split: str, results: Sequence[Examined], transform: Transform
-) -> tuple[list[Finding], dict[tuple[int, int], tuple[int, ...]]]:
-    """Which photographs the transform refuses, by their sizes.
-
-    Returns:
-      Findings, and for each (width, height) that is not refused the shape of a label
-      map once transformed, (H, W).
-    """
-    findings: list[Finding] = []
-    shapes: dict[tuple[int, int], tuple[int, ...]] = {}
-    for result in results:
-        # Asked once a size, not once a picture; what is refused is named each time.
-        if result.size is None or result.size in shapes:
-            continue
-        width, height = result.size
-        blank = Example(
-            image=np.zeros((height, width, 3), np.uint8),
-            label=np.zeros((height, width), np.int32),
-            instance=None,
-            name=result.file,
-        )
-        try:
-            shapes[result.size] = transform(blank, np.random.default_rng(0)).label.shape
-        except DataError as error:
-            findings.append(Finding("preprocess", split, result.file, str(error)))
-    return findings, shapes
-
-
-def differing(
     split: str,
     results: Sequence[Examined],
-    shapes: Mapping[tuple[int, int], tuple[int, ...]],
+    transform: Transform,
+    check_size: Callable[[tuple[int, int]], None],
 ) -> Iterator[Finding]:
-    """Photographs that are of another size than most once transformed.
+    """Photographs that training refuses for their sizes.
 
-    `shapes` is what `refused` returns.
+    Args:
+      split: their split.
+      results: of its examples.
+      transform: see `survey`.
+      check_size: see `survey`.
     """
-    by_shape: dict[tuple[int, ...], list[Examined]] = {}
+    of_one_size = None
+    fitting: set[tuple[int, int]] = set()
     for result in results:
-        if result.size is not None and result.size in shapes:
-            by_shape.setdefault(shapes[result.size], []).append(result)
-    if len(by_shape) < 2:
-        return
-    usual = max(by_shape, key=lambda shape: len(by_shape[shape]))
-    for shape, others in by_shape.items():
-        if shape == usual:
+        # Asked once a size, not once a picture; what is refused is named each time.
+        if result.size is None or result.size in fitting:
             continue
-        for result in others:
-            yield Finding(
-                "batch",
-                split,
-                result.file,
-                f"{result.file} is {shape[1]}x{shape[0]} (width x height) once "
-                f"preprocessed, but most pictures are {usual[1]}x{usual[0]}. Choose a "
-                "config.data.preprocess_mode that makes them equal (resize_and_crop, "
-                "fixed, or one that crops), or config.batch_size=1.",
-            )
+        example = _blank(result.file, result.size)
+        try:
+            if of_one_size is None:
+                of_one_size = one_size(example, transform)
+                check_size(of_one_size.size)
+            of_one_size(example, np.random.default_rng(0))
+            fitting.add(result.size)
+        except DataError as error:
+            yield Finding(error.kind, split, result.file, str(error))
+        except ValueError as error:
+            yield Finding("network", split, result.file, str(error))
+
+
+def _blank(name: str, size: tuple[int, int]) -> Example:
+    """An example of a (width, height)."""
+    width, height = size
+    return Example(
+        image=np.zeros((height, width, 3), np.uint8),
+        label=np.zeros((height, width), np.int32),
+        instance=None,
+        name=name,
+    )
 
 
 def leaks(examined: Mapping[str, Sequence[Examined]]) -> Iterator[Finding]:
@@ -99,12 +84,13 @@ def unseen(
     absent = np.flatnonzero(statistics.pictures[:num_classes] == 0).tolist()
     if statistics.pictures.any() and absent:
         seen = np.flatnonzero(statistics.pictures).tolist()
-        stored = [unknown_label if i == num_classes else i for i in seen]
+        if unknown_label is not None:
+            seen = [unknown_label if i == num_classes else i for i in seen]
         hint = (
-            f" All pixels are {' or '.join(map(str, stored))}: if these are the greys "
+            f" All pixels are {' or '.join(map(str, seen))}: if these are the greys "
             "of a mask, its foreground is read as unknown; see "
             "config.data.label_colors."
-            if unknown_label in stored and is_scaled(stored)
+            if unknown_label in seen and is_scaled(seen)
             else ""
         )
         yield Finding(

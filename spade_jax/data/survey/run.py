@@ -49,8 +49,8 @@ def survey(
     *,
     num_classes: int,
     unknown_label: int | None = None,
-    transforms: Mapping[str, Transform],
-    batch_size: int = 1,
+    transforms: Mapping[str, Sequence[Transform]],
+    check_size: Callable[[tuple[int, int]], None] = lambda size: None,
     threads: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Survey:
@@ -59,9 +59,11 @@ def survey(
     Args:
       splits: from `folder_split` or `source_split`; the first is trained on.
       num_classes, unknown_label: see `ids.class_ids`.
-      transforms: of each split, as `check` takes it. Whether it refuses a picture may
-        depend on the picture's size alone.
-      batch_size: of examples that must be of one size after the transform.
+      transforms: of each split those that its examples go through. Whether one refuses
+        a picture may depend on the picture's size alone; after it, all must be of one
+        size.
+      check_size: raises a ValueError if a network does not take pictures of a (height,
+        width).
       threads: to read with; None: one a processor.
       progress: called with the examples read so far, and all.
     """
@@ -81,10 +83,8 @@ def survey(
     findings = [finding for split in splits for finding in split.findings]
     for name, results in examined.items():
         findings += [finding for result in results for finding in result.findings]
-        refused, shapes = comparing.refused(name, results, transforms[name])
-        findings += refused
-        if batch_size > 1:
-            findings += comparing.differing(name, results, shapes)
+        for transform in transforms[name]:
+            findings += comparing.refused(name, results, transform, check_size)
     findings += comparing.leaks(examined)
     first = splits[0].name
     findings += comparing.unseen(

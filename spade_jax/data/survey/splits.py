@@ -66,7 +66,9 @@ def folder_split(
         of_folder, files[field] = _look_into(root, name, field)
         findings += of_folder
     findings += _without_partner(folders, files, name)
-    palettes = label_palettes(root, known=palette, unknown_label=unknown_label)
+    palettes = label_palettes(
+        root, palette=palette, num_classes=num_classes, unknown_label=unknown_label
+    )
     stems = sorted({stem for of_stem in files.values() for stem in of_stem})
     examine = [
         functools.partial(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import importlib
 import operator
 import os
@@ -100,6 +101,17 @@ class TestFindFolder:
         pack(manual / "a.zip", "c/file.txt")
         with pytest.raises(DataError, match=r"a\.zip holds no folder a/b\..* remove /"):
             base.find_folder(download_manager, "a/b", archives=["a.zip"])
+
+    def test_another_archive_of_the_same_name(self, manual, download_manager):
+        pack(manual / "a.zip", "a/b/file.txt")
+        unpack = functools.partial(
+            base.find_folder, download_manager, "a/b", archives=["a.zip"]
+        )
+        assert unpack() == unpack()
+        pack(manual / "a.zip", "a/b/file.txt", "a/b/other.txt")
+        message = r"was unpacked from another a\.zip than .*manual/a\.zip .* Remove it"
+        with pytest.raises(DataError, match=message):
+            unpack()
 
     def test_a_damaged_archive(self, manual, download_manager):
         pack(manual / "a.zip", "a/b/file.txt")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, decode_image, open_source
-from spade_jax.data.builders import base, landscapes
+from spade_jax.data.builders import base, landscapes, origin
 
 CLASSES = """\
 # a comment
@@ -118,6 +119,7 @@ def test_metadata_is_that_of_classes_txt(manual):
         "classes": ["sky", "tree, with leaves", "unknown 3"],
         "palette": [[70, 130, 180], [134, 193, 46], [0, 0, 0]],
         "unknown_label": 255,
+        "made_of": origin.describe(manual, landscapes.Landscapes.MADE_OF),
     }
 
 
@@ -131,6 +133,7 @@ def test_colours_and_the_unknown_label_may_be_missing(manual):
         "classes": ["sky", "tree", "sea"],
         "palette": [],
         "unknown_label": None,
+        "made_of": origin.describe(manual, landscapes.Landscapes.MADE_OF),
     }
 
 
@@ -284,6 +287,75 @@ def test_classes_txt_must_be_text(tmp_path):
     path.write_bytes(b"\xff\xfesky")
     with pytest.raises(DataError, match=rf"Cannot read {path} as UTF-8 text"):
         landscapes.read_classes(path)
+
+
+def other(manual):
+    """Another directory, with the same names and classes."""
+    copy = manual.parent / "other"
+    shutil.copytree(manual, copy)
+    save(label("alps")[::-1], copy / "layouts" / "alps.png")
+    return copy
+
+
+def test_what_was_built_from_one_folder_is_not_taken_for_another(manual):
+    open_landscapes(manual)
+    assert len(open_landscapes(manual)) == 2
+    message = (
+        rf"landscapes/1\.0\.0 was built from {manual}, but config\.data\.manual_dir="
+        rf"{other(manual)} holds other files than that did: .*layouts \(.*"
+        r"set another --config\.data\.root"
+    )
+    arguments = {"root": manual.parent / "tfds", "num_classes": 3, "unknown_label": 255}
+    with pytest.raises(DataError, match=message):
+        open_source(
+            "landscapes", "train", manual_dir=manual.parent / "other", **arguments
+        )
+    # No other files are asked for.
+    for nothing in ("", manual.parent / "nowhere"):
+        assert (
+            len(open_source("landscapes", "train", manual_dir=nothing, **arguments))
+            == 2
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda root: (root / "classes.txt").write_text("unknown 255\na\nb\nc\n"),
+            r"classes\.txt \(1 files of .* then, 1 files of 18 bytes now\)",
+        ),
+        (
+            lambda root: os.utime(root / "layouts" / "alps.png", (0, 0)),
+            r"layouts \(3 files .*, but with other names, sizes or times of change\)",
+        ),
+        (lambda root: (root / "instances").mkdir(), None),
+        (
+            lambda root: save(label("alps"), root / "photos" / "new.png"),
+            r"photos \(3 files of .* then, 4 files of .* now\)",
+        ),
+        (lambda root: shutil.rmtree(root / "photos"), None),
+        (lambda root: (root / "notes.txt").touch(), None),
+    ],
+)
+def test_a_folder_that_has_changed_since_is_refused(manual, change, message):
+    open_landscapes(manual)
+    change(manual)
+    if message is None:
+        assert len(open_landscapes(manual)) == 2
+    else:
+        with pytest.raises(DataError, match=message):
+            open_landscapes(manual)
+
+
+def test_datasets_built_before_that_was_kept_are_used_with_a_warning(manual, caplog):
+    open_landscapes(manual)
+    file = manual.parent / "tfds/landscapes/1.0.0/metadata.json"
+    metadata = json.loads(file.read_text())
+    assert metadata.pop("made_of")["manual_dir"] == str(manual)
+    file.write_text(json.dumps(metadata))
+    assert len(open_landscapes(manual)) == 2
+    assert "does not say what it was built from" in caplog.text
 
 
 def test_processes_make_what_one_makes(manual, instances, monkeypatch):

@@ -11,6 +11,8 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 BLOCK = "up_3"
+LOSS_CASE = "case5"
+DRAWN = ("map4/", "map5/", "map6/")
 
 
 def load(path):
@@ -49,14 +51,47 @@ def block(goldens):
     }
 
 
-CUTS = {"losses": losses, "vgg19_random": vgg19, "generator_block": block}
+def oasis_losses(goldens):
+    """Of the case with the fewest classes the sides that see logits."""
+    arrays = load(goldens / "oasis" / "oasis_losses.npz")
+    keys = ("label", "logits", "real", "real_grad", "fake", "fake_grad", "weight_map")
+    found = {f"{LOSS_CASE}/{key}": arrays[f"{LOSS_CASE}/{key}"] for key in keys}
+    return found | {"meta": arrays["meta"]}
+
+
+def oasis_labelmix(goldens):
+    """All of it."""
+    return load(goldens / "oasis" / "oasis_labelmix.npz")
+
+
+def clade_positions(goldens):
+    """Of the drawn maps; the others are of a dataset."""
+    arrays = load(goldens / "clade" / "clade_positions.npz")
+    return {k: x for k, x in arrays.items() if k == "meta" or k.startswith(DRAWN)}
+
+
+CUTS = {
+    "losses": losses,
+    "vgg19_random": vgg19,
+    "generator_block": block,
+    "oasis/oasis_losses": oasis_losses,
+    "oasis/oasis_labelmix": oasis_labelmix,
+    "clade/clade_positions": clade_positions,
+}
+COPIES = (
+    "lr_schedule.json",
+    "oasis/oasis_state_dict_shapes.json",
+    "clade/clade_state_dict_shapes.json",
+)
 
 
 def main(goldens):
     for name, cut in CUTS.items():
+        (HERE / name).parent.mkdir(exist_ok=True)
         np.savez_compressed(HERE / f"{name}.npz", **cut(goldens))
-    schedules = json.loads((goldens / "lr_schedule.json").read_text())
-    (HERE / "lr_schedule.json").write_text(json.dumps(schedules, indent=1) + "\n")
+    for name in COPIES:
+        content = json.loads((goldens / name).read_text())
+        (HERE / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A network of other options has tensors of other shapes. Which option is at odds 
 a few of them, and is told before the tensors are compared one by one.
 """
 
+import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -16,29 +17,36 @@ from spade_jax.convert.tensors import Shape
 _REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
 
 
-def contradictions(
+def check(
     module: nn.Module,
     options: Options,
     *,
     expected: Mapping[str, Shape],
     found: Mapping[str, Shape],
-) -> list[str]:
-    """Options that the weights contradict, in words; none if they fit.
+    names: tuple[pathlib.Path, pathlib.Path],
+) -> None:
+    """Refuses weights that options contradict.
 
     Args:
       module: the network that the options describe.
       options: see `nvlabs_options.parse_options`.
       expected: keys and shapes of the network's tensors.
       found: those of the file.
+      names: of the options' file and of the weights'.
 
     Raises:
-      OptionsError: the options do not say all about the network.
+      OptionsError: naming the options and the tensors in which that shows; or the
+        options do not say all about the network.
     """
     told = (
         _contradiction(clue, expected, found, options)
-        for clue in _CLUES[type(module)](options)
+        for clue in _clues(module)(options)
     )
-    return [text for text in told if text is not None]
+    contradictions = [text for text in told if text is not None]
+    if contradictions:
+        raise OptionsError(
+            f"{names[0]} contradicts {names[1]}:\n  " + "\n  ".join(contradictions)
+        )
 
 
 class _Clue(NamedTuple):
@@ -84,8 +92,16 @@ _PLANES = ("label_nc", "contain_dontcare_label", "no_instance")
 
 
 def _spade_clues(options: Options) -> Iterator[_Clue]:
-    shared = "head_0.norm_0.mlp_shared.0.weight"
+    norm = "head_0.norm_0"
+    shared = f"{norm}.mlp_shared.0.weight"
+    by_class = f"{norm}.class_specified_affine"
     yield _Clue(("netG",), "conv_img.weight")
+    # Of OASIS, whose other tensors would make many others of these seem wrong.
+    yield _Clue(("netG",), "body.0.conv_0.bias")
+    yield _Clue(("norm_mode",), f"{by_class}.weight")
+    yield _Clue(("add_dist",), f"{by_class}.dist_conv_w.weight")
+    yield _Clue(("no_instance",), f"{norm}.inst_conv.weight")
+    yield _Clue(("label_nc", "contain_dontcare_label"), f"{by_class}.weight", 0)
     yield _Clue(("use_vae",), "fc.weight")
     yield _Clue(("num_upsampling_layers",), "up_4.conv_0.bias")
     yield _Clue(("norm_G",), "head_0.conv_0.weight_orig")
@@ -130,6 +146,24 @@ def _discriminator_clues(options: Options) -> Iterator[_Clue]:
     yield _Clue(_PLANES, first, 1)
 
 
+def _oasis_clues(options: Options) -> Iterator[_Clue]:
+    del options
+    shared = "body.0.norm_0.mlp_shared.0.weight"
+    planes = ("label_nc", "contain_dontcare_label", "z_dim", "no_3dnoise")
+    yield _Clue(("channels_G",), "head_0.conv_0.bias")  # of SPADE or CLADE
+    yield _Clue(("no_spectral_norm",), "body.0.conv_0.weight_orig")
+    yield _Clue(("param_free_norm",), "body.0.norm_0.first_norm.running_mean")
+    yield _Clue(("spade_ks",), shared, 2)
+    yield _Clue(("channels_G",), "body.0.conv_0.bias", 0)
+    yield _Clue(planes, shared, 1)
+
+
+def _unet_clues(options: Options) -> Iterator[_Clue]:
+    del options
+    yield _Clue(("no_spectral_norm",), "body_down.0.conv1.0.weight_orig")
+    yield _Clue(("label_nc", "contain_dontcare_label"), "layer_up_last.weight", 0)
+
+
 def _encoder_clues(options: Options) -> Iterator[_Clue]:
     del options
     yield _Clue(("norm_E",), "layer1.0.weight_orig")
@@ -138,9 +172,18 @@ def _encoder_clues(options: Options) -> Iterator[_Clue]:
     yield _Clue(("z_dim",), "fc_mu.bias", 0)
 
 
-_CLUES: dict[type, Callable[[Options], Iterator[_Clue]]] = {
-    nets.SPADEGenerator: _spade_clues,
-    nets.Pix2PixHDGenerator: _pix2pixhd_clues,
-    nets.MultiscaleDiscriminator: _discriminator_clues,
-    nets.ImageEncoder: _encoder_clues,
-}
+def _clues(module: nn.Module) -> Callable[[Options], Iterator[_Clue]]:
+    match module:
+        case nets.SPADEGenerator(upsampling="oasis"):
+            return _oasis_clues
+        case nets.SPADEGenerator():
+            return _spade_clues
+        case nets.Pix2PixHDGenerator():
+            return _pix2pixhd_clues
+        case nets.MultiscaleDiscriminator():
+            return _discriminator_clues
+        case nets.UNetDiscriminator():
+            return _unet_clues
+        case nets.ImageEncoder():
+            return _encoder_clues
+    raise ValueError(f"no clues of {type(module).__name__}.")

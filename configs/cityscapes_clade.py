@@ -1,0 +1,22 @@
+"""Cityscapes at 512x256 by CLADE: SPADE's recipe, its convolutions look-ups.
+
+Paper: CLADE (Tan et al., TPAMI 2021), which measures FID against the training pictures
+(protocol `clade`), so that its figures stand beside no others.
+
+Data and all other settings: as for `configs/cityscapes.py`. With positions in objects
+(ICPE): `--config.generator.norm=spectralcladeicpesyncbatch`.
+
+    python -m spade_jax.main --config=configs/cityscapes_clade.py \
+        --config.data.manual_dir=DIR
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cityscapes
+
+
+def get_config() -> ConfigDict:
+    """See the module."""
+    config = cityscapes.get_config()
+    config.generator.norm = "spectralcladesyncbatch"
+    return config

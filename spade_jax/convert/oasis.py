@@ -1,0 +1,212 @@
+"""Checkpoints of the official OASIS (boschresearch/OASIS).
+
+A directory holds `models/{best,latest,ITERATION}_{G,D,EMA}.pth`, and the options they
+were made with in `opt.txt`. The averaged generator, EMA, is the one that is scored, and
+the one that is read, with the batch statistics that belong to it.
+
+On COCO-Stuff official networks see the ids of the files plus one, and 0 where there is
+none; here every network sees those of the files, and "unknown" last. So what belongs to
+an id, planes that are read and channels that are judged, changes its place on the way.
+"""
+
+import argparse
+import os
+import pathlib
+import pickle
+import tempfile
+from collections.abc import Mapping
+
+import flax.linen as nn
+import numpy as np
+
+from spade_jax import assemble
+from spade_jax.convert import clues, mapping, torch_file
+from spade_jax.convert.nvlabs import write_options
+from spade_jax.convert.nvlabs_options import OPTIONS_FILE, Options, parse_options
+from spade_jax.convert.oasis_options import (
+    ids_are_moved,
+    options_from_recipe,
+    recipe_from_options,
+)
+from spade_jax.convert.tensors import Variables
+from spade_jax.learning.state import ModelVariables
+from spade_jax.recipe import Recipe
+
+MODELS = "models"  # in a checkpoint's directory
+DEFAULT = "best"  # what the official program loads unless it is told otherwise
+
+_READ_PLANES = ("fc.weight", ".mlp_shared.0.weight")  # ends of keys; axis 1
+_JUDGED = ("layer_up_last.weight", "layer_up_last.bias")  # axis 0, behind "synthetic"
+
+
+def read_recipe(
+    directory: str | os.PathLike[str], *, defaults: Recipe | None = None
+) -> Recipe:
+    """The recipe that an official checkpoint's options describe.
+
+    Args:
+      directory: holds `opt.txt`.
+      defaults: whose fields stand where no option does; None: `configs/default.py`.
+
+    Raises:
+      OptionsError: the options are missing, incomplete, or not supported.
+    """
+    file = pathlib.Path(directory) / OPTIONS_FILE
+    return recipe_from_options(parse_options(file), name=str(file), defaults=defaults)
+
+
+def read_checkpoint(
+    directory: str | os.PathLike[str],
+    *,
+    which: str | None = None,
+    defaults: Recipe | None = None,
+) -> tuple[Recipe, ModelVariables]:
+    """Reads an official checkpoint.
+
+    Args:
+      directory: holds `opt.txt` and `models`; D's file is read where it is, and G's
+        where there is no EMA.
+      which: the official `--ckpt_iter`; None: the best, or, without it, the latest.
+      defaults: see `read_recipe`.
+
+    Returns:
+      The recipe that the options describe, and the networks' variables (NumPy); None
+      for those without a file.
+
+    Raises:
+      OptionsError: the options are missing, incomplete, not supported, or contradict
+        the weights.
+      MappingError: a weight file has missing, superfluous or mis-shaped tensors.
+      FileError: a weight file is missing, damaged or refused.
+      ImportError: PyTorch is not installed.
+    """
+    directory = pathlib.Path(directory)
+    options_file = directory / OPTIONS_FILE
+    options = parse_options(options_file)
+    recipe = recipe_from_options(options, name=str(options_file), defaults=defaults)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
+
+    def file(letter: str) -> pathlib.Path:
+        return directory / MODELS / f"{which}_{letter}.pth"
+
+    if which is None:
+        which = DEFAULT
+        if not (file("EMA").exists() or file("G").exists()):
+            which = "latest"
+
+    def read(module: nn.Module, letter: str) -> Variables:
+        return _read_network(module, file(letter), options, options_file)
+
+    averaged = file("EMA").exists() and recipe.schedule.ema_decay > 0
+    return recipe, {
+        "generator": read(networks.generator, "EMA" if averaged else "G"),
+        "discriminator": read(networks.discriminator, "D")
+        if file("D").exists()
+        else None,
+        "encoder": None,
+    }
+
+
+def write_checkpoint(
+    directory: str | os.PathLike[str],
+    *,
+    recipe: Recipe,
+    variables: ModelVariables,
+    which: str = DEFAULT,
+) -> None:
+    """Writes a checkpoint that the official code loads.
+
+    That is `models/WHICH_{G,D,EMA}.pth`, `opt.txt`, and `opt.pkl` for the official
+    `--continue_train`. Everything is converted before the first byte is written.
+
+    Args:
+      directory: created where missing.
+      recipe: what made them.
+      variables: of each network, of the generator the averaged ones: of it there is
+        no other, so that G's file has them, too.
+      which: the official `--ckpt_iter`.
+
+    Raises:
+      OptionsError: the official code has no such network or setting.
+      ImportError: PyTorch is not installed.
+    """
+    directory = pathlib.Path(directory).absolute()
+    options = options_from_recipe(recipe, directory=directory)
+    networks = assemble.networks(recipe.architecture, recipe.compute)
+    given = {
+        "G": (networks.generator, variables["generator"]),
+        "D": (networks.discriminator, variables["discriminator"]),
+    }
+    if recipe.schedule.ema_decay:
+        given["EMA"] = given["G"]
+    state_dicts = {
+        letter: _moved(mapping.to_official(module, found), options, back=True)
+        for letter, (module, found) in given.items()
+        if found is not None
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as unfinished:
+        made = pathlib.Path(unfinished)
+        for letter, state_dict in state_dicts.items():
+            torch_file.write(made / f"{which}_{letter}.pth", state_dict)
+        (directory / MODELS).mkdir(exist_ok=True)
+        for file in made.iterdir():
+            file.replace(directory / MODELS / file.name)
+        write_options(made / OPTIONS_FILE, options)
+        (made / "opt.pkl").write_bytes(pickle.dumps(argparse.Namespace(**options)))
+        for file in made.iterdir():
+            file.replace(directory / file.name)
+
+
+def file_names(which: str) -> list[str]:
+    """Of what `write_checkpoint` writes, at most."""
+    networks = [f"{MODELS}/{which}_{letter}.pth" for letter in ("G", "D", "EMA")]
+    return [OPTIONS_FILE, "opt.pkl", *networks]
+
+
+def _read_network(
+    module: nn.Module,
+    file: pathlib.Path,
+    options: Options,
+    options_file: pathlib.Path,
+) -> Variables:
+    state_dict = torch_file.read(file)
+    abstract = mapping.abstract_variables(module)
+    clues.check(
+        module,
+        options,
+        expected=mapping.official_shapes(module, abstract),
+        found={key: tuple(value.shape) for key, value in state_dict.items()},
+        names=(options_file, file),
+    )
+    # What is not of the right shape is refused before it is moved.
+    mapping.from_official(module, abstract, state_dict, name=str(file))
+    return mapping.from_official(module, abstract, _moved(state_dict, options))
+
+
+def _moved(
+    state_dict: Mapping[str, np.ndarray], options: Options, *, back: bool = False
+) -> dict[str, np.ndarray]:
+    """A state dict with the ids of the other convention, where there are two.
+
+    Args:
+      state_dict: official keys to arrays.
+      options: which tell whether.
+      back: from the ids here to the official ones.
+    """
+    if not ids_are_moved(options):
+        return dict(state_dict)
+    classes = options["label_nc"]
+    theirs = np.array([*range(1, classes + 1), 0])  # by our ids
+    order = np.argsort(theirs) if back else theirs
+    noise = 0 if options["no_3dnoise"] else options["z_dim"]
+
+    def move(key, x):
+        if key.endswith(_READ_PLANES):
+            kept, planes = x[:, :noise], x[:, noise:]
+            return np.concatenate([kept, planes[:, order]], axis=1)
+        if key in _JUDGED:
+            return np.concatenate([x[:1], x[1:][order]])
+        return x
+
+    return {key: move(key, x) for key, x in state_dict.items()}

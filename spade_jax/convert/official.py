@@ -1,0 +1,105 @@
+"""Official checkpoints, whichever: SPADE's, CLADE's or OASIS's.
+
+Which they are the options beside the weights tell.
+"""
+
+import os
+import pathlib
+from typing import Literal
+
+from spade_jax.convert import nvlabs, oasis
+from spade_jax.convert.nvlabs_options import (
+    OPTIONS_FILE,
+    OptionsError,
+    is_clade,
+    parse_options,
+)
+from spade_jax.convert.oasis_options import is_oasis
+from spade_jax.learning.state import ModelVariables
+from spade_jax.recipe import Architecture, Recipe
+
+Kind = Literal["nvlabs", "clade", "oasis"]
+"""Of a checkpoint; NVlabs is SPADE's."""
+
+KINDS: dict[Kind, str] = {
+    "nvlabs": "NVlabs/SPADE",
+    "clade": "tzt101/CLADE",
+    "oasis": "boschresearch/OASIS",
+}
+"""Repositories of the official code."""
+
+
+def kind_of(directory: str | os.PathLike[str]) -> Kind:
+    """Which of them a directory's checkpoint is.
+
+    Args:
+      directory: holds `opt.txt`.
+
+    Raises:
+      OptionsError: the options are missing, or of another kind than the files beside
+        them.
+    """
+    directory = pathlib.Path(directory)
+    file = directory / OPTIONS_FILE
+    options = parse_options(file)
+    models = directory / oasis.MODELS
+    weights_of_oasis = any(models.glob("*_G.pth")) or any(models.glob("*_EMA.pth"))
+    weights_of_spade = any(directory.glob("*_net_G.pth"))
+    if is_oasis(options):
+        if weights_of_spade and not weights_of_oasis:
+            raise OptionsError(
+                f"{file} has the options of OASIS (channels_G), but beside it are"
+                " weights of SPADE or CLADE (*_net_G.pth). Put the opt.txt there that"
+                " was written with them."
+            )
+        return "oasis"
+    if weights_of_oasis and not weights_of_spade:
+        raise OptionsError(
+            f"{file} has no options of OASIS (channels_G), but the weights beside it,"
+            f" in {models}, are OASIS's. Put the opt.txt there that was written with"
+            " them."
+        )
+    return "clade" if options.get("norm_mode") == "clade" else "nvlabs"
+
+
+def kind_of_model(of: Architecture) -> Kind:
+    """Whose official code has such a network, if any has."""
+    if of.generator.name == "oasis":
+        return "oasis"
+    return "clade" if is_clade(of) else "nvlabs"
+
+
+def read_recipe(
+    directory: str | os.PathLike[str], *, defaults: Recipe | None = None
+) -> Recipe:
+    """The recipe that an official checkpoint's options describe.
+
+    Args:
+      directory: holds `opt.txt`.
+      defaults: whose fields stand where no option does; None: `configs/default.py`.
+
+    Raises:
+      OptionsError: the options are missing, incomplete, or not supported.
+    """
+    reader = oasis if kind_of(directory) == "oasis" else nvlabs
+    return reader.read_recipe(directory, defaults=defaults)
+
+
+def read_checkpoint(
+    directory: str | os.PathLike[str],
+    *,
+    which: str | None = None,
+    defaults: Recipe | None = None,
+) -> tuple[Recipe, ModelVariables]:
+    """Reads an official checkpoint.
+
+    Args:
+      directory: of it.
+      which: see `nvlabs.read_checkpoint` and `oasis.read_checkpoint`.
+      defaults: see `read_recipe`.
+
+    Raises:
+      Exception: see `nvlabs.read_checkpoint` and `oasis.read_checkpoint`.
+    """
+    reader = oasis if kind_of(directory) == "oasis" else nvlabs
+    return reader.read_checkpoint(directory, which=which, defaults=defaults)

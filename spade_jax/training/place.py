@@ -1,0 +1,30 @@
+"""The place of a run: not among the pictures that it reads."""
+
+import os
+import pathlib
+
+from spade_jax.files import outputs
+from spade_jax.recipe import Data
+
+
+def check_place(workdir: str | os.PathLike[str], of: Data) -> None:
+    """Refuses a work dir in a folder of pictures, where they would be looked for.
+
+    Args:
+      workdir: of the run.
+      of: the data.
+
+    Raises:
+      ValueError: it is in, or is, ROOT/SPLIT_img or another of a split's folders.
+    """
+    if of.source != "folder":
+        return
+    root = pathlib.Path(os.path.expanduser(of.root))
+    inputs = {
+        f"config.data.root ({folder.name})": folder
+        for split in (of.train_split, of.val_split)
+        for field in ("img", "label", "inst")
+        if (folder := root / f"{split}_{field}").is_dir()
+    }
+    place = pathlib.Path(workdir).absolute() / "samples.png"
+    outputs.check_apart([place], flag="--workdir", inputs=inputs)
