@@ -86,7 +86,7 @@ def export(
         described = card.describe(
             model,
             form=onnx_file.form(precision=precision),
-            any_size=model.networks.latent_size is None,
+            any_size=onnx_file.takes_any_size(model),
         )
         graphs = onnx_file.graphs(model, precision=precision)
         contents = onnx_file.contents(graphs, described)
@@ -120,6 +120,12 @@ def _write(out, contents, described, claimed) -> list[pathlib.Path]:
 
 
 def _check(out: pathlib.Path, format: str, precision: str) -> None:
+    for name, value, choices in (
+        ("format", format, FORMATS),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}.")
     if not out.parent.is_dir():
         raise ValueError(f"--out={out}: its directory does not exist. Create it first.")
     if format == "saved_model" and out.exists():

@@ -103,7 +103,7 @@ def _described(
     inputs: Inputs, means: dict[str, str], *, any_size: bool = False
 ) -> list[dict[str, Any]]:
     def shape(spec):
-        if any_size:
+        if any_size and len(spec.shape) > 1:
             return ["b", "height", "width", *spec.shape[2:]]
         return ["b", *spec.shape]
 

@@ -6,8 +6,10 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import numpy as np
 
 import spade_jax
+from spade_jax import assemble, nets
 from spade_jax.export import onnx_networks
 from spade_jax.export.onnx_graph import Graph
 from spade_jax.export.onnx_layers import Layout, Part
@@ -33,6 +35,13 @@ def form(*, precision: str) -> dict[str, Any]:
     }
 
 
+def takes_any_size(model: Model) -> bool:
+    """Whether the generator takes label maps of any size that suits its scales."""
+    generator = model.networks.generator
+    is_spade = isinstance(generator, nets.SPADEGenerator)
+    return not (is_spade and generator.starts_from_latent)
+
+
 def graphs(model: Model, *, precision: str) -> dict[str, Graph]:
     """The networks of a model: "generator" and, if it has one, "encoder".
 
@@ -46,7 +55,7 @@ def graphs(model: Model, *, precision: str) -> dict[str, Graph]:
       ValueError: see `onnx_networks.generator` and `Graph.kernel`.
     """
     networks, data = model.networks, model.recipe.data
-    has_styles = networks.latent_size is not None
+    reads_positions = assemble.reads_positions(model.recipe.architecture)
     graph = Graph(precision=precision)
     graph.outputs["image"] = onnx_networks.generator(
         graph,
@@ -54,10 +63,11 @@ def graphs(model: Model, *, precision: str) -> dict[str, Graph]:
         Part(jax.device_get(model.generator)),
         Layout(
             label="label",
+            size=None if takes_any_size(model) else data.size,
             edge="edge" if data.instances else None,
-            size=data.size if has_styles else None,
+            positions="positions" if reads_positions else None,
         ),
-        "z" if has_styles else None,
+        None if networks.latent_size is None else "z",
     )
     found = {"generator": graph}
     if networks.encoder is not None:
@@ -133,7 +143,7 @@ def _onnx_graph(
         return [
             onnx.helper.make_tensor_value_info(
                 x["name"],
-                onnx.helper.np_dtype_to_tensor_dtype(jax.numpy.dtype(x["dtype"])),
+                onnx.helper.np_dtype_to_tensor_dtype(np.dtype(x["dtype"])),
                 x["shape"],
                 x["means"],
             )

@@ -48,13 +48,17 @@ class Layout(NamedTuple):
 
     Attributes:
       label: int32 `[B, h, w]`.
-      edge: bool `[B, h, w]`, or None.
       size: (h, w), or None where they are those of whatever comes in.
+      edge: bool `[B, h, w]`, or None.
+      positions: float32 `[B, h, w, 2]`, or None.
+      noise: `[B, N]`, or None.
     """
 
     label: Value
-    edge: Value | None
     size: tuple[int, int] | None
+    edge: Value | None = None
+    positions: Value | None = None
+    noise: Value | None = None
 
 
 # ---- Layouts -------------------------------------------------------------------------
@@ -86,21 +90,51 @@ def resized(graph: Graph, layout: Layout, size: tuple[int, int]) -> Layout:
 
 
 def planes(graph: Graph, layout: Layout, num_classes: int) -> Value:
-    """The planes `[B, C, h, w]` of a layout, C + 1 with edges."""
+    """The planes `[B, C, h, w]` of a layout; N more with noise, one more with edges."""
     # Not OneHot, which counts negative ids from behind.
     ids = graph.constant(np.arange(num_classes, dtype=np.int32)[:, None, None])
-    axis = graph.integers([1])
-    is_class = graph.add("Equal", graph.add("Unsqueeze", layout.label, axis), ids)
-    one_hot = graph.add("Cast", is_class, to=FLOAT)
-    if layout.edge is None:
-        return one_hot
-    edge = graph.add("Unsqueeze", layout.edge, axis)
-    return graph.add("Concat", one_hot, graph.add("Cast", edge, to=FLOAT), axis=1)
+    label = graph.add("Unsqueeze", layout.label, graph.integers([1]))
+    found = [graph.add("Cast", graph.add("Equal", label, ids), to=FLOAT)]
+    if layout.noise is not None:
+        size = graph.add("Shape", layout.label, start=1)
+        shape = graph.add("Concat", graph.integers([1, 1]), size, axis=0)
+        noise = graph.add("Unsqueeze", layout.noise, graph.integers([2, 3]))
+        found.insert(0, graph.add("Expand", noise, shape))
+    if layout.edge is not None:
+        found.append(edge_plane(graph, layout.edge))
+    return found[0] if len(found) == 1 else graph.add("Concat", *found, axis=1)
+
+
+def edge_plane(graph: Graph, edge: Value) -> Value:
+    """The edges of a layout as a plane `[B, 1, h, w]` of zeros and ones."""
+    edge = graph.add("Unsqueeze", edge, graph.integers([1]))
+    return graph.add("Cast", edge, to=FLOAT)
+
+
+def classes(graph: Graph, layout: Layout, num_classes: int) -> Value:
+    """The ids `[B, h, w]` of a layout, with C in place of those that are no class."""
+    zero, most = (graph.constant(np.int32(x)) for x in (0, num_classes))
+    is_class = graph.add(
+        "And",
+        graph.add("GreaterOrEqual", layout.label, zero),
+        graph.add("Less", layout.label, most),
+    )
+    return graph.add("Where", is_class, layout.label, most)
+
+
+def look_up(graph: Graph, table: np.ndarray, index: Value) -> Value:
+    """Rows of a table `[C, F]` at pixels, `[B, F, h, w]`; C gives zeros."""
+    rows = graph.kernel(np.pad(table, ((0, 1), (0, 0))))
+    return graph.add("Transpose", graph.add("Gather", rows, index), perm=[0, 3, 1, 2])
 
 
 def _of_each_plane(layout, size, change):
-    edge = None if layout.edge is None else change(layout.edge)
-    return Layout(change(layout.label), edge, size)
+    changed = {
+        name: change(value)
+        for name in ("label", "edge", "positions")
+        if (value := getattr(layout, name)) is not None
+    }
+    return layout._replace(size=size, **changed)
 
 
 def _strided(graph, x, down, across):

@@ -5,6 +5,7 @@ kernels are as every platform takes them. Letters: B batch, H, h height, W, w wi
 latent size, D hidden features, F features.
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -27,7 +28,8 @@ def generator(
       graph: to add to.
       module: the generator.
       part: its variables.
-      layout: of any size, or, for a generator that starts from latents, of one.
+      layout: without noise; of any size, or, for a generator that starts from latents,
+        of one.
       z: the latents, or None.
 
     Raises:
@@ -64,20 +66,22 @@ def encoder(
     return head("mean"), head("logvar")
 
 
-# ---- SPADE ---------------------------------------------------------------------------
+# ---- SPADE, CLADE and OASIS ----------------------------------------------------------
 
 
 def _spade_generator(
     graph: Graph, module: nets.SPADEGenerator, part: Part, layout: Layout, z
 ) -> Value:
     spec, features = parse_spade_norm(module.norm), 16 * module.width
+    if module.latent_joins_planes:
+        layout = layout._replace(noise=z)
     at = _Scales(graph, layout, module, module.grid)
     start = part / "start"
-    if z is None:
-        x = layers.conv(graph, at.planes(1), start["kernel"], start["bias"])
-    else:
+    if module.starts_from_latent:
         assert module.grid is not None
         x = _from_latent(graph, z, start, (*module.grid, features))
+    else:
+        x = layers.conv(graph, at[1].planes, start["kernel"], start["bias"])
     scale = 1
     for stage in stages(module.upsampling):
         in_features, features = features, int(stage.width * module.width)
@@ -85,7 +89,7 @@ def _spade_generator(
             graph,
             x,
             part / stage.name,
-            at.planes(stage.scale),
+            at[stage.scale],
             spec,
             features=(in_features, features),
             upsample=stage.scale != scale,
@@ -108,7 +112,7 @@ def _spade_block(
     graph: Graph,
     x: Value,
     part: Part,
-    planes: Value,
+    layout: "_Scaled",
     spec: NormSpec,
     *,
     features: tuple[int, int],
@@ -119,7 +123,11 @@ def _spade_block(
     norms = {"norm_0": before, "norm_1": min(features)}
     if before != after:
         norms["norm_s"] = before
-    given = _modulations(graph, planes, [part / name for name in norms])
+    parts = [part / name for name in norms]
+    if spec.by_class:
+        given = [_class_modulation(graph, layout, part, spec) for part in parts]
+    else:
+        given = _modulations(graph, layout.planes, parts)
     modulation = dict(zip(norms, given, strict=True))
 
     def norm(name, x, upsample=False):
@@ -128,7 +136,12 @@ def _spade_block(
         if upsample:
             x = layers.upsample_nearest(graph, x)
         scale, shift = modulation[name]
-        return graph.add("Add", graph.add("Mul", x, scale), shift)
+        x = graph.add("Add", graph.add("Mul", x, scale), shift)
+        if not spec.by_class or layout.edge is None:
+            return x
+        of_edge = part / name / "edge_feature"
+        edge = layers.conv(graph, layout.edge, of_edge["kernel"], of_edge["bias"])
+        return graph.add("Concat", x, edge, axis=1)
 
     def conv(name, x):
         kernel, biased = (part / name)["kernel"], name != "conv_s"
@@ -169,6 +182,24 @@ def _modulations(
     return found
 
 
+def _class_modulation(
+    graph: Graph, layout: "_Scaled", part: Part, spec: NormSpec
+) -> tuple[Value, Value]:
+    """Scale and shift of a CLADE; see `spade_jax.nets.clade`."""
+    tables = part / "classes"
+    scale = layers.look_up(graph, tables["class_scale"], layout.classes)
+    shift = layers.look_up(graph, tables["bias"], layout.classes)
+    if not spec.positions:
+        return scale, shift
+
+    def scaled(x, name):
+        kernel, bias = (part / name)["position_kernel"], (part / name)["bias"]
+        factor = layers.conv(graph, layout.positions, kernel, 1 + bias)
+        return graph.add("Mul", x, factor)
+
+    return scaled(scale, "scale_by_position"), scaled(shift, "shift_by_position")
+
+
 # ---- The generators SPADE is compared with -------------------------------------------
 
 
@@ -206,13 +237,13 @@ def _concat_generator(
     spec, features = parse_norm(module.norm), 16 * module.width
     at = _Scales(graph, layout, module, None)
     start = part / "start"
-    x = layers.conv(graph, at.planes(1), start["kernel"], start["bias"])
+    x = layers.conv(graph, at[1].planes, start["kernel"], start["bias"])
     scale = 1
     for stage in stages(module.upsampling):
         if stage.scale != scale:
             x = layers.upsample_nearest(graph, x)
         in_features, features = features, int(stage.width * module.width)
-        scale, planes = stage.scale, at.planes(stage.scale)
+        scale, planes = stage.scale, at[stage.scale].planes
 
         def layer(name, x, block=part / stage.name, planes=planes):
             x = graph.add("Concat", x, planes, axis=1)
@@ -234,8 +265,37 @@ _GENERATORS = {
 }
 
 
+class _Scaled:
+    """What is read of a layout at one scale, each made when it is asked for."""
+
+    def __init__(self, graph: Graph, layout: Layout, num_classes: int):
+        self._graph, self._layout, self._num_classes = graph, layout, num_classes
+
+    @functools.cached_property
+    def planes(self) -> Value:
+        """See `onnx_layers.planes`."""
+        return layers.planes(self._graph, self._layout, self._num_classes)
+
+    @functools.cached_property
+    def classes(self) -> Value:
+        """See `onnx_layers.classes`."""
+        return layers.classes(self._graph, self._layout, self._num_classes)
+
+    @functools.cached_property
+    def edge(self) -> Value | None:
+        """See `onnx_layers.edge_plane`; or None."""
+        edge = self._layout.edge
+        return None if edge is None else layers.edge_plane(self._graph, edge)
+
+    @functools.cached_property
+    def positions(self) -> Value:
+        """The positions `[B, 2, h, w]`."""
+        assert self._layout.positions is not None
+        return self._graph.add("Transpose", self._layout.positions, perm=[0, 3, 1, 2])
+
+
 class _Scales:
-    """The planes of a layout at the scales of a decoder, each made once."""
+    """A layout at the scales of a decoder: at so many times its start grid."""
 
     def __init__(
         self,
@@ -247,15 +307,14 @@ class _Scales:
         self._graph, self._layout, self._grid = graph, layout, grid
         self._num_classes = module.num_classes
         self._total = total_scale(module.upsampling)
-        self._planes: dict[int, Value] = {}
+        self._found: dict[int, _Scaled] = {}
 
-    def planes(self, scale: int) -> Value:
-        """At so many times the start grid."""
-        if scale not in self._planes:
+    def __getitem__(self, scale: int) -> _Scaled:
+        if scale not in self._found:
             if self._layout.size is None or self._grid is None:
                 scaled = layers.shrunk(self._graph, self._layout, self._total // scale)
             else:
                 height, width = (scale * side for side in self._grid)
                 scaled = layers.resized(self._graph, self._layout, (height, width))
-            self._planes[scale] = layers.planes(self._graph, scaled, self._num_classes)
-        return self._planes[scale]
+            self._found[scale] = _Scaled(self._graph, scaled, self._num_classes)
+        return self._found[scale]

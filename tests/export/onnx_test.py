@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import assemble, data
+from spade_jax import assemble, data, export
 from spade_jax.export import __main__ as door
 from spade_jax.export import card, onnx_file
 from spade_jax.export.onnx_graph import Graph
-from spade_jax.layout import Layout
+from spade_jax.layout import Layout, positions
 from spade_jax.models import opening
 from spade_jax.models.predictor import Predictor
+from spade_jax.nets.stages import STAGES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -46,8 +47,9 @@ def make_model(tiny_recipe, fill):
 
 
 @pytest.fixture
-def make_small(make_model, two_blocks):
+def make_small(make_model, two_blocks, two_stages, monkeypatch):
     """`make_model` where a SPADE has two blocks."""
+    monkeypatch.setitem(STAGES, "oasis", two_stages)
     with two_blocks():
         yield make_model
 
@@ -57,7 +59,7 @@ def sessions(model, *, precision="float32"):
     described = card.describe(
         model,
         form=onnx_file.form(precision=precision),
-        any_size=model.networks.latent_size is None,
+        any_size=onnx_file.takes_any_size(model),
     )
     graphs = onnx_file.graphs(model, precision=precision)
     return {
@@ -83,6 +85,8 @@ def inputs(model, size):
     given = {"label": label.astype(np.int32)}
     if model.recipe.data.instances:
         given["edge"] = np.stack([data.edges(one) for one in label])
+    if assemble.reads_positions(model.recipe.architecture):
+        given["positions"] = positions(given["label"])
     if model.networks.latent_size is not None:
         shape = (3, model.networks.latent_size)
         given["z"] = random.standard_normal(shape, np.float32)
@@ -110,6 +114,22 @@ CASES = {
             "generator.latent_size": 4,
         },
         [(21, 33)],
+    ),
+    "clade": (
+        {"data.instances": True, "generator.norm": "cladesyncbatch"},
+        [(6, 10), (16, 12)],
+    ),
+    "clade with positions and styles": (
+        STYLE | {"generator.norm": "cladeicpeinstance"},
+        [(32, 32)],
+    ),
+    "oasis": (
+        {"generator.name": "oasis", "generator.latent": "noise"},
+        [(6, 10), (16, 12)],
+    ),
+    "oasis without noise, by class": (
+        {"generator.name": "oasis", "generator.norm": "cladebatch"},
+        [(6, 10)],
     ),
     "pix2pixhd": (
         {
@@ -150,7 +170,9 @@ def check(model, sizes):
     }
     for size in sizes:
         given = inputs(model, size)
-        layout = Layout(given["label"], given.get("edge"))
+        layout = Layout(
+            given["label"], given.get("edge"), positions=given.get("positions")
+        )
         wanted = np.asarray(predictor.generate(layout, None, given.get("z")))
         assert np.ptp(wanted) > 0.1
         assert np.abs(wanted[0] - wanted[1]).max() > 0.1
@@ -160,7 +182,7 @@ def check(model, sizes):
                 (made,) = files[precision].run(["image"], one)
                 np.testing.assert_allclose(made, wanted[:b], atol=most, rtol=0)
     (told,) = files["float32"].get_outputs()
-    any_size = model.networks.latent_size is None
+    any_size = onnx_file.takes_any_size(model)
     sides = ["height", "width"] if any_size else made.shape[1:3]
     assert told.shape == ["b", *sides, 3]
 
@@ -202,8 +224,9 @@ def test_styles_are_those_of_the_encoder(norm, make_small):
                 np.testing.assert_allclose(theirs, ours[:b], atol=most, rtol=0)
 
 
-def test_ids_that_are_no_class_are_as_in_the_networks(make_small):
-    model = make_small()
+@pytest.mark.parametrize("norm", ["spadesyncbatch3x3", "cladesyncbatch"])
+def test_ids_that_are_no_class_are_as_in_the_networks(norm, make_small):
+    model = make_small(**{"generator.norm": norm})
     label = np.array([[-1, 0, 1], [4, 99, 3]], np.int32).repeat(2, 0).repeat(2, 1)
     wanted = Predictor(model).generate(Layout(label[None]), None, None)
     (made,) = sessions(model)["generator"].run(None, {"label": label[None]})
@@ -260,12 +283,27 @@ def test_the_command_writes_files_with_their_card(
     assert json.loads(opened.get_modelmeta().custom_metadata_map["card"]) == described
 
 
-def test_models_without_styles_take_any_size(make_small):
-    model = make_small(**{"data.instances": True})
+@pytest.mark.parametrize(
+    ("fields", "others"),
+    [
+        ({"data.instances": True}, {"edge": []}),
+        ({"generator.norm": "cladeicpebatch"}, {"positions": [2]}),
+        (
+            {"generator.name": "oasis", "generator.latent": "noise"},
+            {"z": ["b", 256]},
+        ),
+    ],
+)
+def test_models_that_start_from_a_layout_take_any_size(fields, others, make_small):
+    model = make_small(**fields)
+    assert onnx_file.takes_any_size(model)
     described = card.describe(model, form={}, any_size=True)
     generator = described["programs"]["generator"]
     any_size = ["b", "height", "width"]
-    assert [x["shape"] for x in generator["inputs"]] == [any_size, any_size]
+    assert {x["name"]: x["shape"] for x in generator["inputs"]} == {
+        "label": any_size,
+        **{name: x if name == "z" else any_size + x for name, x in others.items()},
+    }
     assert generator["outputs"][0]["shape"] == [*any_size, 3]
     assert "multiples of 2" in described["sizes"]
     assert (described["height"], described["width"]) == (32, 32)
@@ -288,6 +326,13 @@ def test_what_does_not_fit_together_is_refused(name, arguments, words, tmp_path)
     with pytest.raises(SystemExit, match=words) as error:
         door.main(["scenes", f"--out={tmp_path / name}", *arguments])
     assert "Nothing was written" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_words_that_are_none_are_refused(tmp_path):
+    for wrong in ({"format": "tflite"}, {"precision": "int8"}):
+        with pytest.raises(ValueError, match=r"is not one of (jax|float32), "):
+            export.export("scenes", tmp_path / "a.onnx", **wrong)
     assert list(tmp_path.iterdir()) == []
 
 
