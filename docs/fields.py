@@ -109,4 +109,4 @@ def _cell(text: str) -> str:
 
 def _words(says: str) -> str:
     # "[spectral](none|batch)" is no link.
-    return _cell(says).replace("[", "\\[")
+    return _cell(says).replace("[", "\\[").replace("]", "\\]")

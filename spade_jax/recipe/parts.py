@@ -9,9 +9,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-Color = tuple[int, int, int]
-"""(red, green, blue), each 0 to 255."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenes:
@@ -35,7 +32,7 @@ class Data:
     unknown_label: int | None
     instances: bool
     classes: tuple[str, ...]
-    palette: tuple[Color, ...]
+    palette: tuple[tuple[int, int, int], ...]
     label_colors: str
     color_tolerance: float
     preprocess_mode: str

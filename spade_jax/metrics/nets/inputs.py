@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Color = tuple[float, float, float]
+Channels = tuple[float, float, float]
 
 
-def standardised(image: jax.Array, *, mean: Color, std: Color) -> jax.Array:
+def standardised(image: jax.Array, *, mean: Channels, std: Channels) -> jax.Array:
     """RGB in 0..1, less the mean, over the deviation.
 
     Args:
@@ -25,7 +25,7 @@ def standardised(image: jax.Array, *, mean: Color, std: Color) -> jax.Array:
     return (image - np.array(mean, np.float32)) / np.array(std, np.float32)
 
 
-def centred_bgr(image: jax.Array, *, mean_bgr: Color) -> jax.Array:
+def centred_bgr(image: jax.Array, *, mean_bgr: Channels) -> jax.Array:
     """Blue, green and red in 0..255, less their means, as Caffe's networks take them.
 
     Args:
