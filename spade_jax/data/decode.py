@@ -22,6 +22,9 @@ PictureFile = str | os.PathLike[str] | bytes | Image.Image
 
 # Pillow's names for how grey pixels are stored: bits, then whether black is the top.
 _GREY = re.compile(r"([1L])(?:;(\d)?(I)?R?)?")
+# Pillow's names of formats, and of what a TIFF is compressed with, that change numbers.
+_LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
+_LOSSY_COMPRESSIONS = frozenset({"jpeg", "tiff_jpeg"})
 # What 12 bits hold at most, among 8: brighter pictures are not of 12 bits.
 _TOP_OF_12_BITS = 15
 
@@ -35,12 +38,14 @@ class Opened(NamedTuple):
         is not known.
       top: the largest value that the header allows, where it says so (PGM, PPM).
       frames: how many pictures there are in the file.
+      lossy: see `is_lossy`.
     """
 
     picture: Image.Image
     stored: str
     top: int | None
     frames: int
+    lossy: bool
 
 
 def decode_image(file: PictureFile, *, where: str) -> np.ndarray:
@@ -112,10 +117,11 @@ def decode_map(
 
     Raises:
       DataError: the picture is missing, truncated, in no format known, coloured, of
-        several frames, or has a palette whose indices may be no ids.
+        several frames, in a lossy format, or has a palette whose indices may be no ids.
     """
     opened = open_picture(file, where=where)
     _check_single(opened, where=where)
+    _check_lossless(opened, where=where)
     if opened.picture.mode == "P":
         return indexed_ids(opened.picture, where=where, palettes=palettes)
     return _numbers(opened, where=where)
@@ -135,11 +141,12 @@ def decode_instance(file: PictureFile, *, where: str) -> np.ndarray:
       int32 [H, W].
 
     Raises:
-      DataError: the picture is missing, truncated, in no format known, or of several
-        frames, or holds no numbers.
+      DataError: the picture is missing, truncated, in no format known, of several
+        frames or in a lossy format, or holds no numbers.
     """
     opened = open_picture(file, where=where)
     _check_single(opened, where=where)
+    _check_lossless(opened, where=where)
     picture = opened.picture
     if picture.mode == "P":
         return np.array(picture).astype(np.int32)
@@ -212,9 +219,20 @@ def _load(picture: Image.Image) -> Opened:
         if codec.startswith("ppm") and len(arguments) > 1:
             top = arguments[1]
         break
-    frames = getattr(picture, "n_frames", 1)
+    frames, lossy = getattr(picture, "n_frames", 1), is_lossy(picture)
     picture.load()
-    return Opened(picture, stored, top, frames)
+    return Opened(picture, stored, top, frames, lossy)
+
+
+def is_lossy(picture: Image.Image) -> bool:
+    """Whether a picture's file is compressed so that its numbers are changed.
+
+    By its content, whatever its name.
+    """
+    return (
+        picture.format in _LOSSY_FORMATS
+        or picture.info.get("compression") in _LOSSY_COMPRESSIONS
+    )
 
 
 def _numbers(opened: Opened, *, where: str) -> np.ndarray:
@@ -259,6 +277,21 @@ def _check_single(opened: Opened, *, where: str) -> None:
         )
 
 
+def _check_lossless(opened: Opened, *, where: str) -> None:
+    """Refuses numbers that compression has changed.
+
+    Raises:
+      DataError: it has.
+    """
+    if opened.lossy:
+        raise DataError(
+            f"{where}: a JPEG, by its content if not by its name, where every pixel "
+            "holds a number: along borders its compression makes other ids. Make it "
+            "anew from the lossless original, as a PNG.",
+            kind="lossy_ids",
+        )
+
+
 def _check_opaque(picture: Image.Image, *, where: str) -> None:
     """Refuses transparent pixels, under which may lie what nobody has seen.
 
@@ -287,6 +320,7 @@ def _transparent(picture: Image.Image) -> float:
         picture = picture.convert("LA")
     elif clear is not None or picture.mode in ("PA", "RGBa"):
         picture = picture.convert("RGBA")
-    if "A" not in picture.getbands():
+    # LAB has a band of that name, which is no alpha channel.
+    if picture.mode not in ("LA", "RGBA"):
         return 0
     return float((np.asarray(picture.getchannel("A")) < 255).mean())

@@ -40,7 +40,7 @@ def is_several(given: Any, *, one_picture: int) -> bool:
     """Whether it is a sequence of pictures, of which one has so many dimensions."""
     if isinstance(given, np.ndarray | jax.Array):
         return given.ndim > one_picture
-    return isinstance(given, Sequence) and not isinstance(given, str)
+    return isinstance(given, Sequence) and not isinstance(given, str | bytes)
 
 
 def listed(given: Any, *, one_picture: int) -> list[Any]:
@@ -67,7 +67,7 @@ def named(given: Picture | Sequence[Picture], name: str) -> list[Named]:
       ValueError: see `listed`.
     """
     if isinstance(given, np.ndarray | jax.Array):
-        given = _plain(np.asarray(given), name)
+        given = _plain(np.asanyarray(given), name)
         several = listed(given, one_picture=3 if _is_coloured(given) else 2)
     else:
         several = [
@@ -92,6 +92,11 @@ def file_of(picture: Picture, where: str) -> Any:
         return os.path.expanduser(picture)
     if isinstance(picture, Image.Image):
         return picture
+    if not hasattr(picture, "__array__"):
+        raise data.DataError(
+            f"{where}: of type {type(picture).__name__}, which is no picture: give a"
+            " path, a PIL image, or an array of integers."
+        )
     picture = np.asarray(picture)
     if not _is_coloured(picture) or picture.ndim != 3:
         raise data.DataError(
@@ -120,6 +125,8 @@ def integers(picture: np.ndarray, where: str) -> np.ndarray:
         )
     if picture.dtype.kind == "f":
         # Also of NaN, which equals nothing.
+        # In float16 the largest would be infinity.
+        picture = picture.astype(np.float64)
         wrong = (np.trunc(picture) != picture) | ~(np.abs(picture) <= _LARGEST_WHOLE)
     else:
         wrong = picture > np.iinfo(np.int64).max
@@ -154,6 +161,7 @@ def read_photo(photo: Picture, transform: data.Preprocess) -> np.ndarray:
     """
     where = "photo" if not isinstance(photo, str | os.PathLike) else os.fspath(photo)
     if isinstance(photo, np.ndarray):
+        _refuse_missing(photo, where)
         _refuse_floating_colors(photo, where)
         photo = photo[..., 0] if photo.shape[2:] == (1,) else photo
         # As grey pictures of files are read.
@@ -171,8 +179,7 @@ def _plain(array: np.ndarray, where: str) -> np.ndarray:
       DataError: it is a one-hot map, has colours that are not integers or a last axis
         of 2, or is empty.
     """
-    if not array.size:
-        raise data.DataError(f"{where}: an array {_kind(array)} holds nothing.")
+    _refuse_missing(array, where)
     _refuse_one_hot(array, where)
     _refuse_floating_colors(array, where)
     if array.ndim > 2 and array.shape[-1] == 2:
@@ -181,6 +188,17 @@ def _plain(array: np.ndarray, where: str) -> np.ndarray:
             " for ids, and 3 or 4 for colours."
         )
     return array[..., 0] if array.ndim > 2 and array.shape[-1] == 1 else array
+
+
+def _refuse_missing(array: np.ndarray, where: str) -> None:
+    """Refuses an array that is empty, or of which a mask hides a part."""
+    if not array.size:
+        raise data.DataError(f"{where}: an array {_kind(array)} holds nothing.")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise data.DataError(
+            f"{where}: a masked array {_kind(array)}, of which what lies under the mask"
+            " would be used. Give the numbers that are meant: x.filled(NUMBER)."
+        )
 
 
 def _is_coloured(array: np.ndarray) -> bool:

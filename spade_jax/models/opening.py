@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from spade_jax import assemble
 from spade_jax.convert import official
 from spade_jax.devices import mesh
+from spade_jax.files.local import local
 from spade_jax.kernels import choose
 from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.nets import frozen
@@ -165,7 +166,7 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.official.read_recipe`.
+      ValueError: see `find` and `spade_jax.convert.official.read_recipe`.
     """
     directory, found = find(path)
     step = found if step is None else step
@@ -187,8 +188,11 @@ def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
     The name of a model that comes with the project stands for it, unless there is a
     work dir or an official checkpoint of that name. What else has the name does not
     hide it.
+
+    Raises:
+      ValueError: the path is none of this machine.
     """
-    directory, step = paths.locate(pathlib.Path(path).expanduser())
+    directory, step = paths.locate(pathlib.Path(local(os.fspath(path))))
     holds_model = paths.has_checkpoint(directory) or is_official(directory)
     if os.fspath(path) in shipped() and not holds_model:
         if directory.exists():

@@ -126,8 +126,10 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Names of the class ids 0, 1, ..., with "unknown" last where there is one."""
         d = self._trained.recipe.data
-        named = d.classes or tuple(f"class {i}" for i in range(d.num_classes))
-        return (*named, "unknown")[: d.num_ids]
+        # A config may name fewer classes than there are, or "unknown" with them.
+        names = [*d.classes[: d.num_ids]]
+        names += [f"class {i}" for i in range(len(names), d.num_classes)]
+        return (*names, "unknown")[: d.num_ids]
 
     @property
     def palette(self) -> np.ndarray:

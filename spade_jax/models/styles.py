@@ -17,6 +17,8 @@ from spade_jax.models.inputs import Picture, is_several, listed
 from spade_jax.nets.encoder import sample_latent
 
 _NUMERIC = (int, float, np.ndarray, jax.Array, np.number)
+# NumPy's letters for truth values, complex numbers, texts and objects.
+_NO_NUMBERS = "bcSUO"
 
 Posterior = tuple[jax.Array, jax.Array]
 """Mean and log-variance of the distribution of styles, `[1, N]` each."""
@@ -72,7 +74,9 @@ class Styles:
                 f"A style has {latents.shape[1]} numbers, but this model's have"
                 f" {self.latent_size}."
             )
-        latents = latents.astype(np.float32)
+        # Of what is too large for it infinity becomes, which is refused.
+        with np.errstate(over="ignore"):
+            latents = latents.astype(np.float32)
         if not np.isfinite(latents).all():
             row, place = np.argwhere(~np.isfinite(latents))[0]
             raise ValueError(
@@ -113,10 +117,13 @@ class Styles:
         """Styles from one that is given to another, both included: float32 `[n, N]`.
 
         Raises:
-          ValueError: `n` is less than 2, or an end is not one style; or see `given`.
+          ValueError: `n` is not whole or less than 2, or an end is not one style; or
+            see `given`.
         """
-        if n < 2:
-            raise ValueError(f"n={n} must be at least 2: both ends are included.")
+        if not isinstance(n, int | np.integer) or n < 2:
+            raise ValueError(
+                f"n={n!r} must be a whole number, at least 2: both ends are included."
+            )
         ends = [self.given(end) for end in (a, b)]
         if any(len(end) != 1 for end in ends):
             raise ValueError("interpolate takes one style at each end.")
@@ -139,7 +146,7 @@ def _numbers(style: Any) -> np.ndarray | None:
 
     Pictures have integers, so that an array of two axes is never taken for the other.
     """
-    if isinstance(style, Sequence) and not isinstance(style, str):
+    if isinstance(style, Sequence) and not isinstance(style, str | bytes):
         rows = [np.asarray(x) for x in style if isinstance(x, _NUMERIC)]
         if not rows or len(rows) < len(style) or len({x.shape for x in rows}) > 1:
             return None
@@ -147,6 +154,8 @@ def _numbers(style: Any) -> np.ndarray | None:
     if not isinstance(style, np.ndarray | jax.Array) or style.ndim not in (1, 2):
         return None
     if style.ndim == 2 and not np.issubdtype(style.dtype, np.floating):
+        return None
+    if style.dtype.kind in _NO_NUMBERS:
         return None
     return np.atleast_2d(np.asarray(style))
 

@@ -181,6 +181,15 @@ def _saved(field: str) -> Need:
     return Need(field, "a multiple of `checkpoint_every`, or 0", fault)
 
 
+def _in_parts(values: Values) -> str | None:
+    if values["batch_size"] % values["accumulate"] == 0:
+        return None
+    return (
+        f"{told(values, 'accumulate')} must divide {told(values, 'batch_size')}: the"
+        " batch is worked through in so many parts of one size."
+    )
+
+
 def _some_step(values: Values) -> str | None:
     if values["num_steps"] or values["num_epochs"] + values["decay_epochs"]:
         return None
@@ -299,6 +308,7 @@ def _can_be_halved(values: Values) -> str | None:
 
 
 NEEDS: tuple[Need, ...] = (
+    Need("accumulate", "a divisor of `batch_size`", _in_parts),
     Need("num_epochs", "1 or more in one of the three that say how long", _some_step),
     Need(
         "factored", "where True, `generator.name` spade, `spatial` 1", _can_be_factored

@@ -98,8 +98,9 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: see `restore`.
         """
-        loading = ocp.options.PyTreeOptions.Loading(partial_load=True)
-        with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=loading)):
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True
+        with context:
             found = self._load(abstract, step)
         # Orbax hands back what it was asked for and did not find.
         for path, leaf in jax.tree.leaves_with_path(found):
@@ -208,6 +209,13 @@ def check_architecture(
         for field in sorted(theirs.keys() | ours.keys())
         if theirs.get(field) != ours.get(field)
     ]
+    decays = saved.schedule.ema_decay, recipe.schedule.ema_decay
+    if (decays[0] > 0) != (decays[1] > 0):
+        # Whether there are averaged weights; how they are averaged may change.
+        differing.append(
+            f"  config.ema_decay: {decays[0]!r} in the checkpoint, {decays[1]!r} in"
+            " this config"
+        )
     if differing:
         raise CheckpointError(
             f"{workdir} holds a checkpoint of another architecture:\n"

@@ -136,6 +136,11 @@ LABELS = {
     "too small": lambda ids: saved(Image.fromarray(ids[:, 1:]), "png"),
     "broken": lambda ids: ("png", b"\x89PNG"),
     "jpeg": lambda ids: saved(Image.fromarray(ids), "jfif"),
+    "jpeg of another name": lambda ids: (
+        "png",
+        saved(Image.fromarray(ids), "jfif")[1],
+    ),
+    "tiff, jpeg": lambda ids: saved(Image.fromarray(ids), "tif", compression="jpeg"),
 }
 INSTANCES = {
     "grey": lambda ids: saved(Image.fromarray(ids), "png"),

@@ -1,5 +1,6 @@
 """A folder of layouts becomes a folder of pictures, from a checkpoint's path alone."""
 
+import math
 import re
 
 import av
@@ -411,6 +412,10 @@ def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
         (plain, {"num_samples": 0}, r"--num_samples=0 must be at least 1"),
         (vae, {"film": "x.avi"}, r"--film=x\.avi: a film ends in \.mp4 or \.gif"),
         (vae, {"film": "x.gif", "fps": 0}, r"--fps=0 must be positive"),
+        (vae, {"film": "x.gif", "fps": 1e-9}, r"--fps=1e-09 .* 0\.01 to 100 frames"),
+        (vae, {"film": "x.gif", "fps": 1000}, r"--fps=1000 .* 0\.01 to 100 frames"),
+        (vae, {"film": "x.mp4", "fps": math.inf}, r"--fps=inf .* to 1000 frames"),
+        (vae, {"film": "x.mp4", "fps": math.nan}, r"--fps=nan .* to 1000 frames"),
         (
             vae,
             {"film": "x.gif", "num_samples": 2, "instances": layouts / "val_inst"},

@@ -245,6 +245,25 @@ def test_colours_are_not_read_from_pictures_of_16_bits():
         decode_label(ids, where="a", colors=black)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"compression": "jpeg"}])
+def test_numbers_that_a_jpeg_has_changed_are_refused(arguments):
+    ids = np.kron(np.array([[0, 3, 0], [2, 0, 1]], np.uint8), np.ones((5, 5), np.uint8))
+    format = "tiff" if arguments else "jpeg"
+    data = encoded(Image.fromarray(ids), format=format, **arguments)
+    assert (np.asarray(Image.open(io.BytesIO(data))) != ids).any()
+    for decode in (decode_map, decode_instance):
+        for given in (data, Image.open(io.BytesIO(data))):
+            with pytest.raises(DataError, match=r"^a\.png: a JPEG, by its ") as caught:
+                decode(given, where="a.png")
+            assert caught.value.kind == "lossy_ids"
+    # Of colours each pixel is looked up, with a tolerance that one may give.
+    near = color_table([(0, 0, 0), (40, 40, 40)], num_classes=2, tolerance=20)
+    assert not decode_label(data, where="a.png", colors=near).any()
+    # And what a TIFF compresses without loss is read as ever.
+    data = encoded(Image.fromarray(ids), format="tiff", compression="tiff_lzw")
+    np.testing.assert_array_equal(decode_map(data, where="a"), ids)
+
+
 def test_16_bit_photographs_of_12_bit_content_are_refused():
     grey = np.array([[0, 4095]], np.uint16)
     for data in (
@@ -283,6 +302,12 @@ def test_photographs_with_transparent_pixels_are_refused(mode, data):
     with pytest.raises(DataError, match=r"12\.50% of the pixels are trans") as caught:
         decode_image(data, where="a")
     assert caught.value.kind == "transparent"
+
+
+def test_the_a_of_lab_is_no_alpha_channel():
+    data = encoded(Image.fromarray(RGB).convert("LAB"), format="tiff")
+    image = decode_image(data, where="a").astype(int)
+    assert np.abs(image - RGB).max() <= 8
 
 
 def test_too_large_a_picture_says_what_to_do():

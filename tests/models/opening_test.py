@@ -1,3 +1,5 @@
+import pathlib
+
 import jax
 import numpy as np
 import pytest
@@ -99,3 +101,10 @@ def test_what_has_its_name_does_not_hide_the_shipped_model(tmp_path, monkeypatch
     assert opening.find("scenes") == (tmp_path / "scenes", None)
     assert opening.find("scenes/checkpoints/5") == (tmp_path / "scenes", 5)
     assert opening.find(tmp_path / "none") == (tmp_path / "none", None)
+
+
+def test_a_model_is_of_this_machine(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert opening.find("~/run")[0] == pathlib.Path("/home/me/run")
+    with pytest.raises(ValueError, match=r"^gs://bucket/run is no path of this mach"):
+        open_model("gs://bucket/run")

@@ -17,6 +17,7 @@ from spade_jax.files import pictures
 from spade_jax.layout import Layout
 from spade_jax.models import inputs, opening
 from spade_jax.models.predictor import Predictor
+from spade_jax.recipe import with_fields
 from spade_jax.workdir import checkpoint
 from spade_jax.workdir.checkpoint import CheckpointError
 
@@ -132,6 +133,23 @@ def test_what_it_tells_of_itself(plain, vae):
     assert plain.size == vae.size == (SIZE, SIZE)
     assert (plain.latent_size, vae.latent_size) == (None, LATENT_SIZE)
     assert repr(vae) == "Predictor(3 classes, 32x32, styles of 4 numbers, step 7)"
+
+
+@pytest.mark.parametrize(
+    ("names", "of_plain", "of_vae"),
+    [
+        ((), ("class 0", "class 1", "class 2", "unknown"), None),
+        (("a",), ("a", "class 1", "class 2", "unknown"), None),
+        (("a", "b", "c", "none"), ("a", "b", "c", "none"), None),
+        (("a", "b", "c", "d", "e"), ("a", "b", "c", "d"), ("a", "b", "c")),
+    ],
+)
+def test_each_class_has_one_name(plain, vae, monkeypatch, names, of_plain, of_vae):
+    for model, expected in ((plain, of_plain), (vae, of_vae or of_plain[:3])):
+        recipe = with_fields(model.trained.recipe, data__classes=names)
+        trained = model.trained._replace(recipe=recipe)
+        monkeypatch.setattr(model, "_trained", trained)
+        assert model.classes == expected
 
 
 def test_a_size_is_compiled_once(workdirs, labels):

@@ -66,6 +66,21 @@ def test_numbers_are_told_from_pictures():
         of_model.given(np.float32([[0, 0, 0, 0], [0, 0, np.nan, 0]]))
 
 
+def test_what_is_no_style_is_not_taken_for_one():
+    def encoder(photo):
+        raise TypeError(type(photo))
+
+    of_model = Styles(latent_size=N, encoder=encoder)
+    for given in (np.zeros(N, bool), np.zeros(N, complex), b"abcd"):
+        with pytest.raises(TypeError, match=r"ndarray|bytes"):
+            of_model.given(given)
+    with pytest.raises(ValueError, match=r"Number 1 of style 0 is inf"):
+        of_model.given([0, 1e300, 0, 0])
+    for n in (1, 2.0, "2"):
+        with pytest.raises(ValueError, match=r"n=.* a whole number, at least 2"):
+            of_model.between(np.zeros(N), np.ones(N), n)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1"])
 def test_a_seed_is_not_cut(seed):
     of_model = Styles(latent_size=N, encoder=None)

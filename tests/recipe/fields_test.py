@@ -152,6 +152,12 @@ def test_the_ends_of_a_range_belong_to_it(path):
             describe(changed(**{path: value}))
 
 
+def test_a_batch_is_worked_through_in_equal_parts():
+    describe(changed(batch_size=6, accumulate=3))
+    with pytest.raises(ValueError, match=r"accumulate=4 must divide .*batch_size=6"):
+        describe(changed(batch_size=6, accumulate=4))
+
+
 def test_what_is_no_field_is_told_with_the_nearest_that_is():
     fields = changed()
     fields["generator"]["widht"] = 3

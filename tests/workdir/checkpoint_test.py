@@ -16,7 +16,7 @@ import spade_jax
 from spade_jax.devices import mesh
 from spade_jax.files import provenance
 from spade_jax.learning.state import NetState, TrainState
-from spade_jax.recipe import Best, describe, to_json
+from spade_jax.recipe import Best, describe, to_json, with_fields
 from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
@@ -655,6 +655,18 @@ def test_other_architecture_names_fields_and_values(default_config):
         "  config.generator.width: 64 in the checkpoint, 32 in this config",
         "Train into another --workdir, or give these fields the checkpoint's values.",
     ]
+
+
+@pytest.mark.parametrize(("saved", "given"), [(0.0, 0.9), (0.9, 0.0)])
+def test_averaged_weights_are_there_or_not(default_config, saved, given):
+    with_saved = with_fields(describe(default_config), ema_decay=saved)
+    with_given = with_fields(with_saved, ema_decay=given)
+    message = rf"config\.ema_decay: {saved} in the checkpoint, {given} in this config"
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.check_architecture(with_saved, with_given, workdir="runs/x")
+    averaged = with_fields(with_saved, ema_decay=0.9)
+    slower = with_fields(with_saved, ema_decay=0.99)
+    checkpoint.check_architecture(averaged, slower, workdir="runs/x")
 
 
 @pytest.mark.parametrize(

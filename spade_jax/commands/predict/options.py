@@ -7,18 +7,26 @@ from spade_jax.files import video
 from spade_jax.models.styles import check_seed
 from spade_jax.recipe import Recipe
 
+# Frames a second of a film.
+_SLOWEST = 0.01
+
 
 def check_film(film: str | os.PathLike[str], *, fps: float) -> None:
     """Refuses a film that could not be written.
 
     Raises:
-      ValueError: the path has another ending, `fps` is not positive, or PyAV is not
-        installed, which writes .mp4.
+      ValueError: the path has another ending, `fps` is one that players do not take,
+        or PyAV is not installed, which writes .mp4.
     """
     if video.ending(film) not in video.ENDINGS:
         raise ValueError(f"--film={film}: a film ends in {' or '.join(video.ENDINGS)}.")
-    if not fps > 0:
-        raise ValueError(f"--fps={fps:g} must be positive.")
+    # A .gif has hundredths of a second a frame, at most 65,535 of them.
+    fastest = 100 if video.ending(film) == ".gif" else 1000
+    if not _SLOWEST <= fps <= fastest:
+        raise ValueError(
+            f"--fps={fps:g} must be positive: a {video.ending(film)} plays {_SLOWEST:g}"
+            f" to {fastest:g} frames a second."
+        )
     video.check_encoder(film)
 
 

@@ -20,6 +20,7 @@ from spade_jax.data.decode import (
     decode_image,
     decode_instance,
     decode_map,
+    is_lossy,
 )
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Source, check_size
@@ -29,7 +30,6 @@ from spade_jax.data.orientation import read_orientation
 from spade_jax.data.survey.blending import blended
 from spade_jax.data.survey.finding import Finding
 
-_LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 # Colours of a label picture that are remembered where ids were expected.
 _MOST_COLORS = 256
 
@@ -243,11 +243,12 @@ def _constant(
 
 def _lossy(path: str, split: str) -> Iterator[Finding]:
     with Image.open(path) as picture:
-        lossy = picture.format in _LOSSY_FORMATS
+        lossy = is_lossy(picture)
     if lossy:
         message = (
-            f"{path} is a JPEG by its content, whatever its name: ids do not survive "
-            "that. Make it anew from the lossless original."
+            f"{path} is a JPEG by its content, whatever its name: along borders it "
+            "has colours of no class, or of others. Make it anew from the lossless "
+            "original."
         )
         yield Finding("lossy_label", split, path, message)
 

@@ -14,6 +14,7 @@ KINDS = {
     "frames": ("error", "label or instance files of several pictures"),
     "transparent": ("error", "pictures with transparent pixels"),
     "dark": ("error", "16-bit photographs with values of 12 bits"),
+    "lossy_ids": ("error", "label or instance pictures whose ids compression changed"),
     "palette": ("error", "indexed label pictures whose indices may be no ids"),
     "not_ids": ("error", "label or instance pictures that hold no numbers"),
     "colors": ("error", "label pictures with colours of no class"),
