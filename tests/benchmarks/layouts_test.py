@@ -22,10 +22,11 @@ def root(tmp_path):
 def test_files_are_read_at_the_size_asked_for(root):
     found = layouts.read(root, size=8, num_classes=5, limit=9)
     assert list(found) == ["a", "b"]
-    label, edge, tables = found["a"]
+    label, edge = found["a"].label, found["a"].edge
     np.testing.assert_array_equal(label, np.tile([0, 0, 0, 0, 1, 1, 4, 4], (1, 8, 1)))
     np.testing.assert_array_equal(edge, np.tile([0, 0, 0, 1, 1, 0, 0, 0], (1, 8, 1)))
-    assert (label.dtype, edge.dtype, tables) == (np.int32, bool, None)
+    assert (label.dtype, edge.dtype) == (np.int32, bool)
+    assert found["a"].tables is None
 
 
 def test_ids_fit_into_fewer_classes_and_the_limit_holds(root):

@@ -231,6 +231,8 @@ def test_no_checkpoint(tmp_path, monkeypatch):
 class Generator:
     """Its pictures are the style's one number everywhere."""
 
+    modulates_by_latent = False
+
     def apply(self, variables, layout, z=None, modulations=None, **options):
         shape = layout.label.shape
         if options.get("method") == "modulations":

@@ -20,6 +20,7 @@ calls = []
 
 class Generator(nn.Module):
     axis_name: str | None = None
+    modulates_by_latent = False
 
     def setup(self):
         self.of_layout = nn.Dense(3)
