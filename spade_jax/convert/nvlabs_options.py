@@ -226,7 +226,7 @@ def recipe_from_options(
         if option in options:
             off = options.get(switch, False)
             assign(field, 0.0 if off else options[option], option)
-    if "lambda_kld" in options and "batchSize" in options:
+    if "lambda_kld" in options and type(options.get("batchSize")) is int:
         # The official KLD is a sum over the pictures of one GPU; ours is a mean.
         ids = re.findall(r"-?\d+", str(options.get("gpu_ids")))
         gpus = sum(int(i) >= 0 for i in ids)  # -1 is the CPU

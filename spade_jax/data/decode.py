@@ -190,6 +190,10 @@ def open_picture(file: PictureFile, *, where: str) -> Opened:
     try:
         if isinstance(stream, Image.Image):
             return _load(stream)
+        is_path = not isinstance(stream, io.BytesIO)
+        # A pipe would be waited for, a device read without end.
+        if is_path and os.path.exists(stream) and not os.path.isfile(stream):
+            raise OSError("it is no regular file")
         with Image.open(stream) as picture:
             return _load(picture)
     except Image.DecompressionBombError as error:

@@ -85,8 +85,8 @@ class Listing(NamedTuple):
     Attributes:
       pictures: from names to files, paths below the folder; sorted. More than one file
         of a name is an error to `list_pictures`.
-      passed_over: from extensions, or "hidden", to files and folders that are not read
-        for these; sorted.
+      passed_over: from extensions, "hidden" or "no regular file", to files and folders
+        that are not read for these; sorted.
     """
 
     pictures: dict[str, list[str]]
@@ -235,6 +235,9 @@ def _find(
             found.passed_over.setdefault("hidden", []).append(file)
         elif entry.is_dir():
             _find(root, file, extensions, found, above=(*above, here))
+        elif not entry.is_file() and os.path.exists(entry.path):
+            # A pipe would be waited for, a device read without end.
+            found.passed_over.setdefault("no regular file", []).append(file)
         elif extension.lower() in extensions:
             name = unicodedata.normalize("NFC", stem)
             found.pictures.setdefault(name, []).append(file)

@@ -62,7 +62,7 @@ class Outputs:
         # No link that somebody has put there is followed.
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW
         with open(os.open(self._root / RECORD, flags, 0o666), "a") as file:
-            file.write(line)
+            file.write("\n" * _is_cut_short(self._root / RECORD) + line)
         self._written.add(entry)
 
 
@@ -88,8 +88,8 @@ def claim(
         is in them.
 
     Raises:
-      ValueError: two of the files are the same, one lies in an input or is one, or one
-        is there that the command did not write.
+      ValueError: two of the files are the same, one lies in an input or is one, one is
+        there that the command did not write, or the record is no file.
     """
     root, files = pathlib.Path(root), list(files)
     if root.exists() and not root.is_dir():
@@ -97,6 +97,13 @@ def claim(
     _check_different(root, files, flag=flag)
     paths = [root / name for name, _ in files]
     check_apart(paths, flag=flag, inputs=inputs)
+    record = root / RECORD
+    # A link would be followed, and a pipe waited for.
+    if os.path.lexists(record) and (record.is_symlink() or not record.is_file()):
+        raise ValueError(
+            f"{flag}: {record}, where it is kept what was written, is no regular file."
+            f" Give another {flag}, or move it away."
+        )
     outputs = Outputs(root, files=[name for name, _ in files], command=command)
     foreign = [p for p in paths if os.path.lexists(p) and not outputs.has_written(p)]
     if foreign:
@@ -186,13 +193,22 @@ def _same(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 def _read_record(root: pathlib.Path) -> Iterator[tuple[Any, ...]]:
     path = root / RECORD
-    if path.is_symlink() or not path.is_file():
+    if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         # One that was cut short says nothing.
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             told = json.loads(line)
             yield tuple(str(told[name]) for name in _FIELDS)
+
+
+def _is_cut_short(record: pathlib.Path) -> bool:
+    """Whether it ends within a line, which would spoil the next."""
+    with record.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -300,6 +300,13 @@ def _description(meta: Mapping[str, Any]) -> Description:
         raise ValueError(f"truth={found.truth} names no classes 0, 1, ...")
     if any(len(color) != 3 for color in found.palette):
         raise ValueError(f"palette={found.palette} is not of colours of three numbers")
+    if not all(0 <= value <= 255 for value in whole["palette"]):
+        raise ValueError(f"palette={found.palette} has numbers beyond 0..255")
+    # They become the lines of classes.txt.
+    if split := [name for name in found.names if "".join(name.splitlines()) != name]:
+        raise ValueError(f"names holds {split[0]!r}, of several lines")
+    if found.unknown_label is not None and type(found.unknown_label) is not int:
+        raise ValueError(f"unknown_label={found.unknown_label!r} is no whole number")
     if len(found.size) != 2 or not 0 < len(found.widths) <= 16 or min(found.widths) < 1:
         raise ValueError(f"size={found.size} or widths={found.widths} cannot be")
     return found

@@ -29,6 +29,8 @@ _ITERATIONS = 2**31 - 1
 _WIDTH = Whole(1, 8192)
 _WEIGHT = Real(0, 1e6)
 _SPLIT = Text("the name of a split, without slashes", r"[^/\\\0]+")
+# Without whatever ends a line for `str.splitlines`, as classes.txt has one a line.
+_LINE = Text("a text of one line", r"[^\0\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*")
 _SPADE_NORM = r"(spectral)?spade(batch|sync_?batch|instance)([13579])x\3"
 _NORM = Text(
     "[spectral](none|batch|syncbatch|instance)",
@@ -69,7 +71,7 @@ FIELDS: Mapping[str, Kind] = {
     "data.num_classes": Whole(1, 65_536),
     "data.unknown_label": Maybe(Whole(0, 2**31 - 1)),
     "data.instances": _SWITCH,
-    "data.classes": Many(Text(), 0, 65_537),
+    "data.classes": Many(_LINE, 0, 65_537),
     "data.palette": Many(Many(Whole(0, 255), 3, 3), 0, 65_537),
     "data.label_colors": _PLACE,
     "data.color_tolerance": Real(0, 442),

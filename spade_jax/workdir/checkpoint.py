@@ -113,7 +113,11 @@ class SavedCheckpoints:
         path = self._path(step)
         try:
             return ocp.load(os.fspath(path), abstract)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (jax.errors.JaxRuntimeError, MemoryError):
+            raise  # of the devices, or of this machine
+        # Orbax raises what it likes where files are not as it writes them, `Exception`
+        # itself too.
+        except Exception as error:
             raise _not_described(path, in_one_line(error)) from error
 
     def description(self, *, step: int | None = None) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def set_aside_damaged(workdir: str | os.PathLike[str]) -> None:
 
 
 def _not_as_written(path: pathlib.Path) -> str | None:
-    files = set()
+    files, device = set(), path.stat().st_dev
     for directory, directories, names in os.walk(path):
         here = pathlib.Path(directory)
         for name in directories:
@@ -112,6 +112,13 @@ def _not_as_written(path: pathlib.Path) -> str | None:
             # A pipe would be waited for, a device read without end.
             if not (here / name).is_file():
                 return f"{(here / name).relative_to(path)} is no regular file"
+            # Those of /proc may be waited for like pipes. Stores of files that are kept
+            # once have links on the same disk.
+            if (here / name).is_symlink() and (here / name).stat().st_dev != device:
+                return (
+                    f"{(here / name).relative_to(path)} is a link to another file"
+                    " system"
+                )
             files.add((here / name).relative_to(path).as_posix())
     for name in (_CHECKSUMS, _METADATA):
         if name not in files:

@@ -16,6 +16,7 @@ import os
 import pathlib
 import secrets
 import socket
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,9 @@ from spade_jax.workdir.checkpoint import CheckpointError
 _log = logging.getLogger(__name__)
 
 _NAME = ".lock"
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+_BEGINNING = '{"command": '  # of what is in it
+_LONGEST = 10_000  # bytes of it that are read
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ELOOP)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 # A holder that ends removes the file; so often at most one that begins meets that.
 _ATTEMPTS = 10
@@ -52,7 +55,7 @@ class Lock:
         if self._path is None:
             return
         try:
-            found = self._path.read_text(encoding="utf-8")
+            found = _read(self._path)
         except OSError as error:
             if error.errno not in _GONE:
                 return  # What a network file system may say, and take back.
@@ -70,7 +73,7 @@ class Lock:
     def is_ours(self) -> bool:
         """Whether the file is there, and says what this run wrote."""
         with contextlib.suppress(OSError):
-            return bool(self._path) and self._path.read_text("utf-8") == self._text
+            return self._path is not None and _read(self._path) == self._text
         return False
 
 
@@ -85,7 +88,7 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
       command: that does, for messages.
 
     Raises:
-      CheckpointError: another program holds it.
+      CheckpointError: another program holds it, or has a file of the lock's name there.
     """
     if jax.process_index() != 0:
         yield Lock(None, "")
@@ -95,7 +98,12 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _locked(path)
     try:
-        before = os.read(file, 10_000).decode(errors="replace")
+        before = os.read(file, _LONGEST).decode(errors="replace").strip("\0")
+        if not _is_of_a_run(before):
+            raise CheckpointError(
+                f"{path} is not what a run writes there, and would be lost. Give"
+                " another --workdir, or move it away."
+            )
         if before and _told(before).get("host") != socket.gethostname():
             _log.warning(
                 "%s was used by %s, which did not end as it should. Should it still"
@@ -125,10 +133,14 @@ def _locked(path: pathlib.Path) -> int:
     """Opens and locks the file."""
     for _ in range(_ATTEMPTS):
         file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            # Of a pipe nothing would ever come.
+            raise CheckpointError(f"{path} is no regular file. Move it away.")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = _holder(os.read(file, 10_000).decode(errors="replace"))
+            holder = _holder(os.read(file, _LONGEST).decode(errors="replace"))
             os.close(file)
             raise CheckpointError(
                 f"{path.parent} is in use: {holder} writes there. Stop that, or wait"
@@ -166,8 +178,23 @@ def _describe(command: str) -> str:
     )
 
 
+def _read(path: pathlib.Path) -> str:
+    """What is in the file. Neither a link is followed, nor a pipe waited for."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(file, _LONGEST).decode(errors="replace")
+    finally:
+        os.close(file)
+
+
+def _is_of_a_run(text: str) -> bool:
+    """Whether it is what `_describe` gives, of any version, whole or cut short."""
+    begins = _BEGINNING.startswith(text[: len(_BEGINNING)])
+    return begins or _told(text).keys() >= {"command", "host", "pid"}
+
+
 def _told(text: str) -> dict[str, Any]:
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
         return dict(json.loads(text))
     return {}
 

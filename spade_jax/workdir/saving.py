@@ -176,7 +176,9 @@ class Checkpoints(SavedCheckpoints):
                 "The earlier ones are as they were: the same command goes on from step"
                 f" {steps[-1]}."
             )
-        megabytes = shutil.disk_usage(self._directory).free // 2**20
+        # The directory itself may be gone.
+        there = [p for p in (self._directory, *self._directory.parents) if p.exists()]
+        megabytes = shutil.disk_usage(there[0]).free // 2**20
         reason = str(error).strip().partition("\n")[0]
         return CheckpointError(
             f"The checkpoint of step {step} could not be saved in {self._directory},"

@@ -355,6 +355,7 @@ def test_options_that_are_not_there(official):
         ("aspect_ratio", "0.0", r"opt\.txt: config\.data\.aspect_ratio=0\.0 must be"),
         ("ndf", "-8", r"opt\.txt: config\.discriminator\.width=-8 must be 1 or more"),
         ("num_D", "1000000000", r"discriminator\.num_scales=1000000000 must be 8 or l"),
+        ("batchSize", "None", r"opt\.txt: config\.batch_size=None must be"),
         ("label_nc", "many", "label_nc='many' is not of type int"),
         ("use_vae", "yes", "use_vae='yes' is not of type bool"),
         ("netD", "n_layers", "netD='n_layers' is not supported, only 'multiscale'"),

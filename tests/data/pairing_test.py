@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from spade_jax.data import DataError
+from spade_jax.data.decode import open_picture
 from spade_jax.data.folder import FolderSource
 from spade_jax.data.pairing import (
     IMAGE_EXTENSIONS,
+    MAP_EXTENSIONS,
     find_pictures,
     list_pictures,
     pair_pictures,
@@ -83,6 +85,18 @@ def test_names_that_look_alike_are_alike(tmp_path):
         )
         with pytest.raises(DataError, match=message):
             list_pictures(tmp_path / "img", IMAGE_EXTENSIONS)
+
+
+def test_pipes_and_devices_are_passed_over(tmp_path):
+    """They would be waited for, or read without end."""
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    (tmp_path / "c.png").symlink_to("nowhere")  # an error when it is read
+    found = find_pictures(tmp_path, MAP_EXTENSIONS)
+    assert found.pictures == {"c": ["c.png"]}
+    assert found.told() == "2 no regular file (a.png, b.png)"
+    with pytest.raises(DataError, match=r"a\.png: cannot .*\(it is no regular file\)"):
+        open_picture(str(tmp_path / "a.png"), where="a.png")
 
 
 def test_a_partner_that_is_passed_over_is_named(tmp_path, caplog):

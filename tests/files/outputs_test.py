@@ -75,12 +75,27 @@ def _killed(*_):
     raise OSError("killed")
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_record_that_is_no_file_is_told_at_once(tmp_path, make):
+    """A pipe would be waited for when all is computed."""
+    make(tmp_path / outputs.RECORD)
+    with pytest.raises(ValueError, match="written, is no regular file"):
+        claim(tmp_path, "a.png")
+
+
+def test_a_record_that_was_cut_short_loses_no_more(tmp_path):
+    """As by a full disk."""
+    (tmp_path / outputs.RECORD).write_text("[" * 100_000 + '\n{"command": "pre')
+    write(tmp_path, "a.png")
+    claim(tmp_path, "a.png")
+
+
 def test_a_record_that_is_a_link_is_not_written_through(tmp_path):
     (tmp_path / "mine").write_text("mine\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / outputs.RECORD).symlink_to(tmp_path / "mine")
-    with pytest.raises(OSError, match="symbolic links"):
-        write(tmp_path / "out", "a.png")
+    with pytest.raises(ValueError, match="written, is no regular file"):
+        claim(tmp_path / "out", "a.png")
     assert (tmp_path / "mine").read_text() == "mine\n"
     assert not (tmp_path / "out" / "a.png").exists()
 

@@ -148,6 +148,8 @@ def test_damage_is_told_or_harmless(tmp_path_factory, segmenter, mutated, data):
         *(("size", [8]), ("size", [8, 7]), ("size", [True, 8]), ("names", [1, 2])),
         *(("norm", "layer"), ("norm", 5), ("palette", [[1]]), ("palette", [1, 2])),
         *(("steps", None), ("scores", []), ("recipe", 1), ("sha256", 5)),
+        *(("palette", [[0, 0, 256]]), ("palette", [[-1, 0, 0]])),
+        *(("names", ["a\n1 2 3 b"]), ("unknown_label", "x")),
     ],
 )
 def test_what_a_file_says_of_itself_is_checked(file, field, value):

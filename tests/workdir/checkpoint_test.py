@@ -411,6 +411,11 @@ def _link(directory):
     (directory / "more").symlink_to("/")
 
 
+def _file_of_proc(directory):
+    """As /proc/kmsg, which is a regular file and is waited for like a pipe."""
+    (directory / "state" / "more").symlink_to("/proc/version")
+
+
 def _pipe(directory):
     os.mkfifo(directory / "state" / "d" / "pipe")
 
@@ -443,6 +448,7 @@ def _device_for_checksums(directory):
         (_pipe_for_checksums, "checksums.json is no regular file"),
         (_device_for_checksums, "checksums.json is no regular file"),
         (_link, "more is a link to a directory"),
+        (_file_of_proc, "state/more is a link to another file system"),
     ],
 )
 def test_a_checkpoint_names_nothing_outside_itself(two, attack, fault):
@@ -511,6 +517,30 @@ def test_arrays_of_another_state_are_told(two):
     ):
         checkpoints.restore(abstract_of(other))
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_damage_that_has_right_checksums_is_told(two, monkeypatch):
+    directory = two / "checkpoints" / "2"
+    (directory / "state" / "array_metadatas" / "process_0").write_text("[" * 100_000)
+    metadata = json.loads((directory / "_CHECKPOINT_METADATA").read_text())
+    (directory / "checksums.json").unlink()
+    integrity.write_checksums(directory, metadata["custom_metadata"])
+    with (
+        checkpoint.open_existing(two) as checkpoints,
+        pytest.raises(CheckpointError, match=r"/2 does not hold the state .*Recursion"),
+    ):
+        checkpoints.restore(abstract_of(make_state(2)))
+
+    def load(*_):
+        # What Orbax 0.12 makes of chunks that are not as their sizes say.
+        raise Exception("Encountered error while reading array index")
+
+    monkeypatch.setattr(checkpoint.ocp, "load", load)
+    with (
+        checkpoint.open_existing(two) as checkpoints,
+        pytest.raises(CheckpointError, match=r"/2 does not hold .*Encountered error"),
+    ):
+        checkpoints.restore(abstract_of(make_state(2)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -601,6 +631,17 @@ def test_a_save_that_cannot_be_written_is_an_error_and_harms_none(
         assert checkpoints.latest_step == 2
         found = jax.device_get(checkpoints.restore(abstract_of(make_state(2))))
     assert_same_tree(found, jax.device_get(make_state(2)))
+
+
+def test_a_save_into_a_directory_that_is_gone_is_told(two):
+    directory = two / "checkpoints"
+    with Checkpoints(two) as checkpoints:
+        shutil.rmtree(directory)
+        directory.symlink_to(two / "nowhere")
+        # Not by a save: Orbax' threads wait for what failed for minutes.
+        checkpoints._saving = 3, {}
+        told = str(checkpoints._failure(OSError("gone")))
+    assert re.search(r"step 3 could not be saved in .* MB are free: OSError: g", told)
 
 
 def test_without_room_for_the_checksums_there_is_no_checkpoint(

@@ -42,7 +42,10 @@ def test_a_run_that_fails_lets_go(tmp_path):
 
 @pytest.mark.parametrize(
     "left",
-    ["", "no JSON", json.dumps({"host": "elsewhere", "pid": 3, "command": "train"})],
+    [
+        *("", '{"comma', '{"command": "\0', "\0\0\0"),
+        json.dumps({"host": "elsewhere", "pid": 3, "command": "train"}),
+    ],
 )
 def test_what_a_killed_run_leaves_stops_nobody(tmp_path, left, caplog):
     file = os.open(tmp_path / ".lock", os.O_CREAT | os.O_RDWR)
@@ -103,6 +106,32 @@ def test_one_that_comes_as_another_ends_locks_what_is_there(tmp_path, monkeypatc
         held.check()
         with pytest.raises(CheckpointError, match=r"is in use"):
             lock.held(tmp_path, command="train").__enter__()
+
+
+@pytest.mark.parametrize("theirs", ["mine", "[" * 100_000, '{"pid": 3}'])
+def test_a_file_of_somebody_else_is_left_alone(tmp_path, theirs):
+    (tmp_path / ".lock").write_text(theirs)
+    message = r"\.lock is not what a run writes there, and would be lost"
+    with (
+        pytest.raises(CheckpointError, match=message),
+        lock.held(tmp_path, command="train"),
+    ):
+        pass
+    assert (tmp_path / ".lock").read_text() == theirs
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with (
+        pytest.raises(CheckpointError, match=r"\.lock is no regular file"),
+        lock.held(tmp_path, command="train"),
+    ):
+        pass
+    with lock.held(tmp_path / "run", command="train") as held:
+        (tmp_path / "run" / ".lock").unlink()
+        os.mkfifo(tmp_path / "run" / ".lock")
+        with pytest.raises(CheckpointError, match="another run since"):
+            held.check()
 
 
 def test_a_link_is_not_followed(tmp_path):

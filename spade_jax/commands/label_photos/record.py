@@ -111,5 +111,5 @@ def _read_record(file: pathlib.Path) -> dict[str, Any]:
     """What is recorded of layouts, or nothing where that cannot be read."""
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}

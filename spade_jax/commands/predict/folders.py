@@ -71,6 +71,10 @@ def find(
             raise data.DataError(
                 f"--{flag}={path}: there is no such directory, nor file."
             )
+        if not os.path.isdir(path) and not os.path.isfile(path):
+            raise data.DataError(
+                f"--{flag}={path} is neither a directory nor a regular file."
+            )
     folders = {flag: path for flag, path in paths.items() if os.path.isdir(path)}
     if "labels" in folders:
         names, files = _of_folders(folders)

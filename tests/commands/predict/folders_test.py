@@ -1,5 +1,7 @@
 """Folders of label maps and instance maps, without photographs."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +30,14 @@ def root(tmp_path):
 
 def maps_of(labels, instances, *, format):
     return folders.find(labels, instances=instances, style=None).maps(format=format)
+
+
+@pytest.mark.parametrize("flag", ["labels", "instances", "style"])
+def test_a_pipe_is_not_waited_for(root, flag):
+    os.mkfifo(root / "pipe.png")
+    given = {"labels": root / "label", "instances": None, "style": None}
+    with pytest.raises(DataError, match=rf"--{flag}=.*pipe\.png is neither a director"):
+        folders.find(**{**given, flag: root / "pipe.png"})
 
 
 def test_instance_maps_may_be_more_than_label_maps(root, label_format):
