@@ -39,7 +39,7 @@ def pictures(notebook):
 
 @pytest.fixture(
     params=[
-        "inference",
+        pytest.param("inference", marks=pytest.mark.long),
         pytest.param("train_your_own", marks=pytest.mark.long),
         pytest.param("from_nvlabs", marks=pytest.mark.long),
     ]

@@ -18,6 +18,7 @@ FEW = dataclasses.replace(
 )
 
 
+@pytest.mark.long
 def test_a_table_compares_all_variants():
     table = side_by_side(BENCH, FEW, BENCH.layouts(TINY))
     rows = {row["variant"]: row for row in table.rows}

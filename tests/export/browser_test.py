@@ -127,7 +127,7 @@ def label_and_picture(page, palette):
 @pytest.mark.parametrize(
     "isolated",
     [
-        pytest.param(False, id="one thread"),
+        pytest.param(False, id="one thread", marks=pytest.mark.long),
         pytest.param(True, id="threads", marks=pytest.mark.long),
     ],
 )

@@ -199,9 +199,9 @@ def test_tables_for_other_shards_are_refused():
     ("norm", "edges", "size"),
     [
         ("spectralspadesyncbatch3x3", True, (16, 24)),
-        ("spadeinstance3x3", False, (16, 32)),
-        ("spectralspadebatch1x1", True, (16, 16)),
-        ("spadesyncbatch5x5", True, (24, 16)),
+        pytest.param("spadeinstance3x3", False, (16, 32), marks=pytest.mark.long),
+        pytest.param("spectralspadebatch1x1", True, (16, 16), marks=pytest.mark.long),
+        pytest.param("spadesyncbatch5x5", True, (24, 16), marks=pytest.mark.long),
     ],
 )
 def test_generator_is_the_same_with_tables(

@@ -55,6 +55,7 @@ def test_end_to_end(goldens, official, repository, tmp_path, compare):
         compare("PNG", "e2e", file.name, ours, theirs)
 
 
+@pytest.mark.long
 def test_evaluation_of_the_official_directory(
     goldens, official, tmp_path, fill, monkeypatch
 ):

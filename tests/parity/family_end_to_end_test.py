@@ -18,7 +18,7 @@ WEIGHTS = {"oasis": "models/best_{}.pth", "clade": "best_net_{}.pth"}
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("oasis", "noise"),
+        pytest.param("oasis", "noise", marks=pytest.mark.long),
         pytest.param("oasis", "aspect2", marks=pytest.mark.long),
         pytest.param("oasis", "no3dnoise_instance", marks=pytest.mark.long),
         pytest.param("clade", "icpe_aspect2", marks=pytest.mark.long),

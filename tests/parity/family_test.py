@@ -139,7 +139,7 @@ def test_generator(name, factored, golden, variables, layout, compare):
 
 @pytest.mark.parametrize(
     ("name", "factored"),
-    marked(DENSE + FACTORED, short=[(ICPE, False)]),
+    marked(DENSE + FACTORED, short=[]),
 )
 def test_gradients(name, factored, golden, variables, layout, compare):
     """In training mode, in float64."""

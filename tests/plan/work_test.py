@@ -275,6 +275,7 @@ def test_a_train_step_of_spade(whole, two_stages):
     assert_near(with_encoder - count(module), styled - plain, rel=0.15)
 
 
+@pytest.mark.long
 def test_the_options_of_a_train_step():
     # Few planes: XLA counts what a discriminator makes of the layout twice.
     module, vgg = (

@@ -44,7 +44,10 @@ def camvid_manual(shared, tmp_path_factory):
     return manual
 
 
-@pytest.mark.parametrize(("name", "source"), [("coco", "coco_stuff"), ("camvid",) * 2])
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [pytest.param("coco", "coco_stuff", marks=pytest.mark.long), ("camvid", "camvid")],
+)
 def test_a_training_step(name, source, tmp_path, request):
     config = importlib.import_module(f"configs.{name}").get_config()
     config.update_from_flattened_dict(TINY)

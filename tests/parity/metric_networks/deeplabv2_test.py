@@ -13,7 +13,7 @@ def variables(golden_weights):
 @pytest.mark.parametrize(
     ("size", "variant"),
     [
-        ("129x129", "raw"),
+        pytest.param("129x129", "raw", marks=pytest.mark.long),
         ("129x129", "cal"),
         pytest.param("120x161", "cal", marks=pytest.mark.long),
     ],
