@@ -256,6 +256,7 @@ def test_a_step_that_compiles_and_is_still_too_large(make_plan):
             {
                 "batch_size": 8,
                 "generator.name": "pix2pixhd",
+                "generator.norm": "spectralsyncbatch",
                 "generator.latent": "none",
                 "spatial": 2,
             },
