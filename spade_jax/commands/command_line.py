@@ -41,8 +41,11 @@ def path_argument(text: str) -> pathlib.Path:
     """As the `type` of an argument of argparse what `path_flag` is of absl.
 
     Raises:
-      ArgumentTypeError: see `spade_jax.files.local.local`.
+      ArgumentTypeError: it is empty; or see `spade_jax.files.local.local`.
     """
+    if not text:
+        # As of a shell's variable that is not set; "." would be the directory here.
+        raise argparse.ArgumentTypeError("an empty path: write . for this directory.")
     try:
         return pathlib.Path(local(text))
     except ValueError as error:

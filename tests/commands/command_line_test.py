@@ -82,3 +82,8 @@ def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsy
     with pytest.raises(SystemExit, match="2"):
         door.main(arguments)
     assert ": gs://x is no path of this machine: " in capsys.readouterr().err
+    # As of a variable that is not set: not the directory that one happens to be in.
+    empty = [argument.replace("gs://x", "") for argument in arguments]
+    with pytest.raises(SystemExit, match="2"):
+        door.main(empty)
+    assert "an empty path: write . for this directory" in capsys.readouterr().err
