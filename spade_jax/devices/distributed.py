@@ -243,8 +243,7 @@ def _check(given: dict[str, Any]) -> None:
             " --process_id=0..N-1 belong together. On a TPU VM --coordinator=auto is"
             " enough; in a Slurm step none is needed."
         )
-    host, _, port = given["coordinator"].rpartition(":")
-    if not host or not port.isdecimal():
+    if not _is_address(given["coordinator"]):
         raise ValueError(
             f"--coordinator={given['coordinator']!r} is no address: write HOST:PORT of"
             " process 0, for example 10.0.0.1:8476, or 'auto'."
@@ -255,6 +254,17 @@ def _check(given: dict[str, Any]) -> None:
             f"--process_id={index} is not one of --num_processes={count} processes,"
             " which are counted from 0."
         )
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is HOST:PORT, with a port that others can be told."""
+    host, _, port = text.rpartition(":")
+    try:
+        host.encode("idna")  # as sockets do
+    except UnicodeError:
+        return False
+    digits = port.isascii() and port.isdecimal() and len(port) < 6
+    return bool(host) and digits and 0 < int(port) < 2**16
 
 
 def _bound(address: str) -> dict[str, str]:

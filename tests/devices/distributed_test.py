@@ -139,6 +139,17 @@ def test_arguments_that_do_not_fit(joined, arguments, message):
     assert joined == []
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["h:0", "h:65536", "h:99999", "h:\u0661", ":1", "a..b:1", f"{'x' * 64}:1"],
+)
+def test_what_is_no_address_is_told(joined, address):
+    """Others could not come, and this process would wait for them for minutes."""
+    with pytest.raises(ValueError, match=r"--coordinator=.* is no address"):
+        initialize(coordinator=address, num_processes=2, process_id=0)
+    assert joined == []
+
+
 def test_others_that_are_not_there(joined, monkeypatch):
     def fail(**_):
         raise RuntimeError("DEADLINE_EXCEEDED")
