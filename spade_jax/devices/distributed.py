@@ -141,7 +141,8 @@ def check_shared(directory: str | os.PathLike[str]) -> None:
     """
     if jax.process_count() == 1:
         return
-    mark = pathlib.Path(directory) / ".processes"
+    # A name that nobody else gives, as it is removed.
+    mark = pathlib.Path(directory) / ".spade_jax_processes"
 
     def look():
         if jax.process_index() == 0:

@@ -102,6 +102,7 @@ def each_checkpoint(
       What `evaluate` returns, but for steps that are removed or damaged.
 
     Raises:
+      CheckpointError: the work dir was removed.
       Exception: what `evaluate` raises otherwise.
     """
     damaged = set()
@@ -126,6 +127,11 @@ def each_checkpoint(
                 yield found
         if is_done(last_step):
             return
+        if not workdir.is_dir():
+            raise CheckpointError(
+                f"{workdir} is no longer there: it was removed or moved while its"
+                " checkpoints were waited for."
+            )
         wait()
 
 

@@ -63,6 +63,20 @@ def test_checkpoints_are_followed_until_the_runs_last(tmp_path, caplog):
         follow(evaluate=lambda step: 1 / 0)
 
 
+def test_a_work_dir_that_is_removed_is_not_waited_for(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    results = each_checkpoint(
+        workdir,
+        last_step=7,
+        is_evaluated=lambda step: False,
+        evaluate=lambda step: {},
+        wait=workdir.rmdir,
+    )
+    with pytest.raises(CheckpointError, match=r"run is no longer there"):
+        next(results)
+
+
 def test_a_finished_run_is_evaluated_once(run, monkeypatch):
     def wait():
         raise AssertionError("waited for more")
