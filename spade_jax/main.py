@@ -41,6 +41,7 @@ from spade_jax.evaluation.measure import Measure
 from spade_jax.models import sizes
 from spade_jax.recipe import describe
 from spade_jax.training.finite import DivergedError
+from spade_jax.training.prepare import check
 from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -54,7 +55,7 @@ _WORKDIR = path_flag(
 # The flags that each mode takes, besides those of several processes.
 _MODES = {
     "train": ("config", "workdir"),
-    "check_data": ("config", "write_report"),
+    "check_data": ("config", "workdir", "write_report"),
     "train_segmenter": ("config", "workdir"),
     "eval": (
         *("config", "workdir", "data_root", "protocol", "weights_dir", "segmenter"),
@@ -209,7 +210,9 @@ def _run(mode: str) -> None:
     if mode == "train":
         train(describe(_CONFIG.value), _workdir())
     elif mode == "check_data":
-        if not check_data(describe(_CONFIG.value), write_report=_WRITE_REPORT.value):
+        recipe = describe(_CONFIG.value)
+        check(recipe, _workdir())
+        if not check_data(recipe, write_report=_WRITE_REPORT.value):
             sys.exit(1)
     elif mode == "train_segmenter":
         train_segmenter(describe(_CONFIG.value), _workdir())

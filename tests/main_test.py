@@ -17,7 +17,7 @@ def given(monkeypatch, *names):
     [
         ("eval", "style", "predict"),
         ("train", "protocol", "eval"),
-        ("check_data", "workdir", "train or train_segmenter or eval or predict"),
+        ("check_data", "style", "predict"),
         ("label_photos", "config", "train or check_data or train_segmenter or eval or"),
     ],
 )

@@ -39,9 +39,8 @@ def check_data(
       Whether training would take all of the data.
 
     Raises:
-      DataError, ValueError: the config itself is wrong, a file that it names is not
-        there, or the report would take the place of another file, see
-        `spade_jax.files.outputs.claim`.
+      DataError, ValueError: the config itself is wrong, or the report would take the
+        place of another file, see `spade_jax.files.outputs.claim`.
     """
     d = recipe.data
     claimed = None
@@ -55,8 +54,6 @@ def check_data(
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
     networks = assemble.networks(recipe.architecture, recipe.compute)
-    # Training needs it, and would look for it after the data.
-    assemble.perceptual(recipe.loss)
     open_split = functools.partial(assemble.source, d)
     if d.source == "folder":
         look = functools.partial(

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from spade_jax.evaluation import result, sampling
 from spade_jax.evaluation.measure import Measure
-from spade_jax.evaluation.prepare import prepare_evaluator
+from spade_jax.evaluation.prepare import find, prepare_evaluator
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.models.averaged import renewed_statistics
 from spade_jax.recipe import Evaluation, Recipe
@@ -62,6 +62,20 @@ class TrainingEvaluation:
         sample = functools.partial(self._sample, generator, encoder)
         scores = self._evaluator.scores(sample)
         return result.metrics(self._evaluator.protocol.name, scores.values)
+
+
+def check(recipe: Recipe, *, workdir: str | os.PathLike[str]) -> None:
+    """Refuses what `TrainingEvaluation` would; nothing where none is asked for.
+
+    Args:
+      recipe: of the run.
+      workdir: of the run.
+
+    Raises:
+      Exception: see `spade_jax.evaluation.evaluate.evaluate`.
+    """
+    if recipe.evaluation.every:
+        find(recipe, _measure(recipe.evaluation), workdir=workdir)
 
 
 def _measure(of: Evaluation) -> Measure:

@@ -48,7 +48,7 @@ def prepare_evaluator(
     """
     # Process by process, as what is missing may be missing on one host only.
     found = distributed.together(
-        functools.partial(_find, recipe, measure, workdir=workdir)
+        functools.partial(find, recipe, measure, workdir=workdir)
     )
     for warning in found.warnings:
         _log.warning("%s", warning)
@@ -86,7 +86,7 @@ def prepare_evaluator(
     )
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """What each process finds by itself.
 
     Attributes:
@@ -108,9 +108,15 @@ class _Found(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def _find(
-    recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]
-) -> _Found:
+def find(recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]) -> Found:
+    """Finds what an evaluation needs, for one process.
+
+    Args:
+      recipe, measure, workdir: see `prepare_evaluator`.
+
+    Raises:
+      Exception: see there.
+    """
     of, called = recipe.data, measure.called
     protocol = find_protocol(measure, sources.dataset(of))
     _check_size(protocol, of, called=called("protocol"))
@@ -143,7 +149,7 @@ def _find(
         )
     source = reference.open_split(of, of.val_split)
     perceptual, warnings = nearness.load(recipe.loss)
-    return _Found(
+    return Found(
         protocol=protocol,
         observers=observers,
         reference=given,

@@ -11,7 +11,9 @@ from jax.sharding import Mesh
 
 from spade_jax import assemble, data
 from spade_jax.devices import distributed, mesh
+from spade_jax.devices.mesh import Devices
 from spade_jax.devices.parallel import parallel_train_step
+from spade_jax.evaluation import in_training
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.learning.sample import synthesise
@@ -51,6 +53,43 @@ class Run:
     constants: Any
     draw_sheet: Callable[[TrainState], Any]
     evaluate: TrainingEvaluation | None
+
+
+def share(recipe: Recipe, devices: Devices | None = None) -> Mesh:
+    """The mesh of devices that train a recipe.
+
+    Args:
+      recipe: of which the size of batches and of pictures and the computation count.
+      devices: that train it; by default all of all processes.
+
+    Raises:
+      ValueError: they cannot share its batches, or its pictures.
+    """
+    over = mesh.make_mesh(devices, spatial=recipe.compute.spatial)
+    mesh.check_batch(
+        recipe.schedule.batch_size,
+        over,
+        accumulate=recipe.compute.accumulate,
+        height=recipe.data.size[0],
+    )
+    return over
+
+
+def check(recipe: Recipe, workdir: pathlib.Path) -> None:
+    """Refuses what training would before its first step, for all but the data.
+
+    Args:
+      recipe: to be trained.
+      workdir: of the run, which need not be there.
+
+    Raises:
+      Exception: see `spade_jax.training.train.train`.
+    """
+    share(recipe)
+    asked_for = recipe.loss.perceptual_network != "auto" or recipe.loss.vgg_file
+    if asked_for:  # Otherwise it is what is at hand.
+        assemble.perceptual(recipe.loss)
+    in_training.check(recipe, workdir=workdir)
 
 
 def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:

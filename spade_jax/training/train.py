@@ -12,7 +12,7 @@ import jax
 
 from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
-from spade_jax.devices import distributed, mesh
+from spade_jax.devices import distributed
 from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
@@ -20,7 +20,7 @@ from spade_jax.learning.state import TrainState
 from spade_jax.recipe import Keeping, Recipe
 from spade_jax.training.finite import check_finite
 from spade_jax.training.place import check_place
-from spade_jax.training.prepare import prepare
+from spade_jax.training.prepare import prepare, share
 from spade_jax.training.progress import Progress
 from spade_jax.training.stop import StopRequest
 from spade_jax.workdir import checkpoint, integrity, paths
@@ -88,13 +88,7 @@ def _train(
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
     # Files may be missing on one host only, here and below.
     recipe = distributed.together(functools.partial(assemble.with_palette, recipe))
-    over = mesh.make_mesh(devices, spatial=recipe.compute.spatial)
-    mesh.check_batch(
-        recipe.schedule.batch_size,
-        over,
-        accumulate=recipe.compute.accumulate,
-        height=recipe.data.size[0],
-    )
+    over = share(recipe, devices)
 
     # ---- Data, networks, functions --------------------------------------------------
     run = prepare(recipe, over, workdir)

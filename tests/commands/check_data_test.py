@@ -382,12 +382,6 @@ def test_a_split_that_serves_twice_is_read_once(small, default_config, capsys):
     assert "val" not in capsys.readouterr().out
 
 
-def test_weights_that_training_would_look_for(small, default_config):
-    config = configure(default_config, small, **{"loss.perceptual_network": "vgg19"})
-    with pytest.raises(ValueError, match=r"perceptual_network='vgg19' needs its weigh"):
-        check_data(describe(config))
-
-
 def test_a_root_that_is_not_set_is_an_error_of_the_config(default_config):
     with pytest.raises(DataError, match=r"Set --config\.data\.root=DIR"):
         check_data(describe(default_config))

@@ -264,7 +264,7 @@ def test_interpolation_goes_along_the_arc(vae, photos):
         np.testing.assert_allclose(made[1], (a + straight) / 2, atol=1e-6)
     ends = vae.interpolate(photos[0], photos[1], 2)
     np.testing.assert_allclose(ends, vae.encode(photos), atol=1e-5)
-    with pytest.raises(ValueError, match="n=1 must be at least 2"):
+    with pytest.raises(ValueError, match="n=1 must be a whole number, at least 2"):
         vae.interpolate(a, b, 1)
     with pytest.raises(ValueError, match="one style at each end"):
         vae.interpolate(photos, b, 2)
