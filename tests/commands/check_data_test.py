@@ -212,6 +212,8 @@ def test_the_command_fails_where_training_would(sample, repository, tmp_path):
     command = [
         *(sys.executable, "-m", "spade_jax.main", "--mode=check_data"),
         "--config=configs/folder.py",
+        # The tests have eight devices, which share it.
+        "--config.batch_size=8",
         f"--config.data.root={sample}",
         *(f"--config.{name}={value}" for name, value in COCO.items()),
         f"--write_report={report}",
