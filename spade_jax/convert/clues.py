@@ -11,10 +11,46 @@ from typing import NamedTuple
 import flax.linen as nn
 
 from spade_jax import nets
+from spade_jax.convert import mapping, torch_file
 from spade_jax.convert.nvlabs_options import Options, OptionsError, in_words
-from spade_jax.convert.tensors import Shape
+from spade_jax.convert.tensors import Shape, StateDict, Variables, check_shapes
 
 _REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
+
+
+def read_network(
+    module: nn.Module,
+    file: pathlib.Path,
+    *,
+    options: Options,
+    options_file: pathlib.Path,
+    edges: bool = False,
+    moved: Callable[[StateDict], StateDict] = lambda state_dict: state_dict,
+) -> Variables:
+    """Reads the weights of a network, as its variables.
+
+    Args:
+      module: the network that the options describe.
+      file: of its weights.
+      options: see `nvlabs_options.parse_options`.
+      options_file: where they are.
+      edges: whether its layouts have an edge plane.
+      moved: from a state dict of the network's shapes to one with the ids of here.
+
+    Raises:
+      OptionsError: see `check`.
+      MappingError: the file has missing, superfluous or mis-shaped tensors.
+      FileError: it is missing, damaged or refused.
+      ImportError: PyTorch is not installed.
+    """
+    state_dict = torch_file.read(file)
+    found = {key: tuple(value.shape) for key, value in state_dict.items()}
+    abstract = mapping.abstract_variables(module, edges=edges)
+    expected = mapping.official_shapes(module, abstract)
+    check(module, options, expected=expected, found=found, names=(options_file, file))
+    # What is not of the right shape is refused before it is moved.
+    check_shapes(mapping.entries(module, abstract), found, name=str(file))
+    return mapping.from_official(module, abstract, moved(state_dict))
 
 
 def check(

@@ -11,8 +11,6 @@ import pathlib
 import pickle
 import tempfile
 
-import flax.linen as nn
-
 from spade_jax import assemble
 from spade_jax.convert import clues, mapping, torch_file
 from spade_jax.convert.nvlabs_options import (
@@ -94,11 +92,11 @@ def read_checkpoint(
     networks = assemble.networks(recipe.architecture, recipe.compute)
 
     def read(name: str) -> Variables:
-        return _read_network(
+        return clues.read_network(
             getattr(networks, name),
             files[name],
-            options,
-            options_file,
+            options=options,
+            options_file=options_file,
             edges=recipe.architecture.edges,
         )
 
@@ -167,23 +165,3 @@ def file_names(which: str) -> list[str]:
     """Of what `write_checkpoint` writes, at most."""
     networks = [f"{which}_net_{letter}.pth" for letter in _LETTERS.values()]
     return [OPTIONS_FILE, "opt.pkl", *networks]
-
-
-def _read_network(
-    module: nn.Module,
-    file: pathlib.Path,
-    options: Options,
-    options_file: pathlib.Path,
-    *,
-    edges: bool,
-) -> Variables:
-    state_dict = torch_file.read(file)
-    abstract = mapping.abstract_variables(module, edges=edges)
-    clues.check(
-        module,
-        options,
-        expected=mapping.official_shapes(module, abstract),
-        found={key: tuple(value.shape) for key, value in state_dict.items()},
-        names=(options_file, file),
-    )
-    return mapping.from_official(module, abstract, state_dict, name=str(file))

@@ -10,6 +10,7 @@ an id, planes that are read and channels that are judged, changes its place on t
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import pickle
@@ -95,7 +96,13 @@ def read_checkpoint(
             which = "latest"
 
     def read(module: nn.Module, letter: str) -> Variables:
-        return _read_network(module, file(letter), options, options_file)
+        return clues.read_network(
+            module,
+            file(letter),
+            options=options,
+            options_file=options_file,
+            moved=functools.partial(_moved, options=options),
+        )
 
     averaged = file("EMA").exists() and recipe.schedule.ema_decay > 0
     return recipe, {
@@ -140,7 +147,7 @@ def write_checkpoint(
     if recipe.schedule.ema_decay:
         given["EMA"] = given["G"]
     state_dicts = {
-        letter: _moved(mapping.to_official(module, found), options, back=True)
+        letter: _moved(mapping.to_official(module, found), options=options, back=True)
         for letter, (module, found) in given.items()
         if found is not None
     }
@@ -164,28 +171,8 @@ def file_names(which: str) -> list[str]:
     return [OPTIONS_FILE, "opt.pkl", *networks]
 
 
-def _read_network(
-    module: nn.Module,
-    file: pathlib.Path,
-    options: Options,
-    options_file: pathlib.Path,
-) -> Variables:
-    state_dict = torch_file.read(file)
-    abstract = mapping.abstract_variables(module)
-    clues.check(
-        module,
-        options,
-        expected=mapping.official_shapes(module, abstract),
-        found={key: tuple(value.shape) for key, value in state_dict.items()},
-        names=(options_file, file),
-    )
-    # What is not of the right shape is refused before it is moved.
-    mapping.from_official(module, abstract, state_dict, name=str(file))
-    return mapping.from_official(module, abstract, _moved(state_dict, options))
-
-
 def _moved(
-    state_dict: Mapping[str, np.ndarray], options: Options, *, back: bool = False
+    state_dict: Mapping[str, np.ndarray], *, options: Options, back: bool = False
 ) -> dict[str, np.ndarray]:
     """A state dict with the ids of the other convention, where there are two.
 

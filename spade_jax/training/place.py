@@ -19,7 +19,7 @@ def check_place(workdir: str | os.PathLike[str], of: Data) -> None:
     """
     if of.source != "folder":
         return
-    root = pathlib.Path(os.path.expanduser(of.root))
+    root = pathlib.Path(of.root)
     inputs = {
         f"config.data.root ({folder.name})": folder
         for split in (of.train_split, of.val_split)
