@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     """See the module."""
     config = default.get_config()
     config.batch_size = config_dict.placeholder(int)
+    config.loss.augment = config_dict.placeholder(str)
     config.data.num_classes = config_dict.placeholder(int)
     config.data.instances = config_dict.placeholder(bool)
     config.data.preprocess_mode = config_dict.placeholder(str)

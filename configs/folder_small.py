@@ -16,10 +16,11 @@ def get_config() -> ConfigDict:
     config = folder.get_config()
     config.num_steps = 1000
     config.data.most_pixels = 128 * 96
-    config.generator.width = 16
+    config.generator.width = 12
     config.generator.hidden = 32
     config.discriminator.width = 32
     config.loss.perceptual = 0.0
+    config.reuse_fake = True
     # The networks are narrow and the run is short: twice the paper's rate.
     config.optimizer.learning_rate = 4e-4
     config.log_every = 50

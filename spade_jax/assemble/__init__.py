@@ -3,7 +3,7 @@
 What computes takes plain numbers and names; here they are read out of a recipe's
 parts, for training, evaluation and prediction alike. One file for each kind of part.
 
-May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
+May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `progress`, `recipe`.
 """
 
 from spade_jax.assemble.architecture import (

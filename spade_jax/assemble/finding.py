@@ -1,9 +1,7 @@
 """Finding: the fields that a recipe left open, by a look at its pictures."""
 
 import dataclasses
-import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from spade_jax import recipe
@@ -11,17 +9,17 @@ from spade_jax.assemble.architecture import side_multiple
 from spade_jax.assemble.data import source
 from spade_jax.data import DataError
 from spade_jax.data import survey as surveys
+from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
-
-_log = logging.getLogger(__name__)
 
 # Pictures a device that one of 16 GB takes of the widest networks, as officially.
 _A_DEVICE = 4
 # Bytes, on the large side, of networks 64 wide: states of their weights, and what a
 # picture of 256x256 needs on its way through an update.
 _STATES, _PICTURE = 4 << 30, 2 << 30
-# Seconds between lines of progress.
-_TELL_EVERY = 10.0
+# A discriminator learns fewer pictures by heart, unless it sees them augmented.
+_MANY = 1000
+_AUGMENT = "color,translation,cutout"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,15 +62,20 @@ def find(of: Recipe, *, shares: int, memory: int | None) -> Found:
     d = of.data
     if not d.root:
         source(d, d.train_split)  # Says so.
-    choice = surveys.choose(
-        d.root,
-        tuple(dict.fromkeys((d.train_split, d.val_split))),
-        given=given,
-        multiple=side_multiple(of.architecture),
-        most_pixels=d.most_pixels,
-        threads=d.workers or None,
-        progress=_teller(d.root),
-    )
+    with phase(
+        f"Looking at the pictures in {d.root}",
+        usually="seconds for some hundred",
+        unit="pictures",
+    ) as looking:
+        choice = surveys.choose(
+            d.root,
+            tuple(dict.fromkeys((d.train_split, d.val_split))),
+            given=given,
+            multiple=side_multiple(of.architecture),
+            most_pixels=d.most_pixels,
+            threads=d.workers or None,
+            progress=lambda done, total: looking.at(done),
+        )
     found = {f"data__{name}": value for name, value in choice.fields.items()}
     fitted = recipe.with_fields(of, **found)
     notes = [
@@ -82,6 +85,12 @@ def find(of: Recipe, *, shares: int, memory: int | None) -> Found:
         size = batch_size(choice.examples, fitted, shares=shares, memory=memory)
         fitted = recipe.with_fields(fitted, batch_size=size)
         notes.append((f"{size} of {choice.examples} pictures a step", ("batch_size",)))
+    if "loss.augment" in of.open:
+        augment = _AUGMENT if choice.examples < _MANY else ""
+        fitted = recipe.with_fields(fitted, loss__augment=augment)
+        says = "few pictures, which the discriminator sees augmented"
+        says = says if augment else "enough pictures to see them as they are"
+        notes.append((says, ("loss.augment",)))
     lines = [f"Looked at the pictures in {d.root}, and chose:"]
     for says, paths in notes:
         chosen = [_flag(fitted, path) for path in paths if path in of.open]
@@ -95,7 +104,7 @@ def _flag(of: Recipe, path: str) -> str:
     value: Any = of.fields
     for name in path.split("."):
         value = value[name]
-    return f"--config.{path}={'ID' if value is None else value}"
+    return f"--config.{path}={'ID' if value is None else value or repr(value)}"
 
 
 def batch_size(examples: int, of: Recipe, *, shares: int, memory: int | None) -> int:
@@ -113,16 +122,3 @@ def batch_size(examples: int, of: Recipe, *, shares: int, memory: int | None) ->
         left = memory - _STATES * wide**2
         each = int(left // (_PICTURE * wide * height * width / 256**2))
     return shares * max(1, min(_A_DEVICE, each, examples // shares))
-
-
-def _teller(root: str) -> Callable[[int, int], None]:
-    """Logs how many pictures have been looked at, if that takes long."""
-    last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _TELL_EVERY:
-            last = time.monotonic()
-            _log.info("Looked at %d of %d pictures in %s ...", done, total, root)
-
-    return tell

@@ -15,6 +15,7 @@ from spade_jax.data import DataError
 from spade_jax.devices import distributed
 from spade_jax.devices.memory import memory
 from spade_jax.devices.mesh import DATA_AXIS, Devices, make_mesh
+from spade_jax.progress import tell
 from spade_jax.recipe import Recipe, with_fields
 from spade_jax.workdir import checkpoint, paths
 
@@ -46,8 +47,7 @@ def settled(
     found = distributed.together(functools.partial(_found, recipe, devices))
     chosen = {path: _at(found.recipe, path) for path in recipe.open}
     distributed.check_same("data", json.dumps(chosen))
-    for line in found.lines:
-        _log.info("%s", line)
+    tell("\n".join(found.lines), chosen=chosen)
     return found.recipe
 
 
