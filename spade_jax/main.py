@@ -257,7 +257,8 @@ def _settled(recipe: Recipe, workdir: pathlib.Path) -> Recipe:
         print(f"What --config leaves open is as the run in {workdir} has it.\n")
         return recipe
     found = find(recipe)
-    print("\n".join(found.lines), end="\n\n")
+    lines = found.lines if found.problem is None else [str(found.problem)]
+    print("\n".join(lines), end="\n\n")
     return found.recipe
 
 
@@ -288,7 +289,9 @@ def _evaluate() -> None:
     )
     other = None
     if _CONFIG.value is not None:
-        other = settled(describe(_CONFIG.value), saved_recipe(_workdir()))
+        other = describe(_CONFIG.value)
+        if other.open:
+            other = settled(other, saved_recipe(_workdir()))
     of_data = {"other": other, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
         _tell(evaluate(_workdir(), measure, **of_data))

@@ -104,15 +104,10 @@ class ColorTable:
             )
         )
         return (
-            f"{self.count(decoded)} within config.data.color_tolerance = "
-            f"{self.tolerance:g}; the commonest are {nearby}"
-        )
-
-    def count(self, decoded: Decoded) -> str:
-        """Tells how many pixels are without a class."""
-        return (
             f"{decoded.unmatched} of {decoded.ids.size} pixels have none of the "
-            f"{len(self.colors)} colours of {self.title}"
+            f"{len(self.colors)} colours of {self.title} within "
+            f"config.data.color_tolerance = {self.tolerance:g}; the commonest are "
+            f"{nearby}"
         )
 
 
@@ -279,8 +274,8 @@ def ids_of_colors(
             "config.data.label_colors (or to config.data.palette), or set "
             "config.data.unknown_label, which such pixels then are.",
             kind="colors",
-            fault=f"{where}: {colors.count(decoded)}, such as "
-            f"{listed([color for color, _ in decoded.commonest])}.",
+            fault=f"{where}: {decoded.unmatched} of {decoded.ids.size} pixels have no "
+            f"colour of a class, but {listed([c for c, _ in decoded.commonest])}.",
         )
     return np.where(decoded.ids < 0, np.int32(unknown_label), decoded.ids)
 

@@ -71,6 +71,26 @@ def describe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Recipe:
     )
 
 
+def closed(recipe: Recipe, *, looks: str) -> Recipe:
+    """The recipe, if it leaves nothing open.
+
+    Args:
+      recipe: to be used where there are no pictures to look at.
+      looks: who does not, for the message.
+
+    Raises:
+      ValueError: naming the fields.
+    """
+    left = [path for path in recipe.open if path not in DESCRIBED]
+    if left:
+        fields = ", ".join(f"config.{path}" for path in left)
+        raise ValueError(
+            f"{fields}: left open, to be found by looking at pictures, which {looks}"
+            " does not. Give them, or another recipe."
+        )
+    return recipe
+
+
 def with_fields(recipe: Recipe, **changes: Any) -> Recipe:
     """The recipe with other values.
 

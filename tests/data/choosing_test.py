@@ -60,12 +60,12 @@ def test_ids_alone(root):
         "palette": (),
         "label_colors": "",
         "preprocess_mode": "fixed",
-        "crop_size": 20,
-        "aspect_ratio": 1.25,
-        "load_size": 22,
+        "crop_size": 16,
+        "aspect_ratio": 1.3333,
+        "load_size": 18,
     }
     assert "3 classes, ids 0 to 2; classes.txt, one name a line, names" in told(choice)
-    assert "48x36, become 20x16" in told(choice)
+    assert "48x36, become 16x12" in told(choice)
 
 
 def test_names_colours_unknown_and_instances_are_seen(root):
@@ -132,7 +132,7 @@ def test_label_pictures_in_colours(root):
     assert re.search(message, problem(choice))
     assert "num_classes" not in choice.fields
     # What does not hang on it is chosen all the same.
-    assert choice.fields["crop_size"] == 20
+    assert choice.fields["crop_size"] == 16
     lines = [f"{r} {g} {b} class {i}" for i, (r, g, b) in enumerate(COLORS)]
     (root / "classes.txt").write_text("\n".join(lines[:2]))
     message = r"such as \(0, 90, 0\), which .*classes\.txt does not have\. Add them"
@@ -213,6 +213,6 @@ def test_sizes_that_are_given_in_part():
     sizes = {(480, 360): 1}
     arguments = {"multiple": 32, "most_pixels": 256**2}
     assert shape.fitting(sizes, **arguments, crop_size=128).size == (128, 96)
-    assert shape.fitting(sizes, **arguments, aspect_ratio=2.0).size == (352, 176)
+    assert shape.fitting(sizes, **arguments, aspect_ratio=2.0).size == (320, 160)
     square = shape.fitting(sizes, **arguments, preprocess_mode="scale_width_and_crop")
     assert (square.size, square.load_size) == ((256, 256), 286)

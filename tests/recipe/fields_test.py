@@ -16,7 +16,14 @@ from spade_jax.learning import losses
 from spade_jax.metrics import protocols
 from spade_jax.nets import encoder, stages
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
-from spade_jax.recipe import describe, from_json, library, to_json, with_fields
+from spade_jax.recipe import (
+    closed,
+    describe,
+    from_json,
+    library,
+    to_json,
+    with_fields,
+)
 from spade_jax.recipe.fields import FIELDS, NEEDS
 from spade_jax.recipe.kinds import (
     Many,
@@ -177,12 +184,20 @@ def test_what_is_left_open_is_kept_so_and_has_its_default_for_the_time(path):
     assert set(found.open) == {path, *described}
     assert from_json(to_json(found), where="here") == found
     assert with_fields(found, **{path.replace(".", "__"): default(path)}).open == ()
-    name = path.rpartition(".")[2]
-    told = found.data if path.startswith("data.") else found.schedule
-    assert getattr(told, name) == default(path)
+    group, _, name = path.rpartition(".")
+    parts = {"data": found.data, "loss": found.loss, "": found.schedule}
+    assert getattr(parts[group], name) == default(path)
     message = rf"config\.{path}=None is found by looking at .*source='scenes' needs a v"
     with pytest.raises(ValueError, match=message):
         describe(changed(**{path: None, "data.source": "scenes"}))
+
+
+def test_where_no_pictures_are_looked_at_nothing_may_be_open():
+    found = describe(changed(batch_size=None))
+    message = r"^config\.batch_size: left open, .* which a plan does not\. Give them"
+    with pytest.raises(ValueError, match=message):
+        closed(found, looks="a plan")
+    assert closed(describe(changed()), looks="a plan") == describe(changed())
 
 
 def test_what_needs_an_open_field_is_asked_once_it_is_known():

@@ -9,6 +9,7 @@ Letters: B batch, H height, W width, N latent size.
 
 import concurrent.futures
 import functools
+import itertools
 import logging
 import os
 import pathlib
@@ -205,13 +206,21 @@ def _check_all(
     Raises:
       DataError: the first thing found wrong.
     """
-    _log.info("Reading %d label maps and %d photographs ...", len(maps), len(photos))
-    # Threads, since decoding leaves Python free.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda number: rule(maps[number]), range(len(maps))):
-            pass
-        for _ in pool.map(lambda photo: inputs.read_photo(photo, photos_to), photos):
-            pass
+    with (
+        phase(
+            "Reading the label maps",
+            usually="a second for some hundred",
+            then="the model",
+            total=len(maps) + len(photos),
+            unit="pictures",
+        ) as reading,
+        # Threads, since decoding leaves Python free.
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        of_maps = pool.map(lambda number: rule(maps[number]), range(len(maps)))
+        of_photos = pool.map(lambda p: inputs.read_photo(p, photos_to), photos)
+        for done, _ in enumerate(itertools.chain(of_maps, of_photos), 1):
+            reading.at(done)
 
 
 def _by_size(
