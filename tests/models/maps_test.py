@@ -185,9 +185,9 @@ def test_what_is_wrong_is_told_without_advice_for_training(make_maps, ids, tmp_p
     ids[0, 0] = 77
     message = (
         r"^label_map: label ids 77 \(1 pixels\) are not among the 3 classes 0\.\.2\."
-        r" The model was trained on 3 classes \(sky, sea, sand\): give label maps of the"
-        r" ids 0 to 2, or 255 where the class is unknown, one channel, or of the colours"
-        r" of its palette\.$"
+        r" The model was trained on 3 classes \(sky, sea, sand\): give label maps of"
+        r" the ids 0 to 2, or 255 where the class is unknown, one channel, or of the"
+        r" colours of its palette\.$"
     )
     with pytest.raises(DataError, match=message):
         make_maps([ids], classes=("sky", "sea", "sand"))[0]
