@@ -274,8 +274,9 @@ def ids_of_colors(
             "config.data.label_colors (or to config.data.palette), or set "
             "config.data.unknown_label, which such pixels then are.",
             kind="colors",
-            fault=f"{where}: {decoded.unmatched} of {decoded.ids.size} pixels have no "
-            f"colour of a class, but {listed([c for c, _ in decoded.commonest])}.",
+            fault=f"{where}: {decoded.unmatched} of {decoded.ids.size} pixels have "
+            f"none of the {len(colors.colors)} classes' colours, but "
+            f"{listed([color for color, _ in decoded.commonest])}.",
         )
     return np.where(decoded.ids < 0, np.int32(unknown_label), decoded.ids)
 

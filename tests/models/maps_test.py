@@ -193,8 +193,9 @@ def test_what_is_wrong_is_told_without_advice_for_training(make_maps, ids, tmp_p
         make_maps([ids], classes=("sky", "sea", "sand"))[0]
     strange = np.full((2, 3, 3), 99, np.uint8)
     message = (
-        r"^label_map: 6 of 6 pixels have no colour of a class, but \(99, 99, 99\)\. The"
-        r" model was trained on 4 classes: give label maps in their colours\.$"
+        r"^label_map: 6 of 6 pixels have none of the 4 classes' colours, but \(99, 99,"
+        r" 99\)\. The model was trained on 4 classes: give label maps in their"
+        r" colours\.$"
     )
     fields = {"label_colors": "palette", "unknown_label": None, "classes": ()}
     with pytest.raises(DataError, match=message):
@@ -205,6 +206,6 @@ def test_what_is_wrong_is_told_without_advice_for_training(make_maps, ids, tmp_p
     with pytest.raises(
         DataError, match=r"is the grey 7; either could be the id\. The m"
     ):
-        make_maps(tmp_path / "a.png", palette=())[0]
+        make_maps(tmp_path / "a.png", palette=(), label_colors="")[0]
     with pytest.raises(DataError, match=r"^instances: .* where a map of ids is needed"):
         make_maps([ids * 0], [Image.new("F", (3, 2))])[0]

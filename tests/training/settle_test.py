@@ -68,7 +68,9 @@ def test_a_recipe_without_open_fields_is_left_alone(recipe, folder, caplog):
 
 def test_what_is_wrong_ends_training_before_it_begins(recipe, folder):
     write(folder, "new", np.full((32, 64), 7, np.uint8))
-    with pytest.raises(DataError, match=r"num_classes=2 was given, .* ids up to 7\."):
+    with pytest.raises(
+        DataError, match=r"new\.png: label ids 7 .* among the 2 classes"
+    ):
         settle.settled(with_fields(recipe, data__num_classes=2), None)
 
 

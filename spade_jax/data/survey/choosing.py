@@ -15,6 +15,7 @@ from spade_jax.data.class_list import Classes, read_classes
 from spade_jax.data.colors import read_palette
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.ids import is_scaled
+from spade_jax.data.pairing import check_folder, pair_pictures, split_folders
 from spade_jax.data.survey import shape
 from spade_jax.data.survey.run import Survey, survey
 from spade_jax.data.survey.splits import glance_split
@@ -26,6 +27,8 @@ _MOST = 2000
 _ALL_GREYS = 256
 _CLASSES = "classes.txt"
 _LARGEST_ID = 65_535
+# Kinds of faults of which training tells more than a finding does.
+_OF_PAIRS = ("folder", "unpaired", "same_stem")
 _OF_SHAPE = ("preprocess_mode", "crop_size", "aspect_ratio", "load_size")
 
 
@@ -80,7 +83,7 @@ def choose(
         glance_split(
             root,
             name,
-            num_classes=known or 1,
+            num_classes=known,
             unknown_label=classes.unknown_label,
             palette=classes.palette,
             # In colours that are given every pixel is what these say.
@@ -115,7 +118,9 @@ def choose(
         "label_colors": better.get("label_colors", "") and "palette",
     }
     examples = looked[0][1]
-    problem = _problem(found, better, root=root, known=known, classes=classes)
+    problem = _problem(
+        found, better, root=root, splits=splits, known=known, classes=classes
+    )
     sizes = photograph_sizes(found)
     if sizes:
         fits = shape.fitting(
@@ -184,31 +189,34 @@ def _problem(
     better: Mapping[str, Any],
     *,
     root: pathlib.Path,
+    splits: Sequence[str],
     known: int | None,
     classes: Classes,
 ) -> DataError | None:
     """Why training would fail."""
+    errors = [finding for finding in found.findings if finding.severity == "error"]
+    if any(error.kind in _OF_PAIRS for error in errors):
+        try:
+            for split in splits:
+                for field in ("image", "label"):
+                    check_folder(root, split, field)
+                pair_pictures(split_folders(root, split, instances=False))
+        except DataError as error:
+            # In the words of training.
+            return error
     if problem := _of_colors(found, better, root=root, classes=classes):
         return problem
-    errors = [finding for finding in found.findings if finding.severity == "error"]
     if "label_colors" in better:
         errors = [e for e in errors if e.kind not in ("not_ids", "palette")]
+    if "num_classes" not in better:
+        # There may be ids that are found to mean unknown.
+        errors = [e for e in errors if e.kind != "ids"]
     if errors:
-        message = errors[0].message
-        if errors[0].kind != "folder":
-            message += " --mode=check_data lists everything that is wrong."
-        return DataError(message, kind=errors[0].kind)
-    if known is not None and "num_classes" in better:
-        least = better["num_classes"]
-        says = f"{root / _CLASSES} names {known} classes"
-        if not classes.names:
-            says = f"config.data.num_classes={known} was given"
-        return DataError(
-            f"{says}, but the label pictures hold ids up to {least - 1}. With these"
-            f" there are {least} classes; or one of them means unknown, which"
-            " config.data.unknown_label names. --mode=check_data lists the pictures.",
-            kind="ids",
-        )
+        message, kind = errors[0].message, errors[0].kind
+        if kind == "ids" and classes.names:
+            message += f" {root / _CLASSES} names {known} classes."
+        message += " --mode=check_data lists everything that is wrong."
+        return DataError(message, kind=kind)
     return None
 
 

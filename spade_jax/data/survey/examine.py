@@ -117,18 +117,20 @@ def glance_at(
     *,
     split: str,
     name: str,
-    num_classes: int,
+    num_classes: int | None,
     unknown_label: int | None,
     palettes: Palettes,
 ) -> Examined:
     """What a choice of fields needs to know of one example.
 
     That is the size of its photograph, of which no pixel is read, and the numbers in
-    its label picture, which may be none of a class.
+    its label picture.
 
     Args:
       files: from "image", and perhaps "label", to paths.
-      split, name, num_classes, unknown_label, palettes: see `examine_files`.
+      num_classes: None: not known; then no id but 0 is taken for one of a class, and
+        others are no fault.
+      split, name, unknown_label, palettes: see `examine_files`.
     """
     result = Examined(name, next(iter(files.values())), [])
     if "image" in files:
@@ -136,7 +138,14 @@ def glance_at(
     if "label" in files:
         with _as_finding(result, split, files["label"]):
             label = _numbers(files["label"], result, palettes)
-            _count_classes(label, result, num_classes, unknown_label)
+            _count_classes(label, result, num_classes or 1, unknown_label)
+            if num_classes is not None:
+                class_ids(
+                    label,
+                    num_classes=num_classes,
+                    unknown_label=unknown_label,
+                    where=files["label"],
+                )
     return result
 
 

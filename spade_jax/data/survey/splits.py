@@ -102,7 +102,7 @@ def glance_split(
     root: str | os.PathLike[str],
     name: str,
     *,
-    num_classes: int,
+    num_classes: int | None,
     unknown_label: int | None,
     palette: Sequence[Sequence[int]],
     reads_labels: bool,
@@ -111,7 +111,8 @@ def glance_split(
     """A split of folders that is only glanced at; see `glance_at`.
 
     Args:
-      root, name, num_classes, unknown_label, palette: see `FolderSource`.
+      root, name, unknown_label, palette: see `FolderSource`.
+      num_classes: see `glance_at`.
       reads_labels: whether label pictures are looked at, too.
       most: pairs to look at, evenly spaced.
 
@@ -127,7 +128,10 @@ def glance_split(
         findings += of_folder
     findings += _without_partner(folders, files, name)
     palettes = label_palettes(
-        root, palette=palette, num_classes=num_classes, unknown_label=unknown_label
+        root,
+        palette=palette,
+        num_classes=num_classes or len(palette),
+        unknown_label=unknown_label,
     )
     paired = sorted(files["image"].keys() & files["label"].keys())
     places = np.linspace(0, len(paired) - 1, min(most, len(paired)), dtype=int)
