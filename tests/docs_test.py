@@ -254,9 +254,10 @@ def test_every_field_is_on_its_page_with_what_default_says_of_it(repository, fie
     rows = {line.split("`")[1]: line for line in page.splitlines() if "| `" in line}
     assert set(rows) == set(FIELDS)
     assert rows["data.crop_size"] == (
-        "| `data.crop_size` | `256` | a whole number, 1 to 16384. Needs pictures of"
-        " multiples of 64 where `discriminator.name` is unet | pixels, the width that"
-        " the network sees (officially `crop_size`) |"
+        "| `data.crop_size` | `256` | a whole number, 1 to 16384; or None: found by"
+        " looking at the pictures. Needs pictures of multiples of 64 where"
+        " `discriminator.name` is unet. Needs a value unless `data.source` is folder |"
+        " pixels, the width that the network sees (officially `crop_size`) |"
     )
     assert "647. Needs a multiple of `checkpoint_every`, or 0 |" in rows["keep_every"]
     assert "| \\[spectral\\](none\\|batch\\|sync" in rows["encoder.norm"]
