@@ -24,6 +24,7 @@ def nets_of(state):
     return {name: getattr(state, name) for name in NETS}
 
 
+@pytest.mark.long
 def test_the_same_step_runs_under_pmap(
     small_networks, small_batch, make_state, make_step, relative_error
 ):
