@@ -1,6 +1,7 @@
 """Devices do not show in the results of an iteration."""
 
 import jax
+import pytest
 
 from spade_jax.devices import batches, mesh
 from spade_jax.devices.parallel import parallel_train_step
