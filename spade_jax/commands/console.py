@@ -18,7 +18,7 @@ import logging
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 import tqdm
 
@@ -92,7 +92,7 @@ def as_line(record: logging.LogRecord) -> str:
 
 def as_json(record: logging.LogRecord) -> str:
     """A record for machines."""
-    found = {
+    found: dict[str, Any] = {
         "time": _time(record).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "message": record.getMessage(),
@@ -108,7 +108,7 @@ def _time(record: logging.LogRecord) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(record.created).astimezone()
 
 
-def _told(record: logging.LogRecord) -> dict:
+def _told(record: logging.LogRecord) -> dict[str, Any]:
     return getattr(record, "told", {})
 
 
