@@ -104,7 +104,7 @@ def running(
             sys.executable,
             "-m",
             "spade_jax.main",
-            "--config=configs/folder.py",
+            "--config=configs/default.py",
             f"--workdir={workdir}",
             *(f"--config.{name}={value}" for name, value in config.items()),
             *flags,

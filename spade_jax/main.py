@@ -45,9 +45,10 @@ from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
 from spade_jax.models import sizes
-from spade_jax.recipe import describe
+from spade_jax.recipe import Recipe, describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.prepare import check
+from spade_jax.training.settle import find, recorded, saved_recipe, settled
 from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -213,7 +214,7 @@ def _run(mode: str) -> None:
     if mode == "train":
         train(describe(_CONFIG.value), _workdir())
     elif mode == "check_data":
-        recipe = describe(_CONFIG.value)
+        recipe = _settled(describe(_CONFIG.value), _workdir())
         check(recipe, _workdir())
         if not check_data(recipe, write_report=_WRITE_REPORT.value):
             sys.exit(1)
@@ -244,6 +245,23 @@ def _run(mode: str) -> None:
         )
 
 
+def _settled(recipe: Recipe, workdir: pathlib.Path) -> Recipe:
+    """The recipe as training would settle it, told for people.
+
+    What is wrong with the pictures is left to be found with the rest.
+    """
+    if not recipe.open:
+        return recipe
+    if (saved := saved_recipe(workdir)) is not None:
+        recipe = recorded(recipe, saved)
+        print(f"What --config leaves open is as the run in {workdir} has it.\n")
+        return recipe
+    found = find(recipe)
+    lines = found.lines if found.problem is None else [str(found.problem)]
+    print("\n".join(lines), end="\n\n")
+    return found.recipe
+
+
 def _check_flags(mode: str) -> None:
     """Refuses flags that would count for nothing."""
     for name in sorted(set().union(*_MODES.values())):
@@ -269,7 +287,11 @@ def _evaluate() -> None:
         untrained=_UNTRAINED.value,
         num_samples=_NUM_SAMPLES.value,
     )
-    other = None if _CONFIG.value is None else describe(_CONFIG.value)
+    other = None
+    if _CONFIG.value is not None:
+        other = describe(_CONFIG.value)
+        if other.open:
+            other = settled(other, saved_recipe(_workdir()))
     of_data = {"other": other, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
         _tell(evaluate(_workdir(), measure, **of_data))

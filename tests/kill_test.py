@@ -32,7 +32,7 @@ def run_here(pictures):
     """`run_here(workdir, num_steps, devices=1)`: a run of `kill.CONFIG` in here."""
 
     def run(workdir, num_steps, *, devices=1, **fields):
-        config = importlib.import_module("configs.folder").get_config()
+        config = importlib.import_module("configs.default").get_config()
         config.update_from_flattened_dict(
             kill.CONFIG | {"data.root": str(pictures), "num_steps": num_steps} | fields
         )

@@ -31,7 +31,8 @@ def check_data(
     """Reads the training and the validation split, and prints what it finds.
 
     Args:
-      recipe: of which the data and the networks count.
+      recipe: of which the data and the networks count. In place of fields that are
+        left open, see `assemble.find`, their defaults count.
       write_report: a JSON file to write everything to, or None; `survey.report` says
         what is in it.
 
@@ -102,6 +103,13 @@ def check_data(
         )
     suggestions = survey.suggest(
         found, splits, instances=d.instances, palette=d.palette, **ids
+    )
+    height, width = d.size
+    suggestions |= survey.suggest_shape(
+        found,
+        mode=d.preprocess_mode,
+        size=(width, height),
+        multiple=assemble.side_multiple(recipe.architecture),
     )
     report = survey.make_report(
         found,

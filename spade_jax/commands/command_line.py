@@ -116,10 +116,12 @@ def _is_of_a_library(handler: logging.Handler) -> bool:
 def _is_news(record: logging.LogRecord) -> bool:
     # When a checkpoint cannot be written every thread of Orbax logs the exception that
     # it then raises, with a traceback of a hundred lines. And TFDS warns that a builder
-    # has a config, whenever one is made.
+    # has a config, whenever one is made, and of a dataset that is not built yet.
     return not (
         (record.exc_info and "/orbax/" in record.pathname)
-        or str(record.msg).startswith("Using custom data configuration")
+        or str(record.msg).startswith(
+            ("Using custom data configuration", "Variant folder ")
+        )
     )
 
 

@@ -109,7 +109,9 @@ def _checkpoint(kind: official.Kind, options: argparse.Namespace) -> None:
         options.out,
         kind=kind,
         which=options.which,
-        defaults=recipe.describe(library.read(file)),
+        defaults=recipe.closed(
+            recipe.describe(library.read(file)), looks="a conversion"
+        ),
     )
 
 

@@ -9,6 +9,7 @@ waits in a collective operation for a process that is gone.
 import contextlib
 import ipaddress
 import itertools
+import logging
 import multiprocessing
 import os
 import pathlib
@@ -23,6 +24,8 @@ import jax
 # The coordinator's store has no public name in JAX. Orbax uses this one too.
 from jax._src.distributed import global_state as _coordination
 
+_log = logging.getLogger(__name__)
+
 _Result = TypeVar("_Result")
 
 # Building a dataset may take hours. Should process 0 die meanwhile, the wait ends then.
@@ -31,6 +34,8 @@ _LONG = 7 * 24 * 3600
 _PROPAGATION = 60
 # How long a process that ends waits for the others to say that they end, too.
 _FAREWELL = 5
+# Seconds after which a process tells that it waits.
+_PATIENCE = 10
 # Seconds from a process' last word to its end.
 _PARTING = 2
 
@@ -119,6 +124,7 @@ def together(work: Callable[[], _Result]) -> _Result:
     name = f"spade_jax/together/{next(_calls)}"
     me, everyone = jax.process_index(), range(jax.process_count())
     if me != 0:
+        _tell_if_long(name, me)
         _raise_failure(name, [0])
     try:
         result = work()
@@ -340,6 +346,19 @@ def _appears(path: pathlib.Path) -> bool:
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _tell_if_long(name: str, me: int) -> None:
+    """Tells what this process waits for, if process 0 takes long to go first."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        _store().blocking_key_value_get(f"{name}/0", 1000 * _PATIENCE)
+        return
+    # As a warning, since all but process 0 keep their peace otherwise.
+    _log.warning(
+        "Process %d waits for process 0, which goes first where data is opened: it"
+        " may have to be drawn or built.",
+        me,
+    )
 
 
 def _raise_failure(name: str, processes: range | list[int]) -> None:

@@ -31,7 +31,7 @@ from spade_jax.files.outputs import Outputs
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
 from spade_jax.progress import phase, result
-from spade_jax.recipe import describe
+from spade_jax.recipe import closed, describe
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/coco.py.", lock_config=True
@@ -85,7 +85,8 @@ def _plan():
             "No home directory is known (HOME is not set), and compiled steps are kept:"
             " XDG_CACHE_HOME=DIR says where."
         )
-    recipe, chips = describe(config), parse_topology(topology)
+    recipe = closed(describe(config), looks="a plan")
+    chips = parse_topology(topology)
     with phase(
         f"Planning {_config_file()} on {topology}",
         usually="minutes the first time, seconds where the compiled step is kept",

@@ -23,6 +23,7 @@ from spade_jax.training.finite import check_finite
 from spade_jax.training.place import check_place
 from spade_jax.training.prepare import Run, prepare, share
 from spade_jax.training.progress import Progress
+from spade_jax.training.settle import settled
 from spade_jax.training.stop import StopRequest
 from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir import lock as locks
@@ -98,7 +99,9 @@ def _train(
     if paths.has_checkpoint(workdir):
         with open_checkpoints() as saved:
             saved.check_trainable()
+            recipe = settled(recipe, saved.recipe(), devices=devices)
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
+    recipe = settled(recipe, None, devices=devices)
     over = share(recipe, devices)
 
     # ---- Data, networks, functions --------------------------------------------------

@@ -24,6 +24,7 @@ from spade_jax.recipe import Recipe
 from spade_jax.training.place import check_place
 from spade_jax.training.prepare_segmenter import prepare_segmenter
 from spade_jax.training.score_segmenter import contact_sheet, make_score
+from spade_jax.training.settle import saved_recipe, settled
 from spade_jax.workdir import lock as locks
 from spade_jax.workdir.lock import Lock
 from spade_jax.workdir.report import Report, check_own_files
@@ -68,6 +69,7 @@ def _train_segmenter(
     recipe: Recipe, workdir: pathlib.Path, lock: Lock, claimed: Outputs
 ) -> own_segmenter.OwnSegmenter:
     """Trains in a work dir that is held; see `train_segmenter`."""
+    recipe = settled(recipe, saved_recipe(workdir) if recipe.open else None)
     options = recipe.segmenter
     devices = mesh.make_mesh()
     with phase(

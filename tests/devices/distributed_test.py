@@ -166,6 +166,33 @@ def test_one_process_works_alone():
         distributed.together(lambda: {}["x"])
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_a_process_tells_what_it_waits_for(monkeypatch, caplog, is_long):
+    waits = [is_long]
+
+    class Store:
+        """Of two processes, of which the first takes its time."""
+
+        def blocking_key_value_get(self, key, milliseconds):
+            if waits and waits.pop():
+                assert milliseconds == 10_000
+                raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED")
+            return ""
+
+        def key_value_set(self, key, value, allow_overwrite):
+            pass
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(distributed, "_check_joined", lambda: None)
+    monkeypatch.setattr(distributed, "_store", Store)
+    assert distributed.together(lambda: 3) == 3
+    told = [record.getMessage() for record in caplog.records]
+    assert [text[:33] for text in told] == is_long * [
+        "Process 1 waits for process 0, wh"
+    ]
+
+
 def test_devices_of_processes_that_did_not_join(monkeypatch):
     """As on a TPU slice, whose devices see each other by themselves."""
     monkeypatch.setattr(jax, "process_count", lambda: 4)

@@ -132,7 +132,7 @@ def pictures(tmp_path_factory):
 
 
 def configure(fields, root):
-    config = importlib.import_module("configs.folder").get_config()
+    config = importlib.import_module("configs.default").get_config()
     config.update_from_flattened_dict(fields | {"data.root": str(root)})
     return describe(config)
 
@@ -140,6 +140,26 @@ def configure(fields, root):
 def lines_of(workdir):
     text = (workdir / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_what_was_left_open_is_kept_by_the_run(pictures, tmp_path):
+    config = importlib.import_module("configs.folder").get_config()
+    given = {name: v for name, v in SMALL.items() if not name.startswith("data.")}
+    del given["batch_size"]
+    config.update_from_flattened_dict(
+        {**given, "data.root": str(pictures), "data.most_pixels": 1024}
+    )
+    config.loss.augment = ""
+    for steps in (1, 2):
+        config.num_steps = steps
+        state = train(describe(config), tmp_path, devices=jax.devices()[:1])
+        assert int(state.step) == steps
+    saved = checkpoint.open_existing(tmp_path).recipe()
+    assert saved.open == ()
+    assert (saved.data.num_classes, saved.data.unknown_label) == (4, 255)
+    assert saved.data.instances
+    assert saved.data.size == (26, 34)
+    assert saved.schedule.batch_size == 4
 
 
 # ---- Interrupted and resumed ---------------------------------------------------------

@@ -7,7 +7,9 @@
 Letters: B batch, H height, W width, N latent size.
 """
 
+import concurrent.futures
 import functools
+import itertools
 import logging
 import os
 import pathlib
@@ -61,8 +63,8 @@ def predict(
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
     their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
     `OUT/index.html`. NAME has the folders that a label map is in. What is there is
-    replaced if this command wrote it; see `spade_jax.files.outputs`. The files are
-    looked for before weights are read.
+    replaced if this command wrote it; see `spade_jax.files.outputs`. All files are
+    looked for before the model, and read once before its weights.
 
     Args:
       workdir: of the model; see `spade_jax.models.predictor.load`.
@@ -97,6 +99,7 @@ def predict(
     out = pathlib.Path(out)
     if film is not None:
         options.check_film(film, fps=fps)
+    found = folders.find(labels, instances=instances, style=style)
     opened = opening.open_model(workdir)
     of = opened.recipe
     options.check_model(
@@ -108,14 +111,11 @@ def predict(
         is_film=film is not None,
     )
     rule = size_rule(of, size)
-    found = folders.find(labels, instances=instances, style=style)
     maps = found.maps(format=LabelFormat(of.data))
     groups = _by_size(found, maps, rule=rule)
     if film is not None:
         options.check_frames(film, {fitted.picture for fitted in groups})
-    data.check(maps, transform=rule)
-    for photo in found.styles[:1]:
-        inputs.read_photo(photo, assemble.resize(of.data.size))
+    _check_all(maps, found.styles, rule=rule, photos_to=assemble.resize(of.data.size))
     read = {
         "--labels": labels,
         "--instances": instances,
@@ -196,6 +196,31 @@ def predict(
         gallery=str(out / _GALLERY),
     )
     return made
+
+
+def _check_all(
+    maps: Maps, photos: Sequence[str], *, rule: SizeRule, photos_to: data.Preprocess
+) -> None:
+    """Reads everything once, so that what is wrong shows before any work is done.
+
+    Raises:
+      DataError: the first thing found wrong.
+    """
+    with (
+        phase(
+            "Reading the label maps",
+            usually="a second for some hundred",
+            then="the model",
+            total=len(maps) + len(photos),
+            unit="pictures",
+        ) as reading,
+        # Threads, since decoding leaves Python free.
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        of_maps = pool.map(lambda number: rule(maps[number]), range(len(maps)))
+        of_photos = pool.map(lambda p: inputs.read_photo(p, photos_to), photos)
+        for done, _ in enumerate(itertools.chain(of_maps, of_photos), 1):
+            reading.at(done)
 
 
 def _by_size(
