@@ -114,6 +114,9 @@ def get_config() -> ConfigDict:
                 "balance_classes": False,
                 "ignored_ids": (),  # which do not count then, besides "unknown"
                 "labelmix": 0.0,  # weight; 0: off, no mixtures [lambda_labelmix]
+                # Of what the discriminator sees, for less than some 1,000 pictures:
+                # "color,translation,cutout" (DiffAugment), or some of these.
+                "augment": "",
                 "perceptual": 10.0,  # weight; 0: off [lambda_vgg]
                 # Per picture: the official 0.05 times its 4 pictures a GPU
                 # [lambda_kld].

@@ -13,24 +13,30 @@ python -m spade_jax.main --workdir=runs/scenes --config.num_steps=20000
 Training with several processes is in `launch/`.
 """
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import contextlib
 import errno
 import logging
-import os
 import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax.commands import ending
+from spade_jax import progress
 from spade_jax.commands.check_data import check_data
 from spade_jax.commands.command_line import (
     fields_without_config,
     log_what_matters,
+    output_flags,
     parse_flags,
     path_flag,
 )
@@ -62,7 +68,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = path_flag(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
 )
-# The flags that each mode takes, besides those of several processes.
+_QUIET, _LOG_JSON = output_flags()
+# The flags that each mode takes, besides those of output and of several processes.
 _MODES = {
     "train": ("config", "workdir"),
     "check_data": ("config", "workdir", "write_report"),
@@ -171,11 +178,7 @@ _PROCESS_ID = flags.DEFINE_integer(
 def main(argv: Sequence[str]) -> None:
     """Runs one mode; errors of the user's making end in one clear message."""
     fields = fields_without_config(argv)
-    log_what_matters()
-    # TensorFlow, where it is imported at all, only writes TensorBoard's files, and has
-    # nothing to say about how it would compute.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
     tpu_flags.configure()
     try:
         _check_flags(_MODE.value)
@@ -310,12 +313,16 @@ def _evaluate() -> None:
     other = None if _CONFIG.value is None else describe(_CONFIG.value)
     of_data = {"other": other, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
-        print(result.table(evaluate(_workdir(), measure, **of_data)))
+        _tell(evaluate(_workdir(), measure, **of_data))
         return
     # Until it is interrupted, at the latest; what it has found is in files.
     with contextlib.suppress(KeyboardInterrupt):
         for found in follow(_workdir(), measure, **of_data):
-            print(result.table(found), flush=True)
+            _tell(found)
+
+
+def _tell(found: dict[str, Any]) -> None:
+    progress.result(result.table(found), step=found["step"], scores=found["scores"])
 
 
 def _how_to_go_on(workdir: pathlib.Path) -> str:
@@ -335,4 +342,5 @@ def _workdir() -> pathlib.Path:
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(lambda: app.run(main, flags_parser=parse_flags))

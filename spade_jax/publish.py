@@ -6,14 +6,23 @@ A tenth of the size is left; see `spade_jax.models.publishing`. DIR is a work di
 one checkpoint, for everything but training.
 """
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import argparse
 import sys
 from collections.abc import Sequence
 
-from spade_jax.commands import ending
-from spade_jax.commands.command_line import log_what_matters, path_argument
+from spade_jax.commands.command_line import (
+    add_output_arguments,
+    log_what_matters,
+    path_argument,
+)
 from spade_jax.devices import present
 from spade_jax.models.publishing import DTYPES, publish
+from spade_jax.progress import phase, result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,21 +50,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of the training data, which averaged weights need, in place of the"
         " checkpoint's config.data.root",
     )
+    add_output_arguments(parser)
     options = parser.parse_args(arguments)
-    log_what_matters()
+    log_what_matters(quiet=options.quiet, log_json=options.log_json)
     try:
         present.log()
-        step = publish(
-            options.path,
-            options.out,
-            dtype=options.dtype,
-            data_root=str(options.data_root or ""),
-        )
+        with phase(
+            f"Publishing {options.path}",
+            usually="seconds; with averaged weights minutes, for their batch"
+            " statistics",
+        ):
+            step = publish(
+                options.path,
+                options.out,
+                dtype=options.dtype,
+                data_root=str(options.data_root or ""),
+            )
     except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     size = sum(p.stat().st_size for p in options.out.rglob("*") if p.is_file())
-    print(f"{options.out}: step {step}, {size / 1e6:.1f} MB")
+    told = f"{options.out}: step {step}, {size / 1e6:.1f} MB"
+    result(told, out=str(options.out), step=step, bytes=size)
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(main)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from spade_jax.learning import perceptual as perceptual_weights
+from spade_jax.learning.augment import seeded_augment
 from spade_jax.learning.latents import example_noise
 from spade_jax.learning.objectives import Objective
 from spade_jax.learning.objectives.oasis import fair_coins, oasis_objective
@@ -74,6 +75,9 @@ def objective(
     network = perceptual_weights.module(
         perceptual_network, dtype=jnp.dtype(whole.compute.dtype)
     )
+    augment = None
+    if loss.augment:
+        augment = seeded_augment(seed=whole.seed, kinds=loss.augment.split(","))
     if of.discriminator.name == "unet":
         unknown = () if whole.data.unknown_label is None else (whole.data.num_classes,)
         return oasis_objective(
@@ -85,6 +89,7 @@ def objective(
             coins=fair_coins(seed=whole.seed, num_classes=of.num_ids),
             perceptual=network,
             perceptual_weight=loss.perceptual,
+            augment=augment,
             axis_name=axis_name,
         )
     return spade_objective(
@@ -96,4 +101,6 @@ def objective(
             kld=loss.kld,
         ),
         perceptual=network,
+        augment=augment,
+        axis_name=axis_name,
     )

@@ -55,6 +55,8 @@ class Layout(NamedTuple):
       positions: float32 `[B, H, W, 2]`, where in its object a pixel is (see
         `spade_jax.layout.positions`), or None for networks that do not ask.
       noise: `[B, N]`, one vector a picture, the same at every pixel; or None.
+      regions: int32 `[B, H, W]`, where pictures have several noises: for each pixel its
+        row in `noise`, `[R, N]`. None: each picture has its own row.
     """
 
     label: Array
@@ -62,6 +64,7 @@ class Layout(NamedTuple):
     tables: Mapping[str, Neighbourhoods] | None = None
     positions: Array | None = None
     noise: Array | None = None
+    regions: Array | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,8 +84,14 @@ class Layout(NamedTuple):
         if positions is not None:
             planes = [nearest(positions[..., i], height, width) for i in range(2)]
             positions = jnp.stack(planes, axis=-1)
+        regions = self.regions
+        if regions is not None:
+            regions = nearest(regions, height, width)
         return self._replace(
-            label=nearest(self.label, height, width), edge=edge, positions=positions
+            label=nearest(self.label, height, width),
+            edge=edge,
+            positions=positions,
+            regions=regions,
         )
 
     @property
@@ -104,9 +113,13 @@ class Layout(NamedTuple):
         """
         planes = [jax.nn.one_hot(self.label, num_classes, dtype=dtype)]
         if self.noise is not None:
-            noise = jnp.asarray(self.noise, dtype)[:, None, None]
-            shape = (*self.label.shape, noise.shape[-1])
-            planes.insert(0, jnp.broadcast_to(noise, shape))
+            noise = jnp.asarray(self.noise, dtype)
+            if self.regions is not None:
+                noise = noise[self.regions]
+            else:
+                shape = (*self.label.shape, noise.shape[-1])
+                noise = jnp.broadcast_to(noise[:, None, None], shape)
+            planes.insert(0, noise)
         if self.edge is not None:
             planes.append(jnp.asarray(self.edge, dtype)[..., None])
         return jnp.concatenate(planes, axis=-1)

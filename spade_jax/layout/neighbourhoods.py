@@ -2,9 +2,10 @@
 
 gamma and beta of a SPADE with KxK kernels depend, at a pixel, on the ids, the edges and
 the picture's border within K - 1 pixels of it; and on the picture that it is in, where
-each has a noise of its own. Layouts repeat themselves, so that far fewer of these
-neighbourhoods are distinct than there are pixels (on COCO-Stuff a tenth at 256x256),
-and it is enough to compute one pixel of each: exact algebra, in
+each has a noise of its own, or on the regions around it, where these have. Layouts
+repeat themselves, so that far fewer of these neighbourhoods are distinct than there are
+pixels (on COCO-Stuff a tenth at 256x256), and it is enough to compute one pixel of
+each: exact algebra, in
 `spade_jax.nets.factored`. This module finds them.
 
 Plain NumPy, for the threads and processes that read data. Letters: B batch, S shards,
@@ -42,8 +43,8 @@ def tabulate(
       layout: of NumPy arrays.
       sizes: (height, width) of the scales, to each of which the layout is resized.
       kernel_size: K, odd, of both of SPADE's convolutions.
-      apart: neighbourhoods in different pictures are different ones, as they are for a
-        network that sees a noise of each picture.
+      apart: neighbourhoods in different pictures, or in the layout's regions, are
+        different ones, as they are for a network that sees their noises.
       shards: parts of the batch that are tabulated apart: one for each device that the
         batch will be spread over.
       tight: fit the tables to the layout: they have an eighth, a quarter or half the
@@ -69,8 +70,10 @@ def tabulate(
         if layout.edge is not None:
             codes = 2 * codes + nearest(np.asarray(layout.edge), height, width)
         if apart:
-            picture = np.arange(len(codes))[:, None, None]
-            codes += picture * (codes.max() + 1)
+            of_noise = np.arange(len(codes))[:, None, None]
+            if layout.regions is not None:
+                of_noise = nearest(np.asarray(layout.regions), height, width)
+            codes += of_noise.astype(np.int64) * (codes.max() + 1)
         parts = [_neighbourhoods(part, kernel_size) for part in np.split(codes, shards)]
         if tight:
             parts = _tightened(parts)

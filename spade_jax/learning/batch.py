@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from spade_jax.layout import Layout
 
 Batch = Mapping[str, Any]
@@ -12,6 +15,22 @@ and, for data with instances, `edge` bool `[B, H, W]`; `positions` float32
 of arrays, where neighbourhoods are tabulated (see `spade_jax.layout.tabulate_batch`).
 An objective may add to it; every array begins with the picture, or with the part of the
 batch."""
+
+
+def places(count: int, axis_name: str | None) -> jax.Array:
+    """Where in the batch of all devices this device's pictures are: int32 `[count]`.
+
+    Args:
+      count: pictures of this device.
+      axis_name: over which devices share the batch; None for one device.
+    """
+    found = jnp.arange(count)
+    return found if axis_name is None else found + count * jax.lax.axis_index(axis_name)
+
+
+def with_places(batch: Batch, *, axis_name: str | None) -> Batch:
+    """The batch with `place`, `[B]`, by which parts of it can tell what they are."""
+    return {**batch, "place": places(batch["label"].shape[0], axis_name)}
 
 
 def layout_of(batch: Batch) -> Layout:

@@ -9,7 +9,8 @@ Letters: B batch, N latent size.
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
+
+from spade_jax.learning.batch import places
 
 Noise = Callable[[jax.Array, str, int], jax.Array]
 """Makes of (iteration, 'generator' or 'discriminator' for the update that asks, number
@@ -55,9 +56,7 @@ def example_noise(
     def noise(step: jax.Array, purpose: str, batch_size: int) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(seed), step)
         key = jax.random.fold_in(key, ("generator", "discriminator").index(purpose))
-        index = jnp.arange(batch_size)
-        if axis_name is not None:
-            index += batch_size * jax.lax.axis_index(axis_name)
+        index = places(batch_size, axis_name)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
         return jax.vmap(lambda k: jax.random.normal(k, (latent_size,)))(keys)
 

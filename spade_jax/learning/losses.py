@@ -138,7 +138,9 @@ def pixel_loss(
     return (found if weight is None else weight * found).mean()
 
 
-def labelmix_loss(mixed: jax.Array, mixture: jax.Array) -> jax.Array:
+def labelmix_loss(
+    mixed: jax.Array, mixture: jax.Array, weight: jax.Array | None = None
+) -> jax.Array:
     """Squared distance of judgements of a mixture from the mixture of judgements.
 
     Nothing is a constant (OASIS, section 3.3).
@@ -146,8 +148,10 @@ def labelmix_loss(mixed: jax.Array, mixture: jax.Array) -> jax.Array:
     Args:
       mixed: `[B, H, W, C]`, of mixed pictures.
       mixture: `[B, H, W, C]`, of each pixel in the picture that it was taken from.
+      weight: see `pixel_loss`.
     """
-    return jnp.square(_float32(mixed) - _float32(mixture)).mean()
+    found = jnp.square(_float32(mixed) - _float32(mixture))
+    return (found if weight is None else weight[..., None] * found).mean()
 
 
 def _l1(x: jax.Array, y: jax.Array) -> jax.Array:

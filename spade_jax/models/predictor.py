@@ -8,9 +8,10 @@
 Letters: B number of pictures, H height, W width, C classes, N latent size.
 """
 
+import functools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
 from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.learning.latents import prior
-from spade_jax.models import finite, inputs, maps
+from spade_jax.models import finite, inputs, maps, regions
 from spade_jax.models.inputs import Picture
 from spade_jax.models.maps import (
     LabelFormat,
@@ -30,10 +31,14 @@ from spade_jax.models.maps import (
     PreparedMaps,
 )
 from spade_jax.models.opening import Model, load_model
+from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
 from spade_jax.models.styles import Posterior, Styles, check_seed
 
 _log = logging.getLogger(__name__)
+
+# Of more noises in a picture tables are no quicker.
+_MOST_TABULATED = 64
 
 
 def load(path: str | os.PathLike[str]) -> "Predictor":
@@ -161,7 +166,7 @@ class Predictor:
         self,
         label_map: Picture | Sequence[Picture] | Modulations,
         *,
-        style: Picture | Sequence[Picture] | None = None,
+        style: Picture | Sequence[Picture] | Mapping[Any, Any] | None = None,
         seed: int = 0,
         instances: Picture | Sequence[Picture] | None = None,
         size: str = "trained",
@@ -179,7 +184,11 @@ class Predictor:
             files, or have that class' number in `classes`.
           style: of a model with an encoder, photographs, as `encode` takes them; of any
             model with styles, latents, float `[N]` or `[B, N]`. One style serves all
-            label maps, and one label map all styles. None draws from the prior.
+            label maps, and one label map all styles. None draws from the prior. Of a
+            model whose styles join the layout (OASIS) also styles by region: a latent
+            `[N]` for each class in a dict, by name or number, where that of None is of
+            all others, which else have the style of the seed; or one for each pixel,
+            float `[H, W, N]` or `[B, H, W, N]`, of the label map's size.
           seed: of these draws, 0 to 2**32 - 1.
           instances: instance maps of the label maps' size, for a model that was trained
             with them: integers as `label_map`.
@@ -198,16 +207,20 @@ class Predictor:
         """
         self._check_process()
         if not isinstance(label_map, Modulations):
-            prepared, values = self._prepared(label_map, instances, size), None
+            prepared, fits = self._prepared(label_map, instances, size)
+            values = None
         elif instances is not None or size != "trained":
             name = "size" if instances is None else "instances"
             raise ValueError(
                 f"{name}= goes into model.modulations(...), not with its result."
             )
         else:
-            prepared, values = label_map
+            (prepared, values), fits = label_map, None
         num_maps = len(prepared.layouts)
-        latents = self._styles.of_call(style, seed=seed, count=num_maps)
+        if regions.is_by_region(style):
+            prepared, latents = self._by_region(prepared, style, seed=seed, fits=fits)
+        else:
+            latents = self._styles.of_call(style, seed=seed, count=num_maps)
         count = max(num_maps, len(latents))
         for name, number in (("label maps", num_maps), ("styles", len(latents))):
             if number not in (1, count):
@@ -215,8 +228,10 @@ class Predictor:
                     f"{num_maps} label maps and {len(latents)} styles: give one of the"
                     f" {name}, or as many as of the others."
                 )
-        if num_maps < count and self._has_modulations and values is None:
-            prepared, values = self._modulated(prepared)
+        if values is None:
+            prepared = self._tabulated(prepared)
+            if num_maps < count and self._has_modulations:
+                prepared, values = self._modulated(prepared)
         return self.synthesise(prepared, latents, values=values)
 
     def modulations(
@@ -242,7 +257,8 @@ class Predictor:
                 f"A generator {name!r} has no modulations that serve several styles;"
                 " call the model itself."
             )
-        return self._modulated(self._prepared(label_map, instances, size))
+        prepared, _ = self._prepared(label_map, instances, size)
+        return self._modulated(self._tabulated(prepared))
 
     def encode(self, photo: Picture | Sequence[Picture]) -> np.ndarray:
         """Reads the style of photographs: the mean of the encoder.
@@ -337,7 +353,8 @@ class Predictor:
         """
         if assemble.reads_positions(self._trained.recipe.architecture):
             layout = layout._replace(positions=positions(np.asarray(layout.label)))
-        if not self._is_factored:
+        num_regions = 0 if layout.regions is None else np.max(layout.regions) + 1
+        if not self._is_factored or num_regions > _MOST_TABULATED:
             return layout
         return tabulate(
             layout,
@@ -358,8 +375,9 @@ class Predictor:
 
         Args:
           prepared: their layouts, each of which is computed at once.
-          latents: `[B, N]` or None of each layout, or one for all of them; for a single
-            layout as many as there are to be pictures of it.
+          latents: `[B, N]`, `[R, N]` where it has regions, or None of each layout, or
+            one for all of them; for a single layout as many as there are to be pictures
+            of it.
           values: what `modulate` gives of each layout, if that is known.
 
         Returns:
@@ -383,6 +401,57 @@ class Predictor:
         finite.check_pictures(images)
         return pictures.to_uint8(images)
 
+    def _by_region(
+        self,
+        prepared: PreparedMaps,
+        style: Any,
+        *,
+        seed: int,
+        fits: Sequence[Callable[[Regions], Regions]] | None,
+    ) -> tuple[PreparedMaps, Sequence[Array]]:
+        """The maps with their regions, and the styles `[R, N]` of these.
+
+        Args:
+          prepared: without tables.
+          style: see `regions.is_by_region`.
+          seed: of styles that are not given.
+          fits: of `_prepared`; None where the maps came as modulations.
+        """
+        regions.check_follows(
+            latent_size=self.latent_size,
+            starts_from_latent=self._generator.starts_from_latent,
+        )
+        count = len(prepared.layouts)
+        rest = self._styles.of_call(None, seed=seed, count=count)
+        if isinstance(style, Mapping):
+            found = regions.of_classes(
+                style,
+                [layout.label[0] for layout in prepared.layouts],
+                classes=self.classes,
+                rest=rest,
+                given=self._styles.given,
+            )
+        elif fits is None:
+            raise ValueError(
+                "A style of each pixel goes with a label map, not with its modulations."
+            )
+        else:
+            size = rest[0].shape[1]
+            given = regions.of_pixels(style, latent_size=size, count=count)
+            found = [fit(one) for fit, one in zip(fits, given, strict=True)]
+        layouts = [
+            layout._replace(regions=one.numbers[None])
+            for layout, one in zip(prepared.layouts, found, strict=True)
+        ]
+        return prepared._replace(layouts=layouts), [one.styles for one in found]
+
+    def _tabulated(self, prepared: PreparedMaps) -> PreparedMaps:
+        layouts = [
+            self.with_tables(layout, size=layout.size, tight=False)
+            for layout in prepared.layouts
+        ]
+        return prepared._replace(layouts=layouts)
+
     def _modulated(self, prepared: PreparedMaps) -> Modulations:
         values = [self.modulate(layout) for layout in prepared.layouts]
         layouts = [layout._replace(tables=None) for layout in prepared.layouts]
@@ -393,7 +462,8 @@ class Predictor:
         label_map: Picture | Sequence[Picture],
         instances: Picture | Sequence[Picture] | None,
         size: str,
-    ) -> PreparedMaps:
+    ) -> tuple[PreparedMaps, list[Callable[[Regions], Regions]]]:
+        """Reads maps: without tables, and what brings regions of each to its layout."""
         rule = size_rule(self._trained.recipe, size)
         maps.check_instances(instances, wanted=self._trained.recipe.data.instances)
         given = Maps(
@@ -413,9 +483,9 @@ class Predictor:
             edge = None
             if example.instance is not None:
                 edge = data.edges(example.instance)[None]
-            layout = Layout(example.label[None], edge)
-            layouts.append(self.with_tables(layout, size=layout.size, tight=False))
-        return PreparedMaps(layouts, rule.fit(sizes[0]).picture)
+            layouts.append(Layout(example.label[None], edge))
+        fits = [functools.partial(regions.fitted, size=x, fit=rule) for x in sizes]
+        return PreparedMaps(layouts, rule.fit(sizes[0]).picture), fits
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

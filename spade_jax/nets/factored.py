@@ -88,10 +88,10 @@ def _tabulated(layout: Layout) -> Neighbourhoods:
 
 
 def _noise_shares(layout: Layout, shared: Kernel) -> jax.Array:
-    """What a tap adds where a picture's noise is under it: `[B * T, D]`.
+    """What a tap adds where a noise is under it: `[B * T, D]`.
 
-    The noise is the same at every pixel of a picture, and 0 beyond it. `[0, D]` without
-    noise.
+    A noise is the same at every pixel of its picture, or of its region (then B is their
+    number), and 0 beyond the picture. `[0, D]` without noise.
     """
     taps, features = shared.kernel.shape[0] ** 2, shared.bias.size
     if layout.noise is None:
@@ -211,9 +211,11 @@ def _planes_around(
         is_edge = layout.edge.astype(kernel.dtype)
         edges = _around(is_edge, at, size, chunk, outside=0)
 
-    pictures, height, width = layout.label.shape
-    within = None
-    if layout.noise is not None:
+    _, height, width = layout.label.shape
+    within = regions = None
+    if layout.noise is not None and layout.regions is not None:
+        regions = _around(layout.regions, at, size, chunk, outside=-1)
+    elif layout.noise is not None:
         inside = jnp.ones(layout.label.shape, kernel.dtype)
         within = _around(inside, at, size, chunk, outside=0)
 
@@ -224,10 +226,15 @@ def _planes_around(
         row += layout.noise_size
         is_edge = None if edges is None else edges(start)
         is_noise = None
-        if within is not None:
+        if regions is not None:
+            is_noise = jax.nn.one_hot(
+                regions(start), len(layout.noise), dtype=kernel.dtype
+            )
+            is_noise = is_noise.swapaxes(1, 2).reshape(len(is_noise), -1)
+        elif within is not None:
             taps = within(start)
             picture = _read(at, start, len(taps)) // (height * width)
-            is_noise = jax.nn.one_hot(picture, pictures, dtype=kernel.dtype)
+            is_noise = jax.nn.one_hot(picture, len(layout.noise), dtype=kernel.dtype)
             is_noise = (is_noise[:, :, None] * taps[:, None]).reshape(len(taps), -1)
         return row, is_class.astype(kernel.dtype), is_edge, is_noise
 

@@ -145,7 +145,8 @@ class SPADEGenerator(nn.Module):
 
         Args:
           layout: of B pictures.
-          z: `[B, N]`, for a generator with a latent.
+          z: `[B, N]`, for a generator with a latent; `[R, N]` for a layout with R
+            regions, where it joins the layout's planes.
           modulations: of this layout, if they are at hand.
           train: normalise by the batch, advance running statistics and
             spectral-norm vectors.
@@ -154,12 +155,14 @@ class SPADEGenerator(nn.Module):
           float32 `[B, H, W, 3]` in [-1, 1].
 
         Raises:
-          ValueError: z is missing or superfluous, or the layout's size does not
-            suit the scale.
+          ValueError: z is missing or superfluous, the layout's size does not suit the
+            scale, or it has regions and the generator starts from z.
         """
         if (z is None) != (self.latent_size is None):
             wants = "no latent z" if self.latent_size is None else "a latent z"
             raise ValueError(f"this generator takes {wants}.")
+        if layout.regions is not None and not self.latent_joins_planes:
+            raise ValueError("a latent by region has to join the layout's planes.")
         layout = self._with_noise(layout, z)
         x = self._start(layout, z)
         apply = (

@@ -42,6 +42,11 @@ _GENERATOR_NORM = Text(
     f" [spectral]clade[icpe](batch|syncbatch|instance); or {_NORM.says}",
     rf"{_SPADE_NORM}|{_CLADE_NORM}|{_NORM.form}",
 )
+_AUGMENTS = Text(
+    "color, translation, cutout: some of them, once, with commas between; or nothing",
+    r"(?!.*\b(\w+)\b.*\b\1\b)"
+    r"((color|translation|cutout)(,(color|translation|cutout))*)?",
+)
 # Generators that read the layout in their norms, and the U-Net's halvings and norms.
 _MODULATED = ("spade", "oasis")
 _UNET_HALVINGS = 6
@@ -114,6 +119,7 @@ FIELDS: Mapping[str, Kind] = {
     "loss.balance_classes": _SWITCH,
     "loss.ignored_ids": Many(Whole(0, 65_536), 0, 65_537),
     "loss.labelmix": _WEIGHT,
+    "loss.augment": _AUGMENTS,
     "loss.perceptual": _WEIGHT,
     "loss.kld": _WEIGHT,
     "loss.perceptual_network": OneOf(("auto", "vgg19", "vgg16", "none")),

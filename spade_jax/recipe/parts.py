@@ -150,6 +150,7 @@ class Loss:
     balance_classes: bool
     ignored_ids: tuple[int, ...]
     labelmix: float
+    augment: str
     perceptual: float
     kld: float
     perceptual_network: str

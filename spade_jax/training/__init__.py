@@ -8,5 +8,5 @@
                         segmenter: its loop, what it works with, and its scores
 
 May import: jax, optax, `assemble`, `data`, `devices`, `evaluation`, `files`,
-`learning`, `metrics`, `nets`, `recipe`, `workdir`.
+`learning`, `metrics`, `nets`, `progress`, `recipe`, `workdir`.
 """

@@ -7,5 +7,6 @@
     paths.py       where things are
     report.py      numbers and pictures of a run: metrics.jsonl, TensorBoard
 
-May import: clu, jax, orbax, tensorflow, `data`, `files`, `recipe`.
+May import: clu, jax, orbax, tensorflow, `data`, `files`, `progress`,
+`recipe`.
 """

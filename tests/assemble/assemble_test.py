@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spade_jax import assemble, nets
+from spade_jax.assemble.objective import objective
 from spade_jax.layout import Layout
 from spade_jax.learning import perceptual
 from spade_jax.recipe import describe
@@ -291,6 +292,23 @@ def test_a_palette_file_is_kept_in_the_config(default_config, tmp_path):
     assert kept.data.classes == ("sand", "rock")
     assert assemble.label_colors(kept.data).colors == before.colors
     assert config.data.palette == ()
+
+
+@pytest.mark.parametrize("family", ["spade", "oasis"])
+@pytest.mark.parametrize("kinds", ["", "cutout", "color,cutout", "cutout,translation"])
+def test_what_the_discriminator_sees_is_augmented_if_asked(
+    default_config, family, kinds
+):
+    if family == "oasis":
+        default_config.generator.name, default_config.generator.latent = "oasis", "none"
+        default_config.discriminator.name = "unet"
+        default_config.discriminator.norm = "spectral"
+        default_config.loss.feature_matching = 0.0
+    default_config.loss.augment = kinds
+    recipe = describe(default_config)
+    of = objective(recipe, networks(default_config), None)
+    batch = {"label": np.zeros((2, 4, 4), np.int32)}
+    assert ("place" in of.prepare(batch)) == bool(kinds)
 
 
 @pytest.mark.parametrize(

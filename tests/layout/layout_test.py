@@ -77,3 +77,14 @@ def test_layout_is_a_pytree():
     assert isinstance(small, Layout)
     assert small.size == (2, 3)
     assert small.edge is None
+
+
+def test_noise_of_regions():
+    label = np.array([[[0, 1, 1, 0], [2, 1, 0, 0]]], np.int32)
+    noise = np.arange(12, dtype=np.float32).reshape(3, 4)
+    regions = np.array([[[0, 2, 2, 1], [1, 1, 0, 0]]], np.int32)
+    layout = Layout(label, noise=noise, regions=regions)
+    planes = layout.planes(3)
+    assert planes.shape[-1] == num_planes(3, edges=False, noise_size=layout.noise_size)
+    np.testing.assert_array_equal(planes[..., :4], noise[regions])
+    np.testing.assert_array_equal(layout.resize(1, 2).regions, regions[:, :1, ::2])

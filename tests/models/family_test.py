@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import spade_jax
+from spade_jax.files.pictures import to_uint8
 from spade_jax.layout import Layout, positions
 from spade_jax.nets.stages import STAGES, Stage
 
@@ -59,6 +60,130 @@ def test_a_noise_is_a_style(oasis, label):
     np.testing.assert_array_equal(several[:1], first)
     # It starts from the layout, which may be of another size.
     assert oasis(label[:32], seed=1, size="map").shape == (1, 32, SIZE, 3)
+
+
+def latents(*seeds):
+    return [
+        np.random.default_rng(seed).standard_normal(3).astype(np.float32)
+        for seed in seeds
+    ]
+
+
+def dense(oasis, label, noises):
+    """Pictures by the network itself, of a noise of each pixel `[H, W, 3]`."""
+    height, width, size = noises.shape
+    layout = Layout(
+        label[None].astype(np.int32),
+        regions=np.arange(height * width, dtype=np.int32).reshape(1, height, width),
+    )
+    found = oasis.generate(layout, None, noises.reshape(-1, size))
+    return np.asarray(found)
+
+
+def test_styles_of_classes_are_exact(oasis, label):
+    """Each pixel has the noise of its class; the tables tell regions apart."""
+    assert oasis.classes == ("sky", "sea", "<sand>", "unknown")
+    a, b, c = latents(0, 1, 2)
+    sky, sea = (label == i for i in range(2))
+    noises = np.where(sky[..., None], a, np.where(sea[..., None], b, c))
+    expected = to_uint8(dense(oasis, label, noises))
+    found = oasis(label, style={"sky": a, 1: b, None: c})
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    by_pixel = oasis(label, style=noises.astype(np.float64))
+    assert np.abs(by_pixel.astype(int) - expected).max() <= 1
+    assert (found != oasis(label, style=a)).any()
+    # All others have the style of the seed, and one style everywhere is that style.
+    rest = oasis(label, style={"sky": a, "sea": b}, seed=4)
+    drawn = np.asarray(oasis.prior(4, 0))[0]
+    np.testing.assert_array_equal(
+        rest, oasis(label, style={None: drawn, "sky": a, "sea": b})
+    )
+    whole = oasis(label, style={None: a}).astype(int)
+    assert np.abs(whole - oasis(label, style=a)).max() <= 1
+
+
+def test_regions_go_through_the_tables(oasis, label):
+    """Tables of regions are used, and make no difference."""
+    a, b = latents(0, 1)
+    numbers = (
+        np.random.default_rng(5).integers(0, 2, (4, 4)).repeat(16, 0).repeat(16, 1)
+    )
+    layout = Layout(
+        label[None].astype(np.int32), regions=numbers[None].astype(np.int32)
+    )
+    tabulated = oasis.with_tables(layout, size=layout.size, tight=False)
+    assert tabulated.tables is not None
+    z = np.stack([a, b])
+    found = oasis.generate(tabulated, None, z)
+    np.testing.assert_allclose(found, oasis.generate(layout, None, z), atol=1e-5)
+    np.testing.assert_allclose(found, dense(oasis, label, z[numbers]), atol=1e-5)
+    many = layout._replace(regions=np.arange(label.size).reshape(1, *label.shape))
+    assert oasis.with_tables(many, size=many.size, tight=False).tables is None
+
+
+def test_styles_of_pixels_go_with_their_label_maps(oasis, label):
+    a, b = latents(0, 1)
+    left = np.arange(SIZE)[None, :, None] < SIZE // 2
+    style = np.broadcast_to(np.where(left, a, b), (SIZE, SIZE, 3))
+    found = oasis([label, label.T], style=np.stack([style, style.swapaxes(0, 1)]))
+    np.testing.assert_array_equal(found[0], oasis(label, style=style)[0])
+    np.testing.assert_array_equal(
+        found[1], oasis(label.T, style=style.swapaxes(0, 1))[0]
+    )
+    # As the label map is scaled, so are its styles; and padded, where it is kept.
+    half = oasis(label[::2, ::2], style=style[::2, ::2])
+    coarse = label[::2, ::2].repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(half, oasis(coarse, style=style))
+    kept = oasis(label[:30], style=style[:30], size="map")
+    assert kept.shape == (1, 30, SIZE, 3)
+
+
+def test_styles_by_region_that_cannot_be(oasis, label):
+    a, b = latents(0, 1)
+    refused = {
+        r"style\['lake'\]: .* of this name\. Its classes: sky, sea, <sand>, unknown": {
+            "lake": a
+        },
+        r"style\['see'\].* Did you mean 'sea'\?": {"see": a},
+        r"style\[4\]: .* by its number from 0 to 3": {4: a},
+        r"style\[True\]: .* by its number": {True: a},
+        r"class 0 \('sky'\) twice": {"sky": a, 0: b},
+        r"style\['sky'\] holds 2 styles": {"sky": np.stack([a, b])},
+        r"A style has 2 numbers, but": {"sky": a[:2]},
+        r"\[64, 64, 2\]: .* is \[H, W, 3\]": np.zeros((SIZE, SIZE, 2)),
+        r"1 label maps and 2 maps of styles": np.zeros((2, SIZE, SIZE, 3)),
+        r"of row 0, column 5 is not finite": np.where(
+            np.arange(SIZE)[None, :, None] == 5, np.nan, np.ones((SIZE, SIZE, 3))
+        ),
+        r"style is of 64x32 pixels and the label map of 64x64": np.zeros((32, SIZE, 3)),
+        r"needs a model with an encoder": {"sky": "photo.png"},
+    }
+    for message, style in refused.items():
+        with pytest.raises(ValueError, match=message):
+            oasis(label, style=style)
+    with pytest.raises(
+        ValueError, match=r"style\['<sand>'\]: no pixel of the label map"
+    ):
+        oasis(np.minimum(label, 1), style={"<sand>": a})
+    # One of several is enough.
+    made = oasis([label, np.minimum(label, 1)], style={"<sand>": a})
+    assert made.shape == (2, SIZE, SIZE, 3)
+
+
+def test_styles_by_region_do_not_follow_from_every_model(
+    clade, tmp_path, save_model, two_blocks
+):
+    label = np.zeros((32, 32), np.uint8)
+    with pytest.raises(ValueError, match="starts from the layout alone"):
+        clade(label, style={"sky": np.zeros(3)})
+    with two_blocks():
+        save_model(tmp_path, **{"generator.latent": "vae"})
+        vae = spade_jax.load(tmp_path)
+    for style in ({"sky": np.zeros(4)}, np.zeros((32, 32, 4))):
+        with pytest.raises(
+            ValueError, match=r"does not follow .* first layer, .* dense"
+        ):
+            vae(label, style=style)
 
 
 def test_what_depends_on_the_noise_serves_no_other(oasis, label):

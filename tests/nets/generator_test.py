@@ -123,6 +123,9 @@ def test_latents_that_do_not_suit_the_generator():
         shapes_of(latent(latent_size=LATENT, grid=(1, 1)), layout)
     with pytest.raises(ValueError, match="starts from a latent needs `grid`"):
         shapes_of(latent(latent_size=LATENT), layout, z)
+    by_region = layout._replace(regions=jnp.zeros((1, 32, 32), jnp.int32))
+    with pytest.raises(ValueError, match=r"by region has to join the layout"):
+        shapes_of(latent(latent_size=LATENT, grid=(1, 1)), by_region, z)
 
 
 def test_bad_norm_name_is_told():

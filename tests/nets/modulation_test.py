@@ -135,22 +135,27 @@ def test_gradients_are_right_in_float64(relative_error):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-def test_noise_of_each_picture(kernel_size, relative_error):
+@pytest.mark.parametrize("by_region", [False, True])
+def test_noise_of_each_picture_or_region(by_region, kernel_size, relative_error):
     """It is under the taps within the picture: less of it counts at the border."""
     with jax.enable_x64(True):
         random = np.random.default_rng(1)
         label = random.integers(0, 2, SHAPE).astype(np.int32)
         label[1] = label[0]  # alike, but for the noise
         edge = np.stack([random.random(SHAPE[1:]) < 0.1] * 2)
-        noise = random.standard_normal((2, 3))
+        noise = random.standard_normal((5 if by_region else 2, 3))
+        regions = random.integers(0, 5, SHAPE).astype(np.int32) if by_region else None
         weights = jax.tree.map(
             np.float64, weights_of(kernel_size, edges=True, noise_size=3)
         )
-        layout = Layout(label, edge, noise=noise)
+        layout = Layout(label, edge, noise=noise, regions=regions)
         tabulated = tabulate(layout, [layout.size], kernel_size=kernel_size, apart=True)
         shared = tabulate(layout, [layout.size], kernel_size=kernel_size)
         counts = [t.neighbourhoods.count[0] for t in (tabulated, shared)]
-        np.testing.assert_array_equal(counts[0], 2 * counts[1])
+        if by_region:
+            assert (counts[0] > counts[1]).all()
+        else:
+            np.testing.assert_array_equal(counts[0], 2 * counts[1])
 
         @jax.jit
         def compute(weights, noise, layout):

@@ -75,6 +75,14 @@ def test_what_belongs_together_is_taken(default_config):
             r"config\.loss\.labelmix=-1\.0",
         ),
         (
+            {"loss.augment": "colour"},
+            r"config\.loss\.augment='colour' is not understood\. It takes color, tr",
+        ),
+        (
+            {"loss.augment": "cutout,cutout"},
+            r"augment='cutout,cutout' is not understood\. It takes .* once, ",
+        ),
+        (
             {**OASIS, "loss.ignored_ids": (1, 2)},
             r"ignored_ids=\(1, 2\) has 2, but ids are 0 to 1\.",
         ),

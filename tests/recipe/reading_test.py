@@ -198,7 +198,7 @@ def test_every_field_that_is_a_path_is_of_this_machine(
 
 def test_texts_that_are_no_places():
     texts = {name for name, kind in FIELDS.items() if isinstance(kind, Text)}
-    # Splits, norms and a metric.
+    # Splits, norms, a metric and augmentations.
     assert {name.rpartition(".")[2] for name in texts} == {
-        *("train_split", "val_split", "norm", "keep_best"),
+        *("train_split", "val_split", "norm", "keep_best", "augment"),
     }

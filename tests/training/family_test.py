@@ -32,6 +32,7 @@ CASES = {
             "generator.norm": "spectralcladeicpesyncbatch",
             "generator.latent": "none",
             "discriminator.num_scales": 1,
+            "loss.augment": "color,translation,cutout",
         },
         {"gan", "feature_matching", "d_fake", "d_real"},
     ),

@@ -28,6 +28,7 @@ from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps
 from spade_jax.models.predictor import Predictor
 from spade_jax.models.sizes import Fitted, SizeRule, size_rule
 from spade_jax.models.styles import Posterior
+from spade_jax.progress import phase, result
 from spade_jax.workdir import paths
 
 _log = logging.getLogger(__name__)
@@ -134,7 +135,8 @@ def predict(
         film_written = outputs.claim_file(
             film, command="predict", flag="--film", inputs=read
         )
-    predictor = Predictor(opened.read())
+    with phase("Reading the model", usually="seconds", then="the pictures"):
+        predictor = Predictor(opened.read())
     latents = _latents(
         predictor,
         photos=found.styles,
@@ -143,21 +145,30 @@ def predict(
         one_for_all=film is not None,
     )
     step = predictor.trained.step
-    _log.info("Synthesising %d layouts at step %d.", len(maps), step)
-
     rows: dict[int, list[str]] = {}
     shown: dict[int, list[np.ndarray]] = {}
-    for number, layout, samples in _synthesised(
-        predictor, maps, latents, groups=groups, rule=rule, num_samples=num_samples
-    ):
-        name = found.names[number]
-        files = _file_names(name, num_samples)
-        for image, file in zip(samples, files, strict=True):
-            pictures.save_png(out / file, image, replacing=written.replacing)
-        pictures.save_png(out / _layout_file(name), layout, replacing=written.replacing)
-        rows[number] = files
-        if number < _SHEET_ROWS:
-            shown[number] = [layout, *samples]
+    with phase(
+        f"Synthesising {len(maps)} layouts at step {step}",
+        usually="half a minute for the first, which is compiled; seconds where the"
+        " program is kept",
+        then=f"the gallery, {out / _GALLERY}",
+        total=len(maps),
+        unit="layouts",
+    ) as synthesising:
+        for number, layout, samples in _synthesised(
+            predictor, maps, latents, groups=groups, rule=rule, num_samples=num_samples
+        ):
+            name = found.names[number]
+            files = _file_names(name, num_samples)
+            for image, file in zip(samples, files, strict=True):
+                pictures.save_png(out / file, image, replacing=written.replacing)
+            pictures.save_png(
+                out / _layout_file(name), layout, replacing=written.replacing
+            )
+            rows[number] = files
+            if number < _SHEET_ROWS:
+                shown[number] = [layout, *samples]
+            synthesising.at(len(rows))
     # Those of one size were made one after another.
     in_order = [(found.names[number], rows[number]) for number in sorted(rows)]
     pictures.save_png(
@@ -173,11 +184,17 @@ def predict(
     )
     with written.replacing(out / _GALLERY) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
-    _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
     made = [out / file for _, files in in_order for file in files]
+    shows = ""
     if film_written is not None and film is not None:
-        films.write(film, made, fps=fps, replacing=film_written.replacing)
-        _log.info("%s shows them at %g a second.", film, fps)
+        with phase(f"Writing {film}", usually="seconds"):
+            films.write(film, made, fps=fps, replacing=film_written.replacing)
+        shows = f" {film} shows them at {fps:g} a second."
+    result(
+        f"{len(made)} pictures are in {out}; open {out / _GALLERY}.{shows}",
+        pictures=[str(path) for path in made],
+        gallery=str(out / _GALLERY),
+    )
     return made
 
 

@@ -8,7 +8,11 @@ to be synthetic. In mixtures of both, whose seams follow the layout, it is to se
 it sees in the two (LabelMix, section 3.3).
 
 Counts of pixels are of the whole batch, over all devices, and so are the coins of a
-mixture; officially both are of one GPU's share. Letters: B batch, H height, W width, C
+mixture; officially both are of one GPU's share.
+
+Augmented pictures are judged by their layouts as these were moved and cut, and mixed
+along them. Where nothing is of a picture no pixel counts, in any term: there is nothing
+by which real and synthetic could be told. Letters: B batch, H height, W width, C
 classes.
 """
 
@@ -20,7 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.learning import losses
-from spade_jax.learning.batch import Batch, layout_of
+from spade_jax.learning.augment import Augment
+from spade_jax.learning.batch import Batch, layout_of, with_places
 from spade_jax.learning.forward import forward
 from spade_jax.learning.objectives import Objective, Terms
 from spade_jax.learning.state import Params, Stats
@@ -39,6 +44,7 @@ def oasis_objective(
     coins: Coins | None = None,
     perceptual: nn.Module | None = None,
     perceptual_weight: float = 10.0,
+    augment: Augment | None = None,
     axis_name: str | None = None,
 ) -> Objective:
     """The objective of OASIS.
@@ -59,6 +65,7 @@ def oasis_objective(
       perceptual: network of the perceptual loss, from pictures to features; None for
         none, as by default in OASIS.
       perceptual_weight: official `lambda_vgg`.
+      augment: of what the discriminator sees; None for none.
       axis_name: over which devices share the batch; None for one device.
 
     Raises:
@@ -69,6 +76,8 @@ def oasis_objective(
     counted = jnp.ones(num_classes, bool).at[jnp.array([*ignored_ids], int)].set(False)
 
     def prepare(batch: Batch) -> Batch:
+        if augment is not None:
+            batch = with_places(batch, axis_name=axis_name)
         if not balance:
             return batch
         weights = class_weights(batch["label"], counted, axis_name=axis_name)
@@ -84,9 +93,14 @@ def oasis_objective(
         constants: Any,
         step: jax.Array,
     ) -> tuple[Terms, Stats]:
-        del latent, step
-        on_fake, stats = forward(discriminator, params, stats, layout_of(batch), fake)
-        terms = {"gan": _as_layout(on_fake, batch)}
+        del latent
+        shown, shown_fake = batch, fake
+        if augment is not None:
+            shown, shown_fake = augment(batch, fake, step=step, purpose="generator")
+        on_fake, stats = forward(
+            discriminator, params, stats, layout_of(shown), shown_fake
+        )
+        terms = {"gan": _as_layout(on_fake, shown)}
         if perceptual is not None and perceptual_weight:
             variables = {"params": constants}
             of_fake: Any = perceptual.apply(variables, fake)
@@ -104,12 +118,15 @@ def oasis_objective(
         batch: Batch,
         step: jax.Array,
     ) -> tuple[Terms, Stats]:
+        if augment is not None:
+            batch, fake = augment(batch, fake, step=step, purpose="discriminator")
         layout, real = layout_of(batch), batch["image"].astype(fake.dtype)
+        seen = batch.get("seen")
         # One forward after another: each advances the spectral vectors.
         on_fake, stats = forward(discriminator, params, stats, layout, fake)
         on_real, stats = forward(discriminator, params, stats, layout, real)
         terms = {
-            "d_fake": losses.pixel_loss(on_fake, jnp.zeros_like(layout.label)),
+            "d_fake": losses.pixel_loss(on_fake, jnp.zeros_like(layout.label), seen),
             "d_real": _as_layout(on_real, batch),
         }
         if labelmix and coins is not None:
@@ -117,7 +134,8 @@ def oasis_objective(
             mixed = jnp.where(is_real, real, fake)
             on_mixed, stats = forward(discriminator, params, stats, layout, mixed)
             mixture = jnp.where(is_real, on_real, on_fake)
-            terms["d_labelmix"] = labelmix * losses.labelmix_loss(on_mixed, mixture)
+            distance = losses.labelmix_loss(on_mixed, mixture, seen)
+            terms["d_labelmix"] = labelmix * distance
         return terms, stats
 
     return Objective(
@@ -171,4 +189,7 @@ def fair_coins(*, seed: int, num_classes: int) -> Coins:
 
 
 def _as_layout(logits: jax.Array, batch: Batch) -> jax.Array:
-    return losses.pixel_loss(logits, batch["label"] + 1, batch.get("pixel_weight"))
+    weight = batch.get("pixel_weight")
+    if "seen" in batch:
+        weight = batch["seen"] if weight is None else weight * batch["seen"]
+    return losses.pixel_loss(logits, batch["label"] + 1, weight)

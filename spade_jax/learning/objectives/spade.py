@@ -5,6 +5,7 @@ the adversarial term, feature matching and the perceptual one (both pix2pixHD, s
 3.3), and with an encoder the divergence of its styles from the prior.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,10 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.learning import losses
-from spade_jax.learning.batch import Batch, layout_of
+from spade_jax.learning.augment import Augment
+from spade_jax.learning.batch import Batch, layout_of, with_places
 from spade_jax.learning.forward import forward
 from spade_jax.learning.losses import Judgements
-from spade_jax.learning.objectives import Objective, Terms
+from spade_jax.learning.objectives import Objective, Terms, unprepared
 from spade_jax.learning.state import Params, Stats
 
 
@@ -43,6 +45,8 @@ def spade_objective(
     gan_loss: str = "hinge",
     weights: LossWeights = DEFAULT_WEIGHTS,
     perceptual: nn.Module | None = None,
+    augment: Augment | None = None,
+    axis_name: str | None = None,
 ) -> Objective:
     """The objective of SPADE.
 
@@ -57,6 +61,8 @@ def spade_objective(
       weights: of the terms beside the adversarial one.
       perceptual: network of the perceptual loss, from pictures to features; None for
         none.
+      augment: of what the discriminator sees; None for none.
+      axis_name: over which devices share the batch; None for one device.
 
     Raises:
       ValueError: `gan_loss` is not known.
@@ -78,9 +84,11 @@ def spade_objective(
         constants: Any,
         step: jax.Array,
     ) -> tuple[Terms, Stats]:
-        del step
+        shown, shown_fake = batch, fake
+        if augment is not None:
+            shown, shown_fake = augment(batch, fake, step=step, purpose="generator")
         judge = judge_for_generator if discriminator.judges_apart else judge_together
-        on_fake, on_real, stats = judge(discriminator, params, stats, batch, fake)
+        on_fake, on_real, stats = judge(discriminator, params, stats, shown, shown_fake)
         terms = {"gan": losses.gan_loss(gan.generator, on_fake)}
         if weights.feature_matching:
             terms["feature_matching"] = (
@@ -106,7 +114,8 @@ def spade_objective(
         batch: Batch,
         step: jax.Array,
     ) -> tuple[Terms, Stats]:
-        del step
+        if augment is not None:
+            batch, fake = augment(batch, fake, step=step, purpose="discriminator")
         on_fake, on_real, stats = judge_together(
             discriminator, params, stats, batch, fake
         )
@@ -116,8 +125,13 @@ def spade_objective(
         }
         return terms, stats
 
+    prepare = unprepared
+    if augment is not None:
+        prepare = functools.partial(with_places, axis_name=axis_name)
     return Objective(
-        generator_terms=generator_terms, discriminator_terms=discriminator_terms
+        generator_terms=generator_terms,
+        discriminator_terms=discriminator_terms,
+        prepare=prepare,
     )
 
 
