@@ -190,28 +190,40 @@ def main(argv: Sequence[str]) -> None:
         )
         keep_programs(process=distributed.process_number())
         _run(_MODE.value, fields)
-    except distributed.ProcessError as error:
-        distributed.leave(str(error), is_cause=False)
-    except (DataError, CheckpointError, DivergedError, ValueError) as error:
-        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
-        distributed.leave(f"{type(error).__name__}: {error}")
-    except OSError as error:
-        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
-        remedy = ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "\nMake room on the disk, and give the same command again."
-        distributed.leave(f"{type(error).__name__}: {error}{remedy}")
     except (Exception, KeyboardInterrupt) as error:
-        if not jax.distributed.is_initialized():
+        told = _told(error)
+        if told is None:
             raise
-        message = traceback.format_exc()
-        if distributed.lost_contact(error):
-            logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
-            message = (
-                "Another process of this run is gone, or out of reach."
-                f" {_how_to_go_on(_workdir())}"
-            )
-        distributed.leave(message, is_cause=False)
+        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
+        message, is_cause = told
+        distributed.leave(message, is_cause=is_cause)
+
+
+def _told(error: BaseException) -> tuple[str, bool] | None:
+    """What to say of an error, and whether it began in this process.
+
+    Returns:
+      None for one that is no user's, and for an interruption; but of several processes
+      each has to say how it ended.
+    """
+    joined = jax.distributed.is_initialized()
+    if joined and distributed.lost_contact(error):
+        return (
+            "Another process of this run is gone, or out of reach."
+            f" {_how_to_go_on(_workdir())}"
+        ), False
+    if isinstance(error, distributed.ProcessError):
+        return str(error), False
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, DataError | CheckpointError | DivergedError | ValueError):
+        return message, True
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "\nMake room on the disk, and give the same command again."
+        return message, True
+    if not joined:
+        return None
+    return "".join(traceback.format_exception(error)), False
 
 
 def _run(mode: str, fields: Sequence[str]) -> None:

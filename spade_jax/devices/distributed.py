@@ -212,11 +212,15 @@ def lost_contact(error: BaseException) -> bool:
     """Whether an error is that another process does not answer, or no longer.
 
     Its computations end so in all processes when one was killed, crashed, or is cut
-    off. A device that is out of memory is no such error.
+    off; and what follows from that, such as that no checkpoint could be saved. A device
+    that is out of memory is no such error.
     """
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(
-        sign in str(error) for sign in _OF_CONTACT
-    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, jax.errors.JaxRuntimeError):
+            return any(sign in str(cause) for sign in _OF_CONTACT)
+        cause = cause.__cause__
+    return False
 
 
 def leave(message: str, *, is_cause: bool = True) -> NoReturn:
