@@ -272,7 +272,7 @@ def _perceptual(of: Loss) -> PerceptualNetwork | None:
         return None
     # Convolutions: their weights do not depend on the picture's size.
     image = jnp.zeros((1, 32, 32, 3))
-    variables = jax.eval_shape(nets.VGG(variant).init, jax.random.key(0), image)
+    variables = nets.variable_shapes(nets.VGG(variant), image)
     return PerceptualNetwork(variant, variables["params"])
 
 

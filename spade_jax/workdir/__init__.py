@@ -2,6 +2,7 @@
 
     checkpoint.py  checkpoints, to read
     saving.py      checkpoints, to write: whole or not there
+    described.py   what a checkpoint says of itself
     integrity.py   whether a checkpoint is damaged
     lock.py        one program at a time writes
     paths.py       where things are

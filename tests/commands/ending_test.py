@@ -67,7 +67,7 @@ def test_answers_to_a_save_that_was_given_up_are_not_told(error, is_told):
         ending.run(program)
     """
     with start(error, program) as process:
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     lines = err.decode().splitlines()
     assert lines[-1] == "the disk is full"
     assert (len(lines) > 1) == is_told
