@@ -167,7 +167,9 @@ def log_what_matters(*, quiet: bool = False, log_json: bool = False) -> None:
         if _is_of_a_library(handler) or isinstance(handler, Console):
             root.removeHandler(handler)
     root.addHandler(Console(quiet=quiet, log_json=log_json))
-    # Orbax and TFDS tell of every file they touch at level INFO.
+    # Orbax and TFDS tell of every file they touch at level INFO, JAX of how processes
+    # meet; absl has the root logger at that level.
+    root.setLevel(logging.WARNING)
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").addFilter(_is_news)
     logging.getLogger("spade_jax").setLevel(logging.INFO)
