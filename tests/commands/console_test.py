@@ -16,9 +16,7 @@ from spade_jax.progress import phase, result, tell, telling
 def show(monkeypatch):
     """`show(**options)`: a console; what it shows are `.out` and `.err`."""
     logger, root = logging.getLogger("spade_jax"), logging.getLogger()
-    # As absl leaves it.
-    monkeypatch.setattr(root, "level", logging.INFO)
-    handlers, level = root.handlers[:], logger.level
+    handlers, level, usual = root.handlers[:], logger.level, root.level
     streams = {"stdout": io.StringIO(), "stderr": io.StringIO()}
 
     class Shown:
@@ -29,12 +27,14 @@ def show(monkeypatch):
         streams["stderr"] = err or streams["stderr"]
         for name, stream in streams.items():
             monkeypatch.setattr(sys, name, stream)
+        root.setLevel(logging.INFO)  # as absl leaves it
         command_line.log_what_matters(**options)
         return Shown()
 
     yield start
     root.handlers[:] = handlers
     logger.setLevel(level)
+    root.setLevel(usual)
 
 
 def say_everything():

@@ -8,7 +8,7 @@ import pytest
 import spade_jax
 from configs import scenes_clade, scenes_oasis
 from spade_jax.nets.stages import Stage
-from spade_jax.recipe import describe
+from spade_jax.recipe import describe, with_fields
 from spade_jax.training.train import train
 
 SHORT = {
@@ -62,6 +62,9 @@ def test_a_run(family, tmp_path, other_blocks):
         if key.startswith("loss/")
     }
     assert terms <= losses.keys()
+    for term in losses:
+        # Each may choose the best checkpoint.
+        with_fields(recipe, keep_best=f"loss/{term}")
     assert np.isfinite(list(losses.values())).all()
     label = np.zeros((64, 64), np.uint8)
     instances = label if recipe.data.instances else None

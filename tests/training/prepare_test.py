@@ -41,4 +41,4 @@ def test_check_data_asks(monkeypatch):
     monkeypatch.setattr(main, "_workdir", lambda: "here")
     monkeypatch.setattr(main, "check", refuse)
     with pytest.raises(ValueError, match="here is refused"):
-        main._run("check_data")
+        main._run("check_data", [])

@@ -570,7 +570,7 @@ def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch
 
     config = configure(SMALL | changes | {"keep_best": "eval/own/fid"}, pictures)
     config = with_fields(config, num_steps=6)
-    with pytest.raises(CheckpointError, match=r"'eval/own/fid' .* eval/own/fd_own"):
+    with pytest.raises(ValueError, match=r"'eval/own/fid' .* eval/own/fd_own"):
         train(config, workdir)
 
 
