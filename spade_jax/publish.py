@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from spade_jax.commands import ending
 from spade_jax.commands.command_line import log_what_matters, path_argument
 from spade_jax.devices import present
+from spade_jax.models.aggregate import PRIORS
 from spade_jax.models.publishing import DTYPES, publish
 
 
@@ -38,8 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data_root",
         type=path_argument,
         metavar="DIR",
-        help="of the training data, which averaged weights need, in place of the"
-        " checkpoint's config.data.root",
+        help="of the training data, which averaged weights and random styles need, in"
+        " place of the checkpoint's config.data.root",
+    )
+    parser.add_argument(
+        "--prior",
+        choices=PRIORS,
+        default=PRIORS[0],
+        help="of random styles: data keeps which styles the training pictures have, of"
+        " a model with an encoder; standard the normal distribution (%(default)s)",
     )
     options = parser.parse_args(arguments)
     log_what_matters()
@@ -50,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.out,
             dtype=options.dtype,
             data_root=str(options.data_root or ""),
+            prior=options.prior,
         )
     except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
