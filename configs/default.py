@@ -30,6 +30,10 @@ def get_config() -> ConfigDict:
             # Compute the generator's modulations once a distinct neighbourhood of the
             # layout: the same result with less work. None: where that is quicker.
             "factored": config_dict.placeholder(bool),
+            # None stands for what is found by looking at pictures in folders, of each
+            # field that takes it so. Where any is None, unknown_label, classes, palette
+            # and label_colors are found, too, unless they are given; ROOT/classes.txt
+            # names the classes. A run keeps what it has found.
             "data": {
                 # "folder" reads pictures; "scenes" draws them; the others are built
                 # once from downloaded files: coco_stuff, ade20k, ade20k_outdoor,
@@ -60,6 +64,8 @@ def get_config() -> ConfigDict:
                 "load_size": 286,  # pixels, before the crop [load_size]
                 "crop_size": 256,  # pixels, the width that the network sees [crop_size]
                 "aspect_ratio": 1.0,  # width / height [aspect_ratio]
+                # Where crop_size is None: of the pictures that the network sees.
+                "most_pixels": 65536,
                 # Fill crops that reach beyond the picture with zeros, as officially,
                 # instead of refusing them.
                 "pad_crop": False,

@@ -9,23 +9,29 @@ python -m spade_jax.main --mode=label_photos --segmenter=FILE --photos=DIR --out
 Training with several processes is in `launch/`.
 """
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import contextlib
 import errno
 import logging
-import os
 import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax.commands import ending
+from spade_jax import progress
 from spade_jax.commands.check_data import check_data
 from spade_jax.commands.command_line import (
     log_what_matters,
+    output_flags,
     parse_flags,
     path_flag,
 )
@@ -39,9 +45,10 @@ from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
 from spade_jax.models import sizes
-from spade_jax.recipe import describe
+from spade_jax.recipe import Recipe, describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.prepare import check
+from spade_jax.training.settle import find, recorded, saved_recipe, settled
 from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -52,7 +59,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = path_flag(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
 )
-# The flags that each mode takes, besides those of several processes.
+_QUIET, _LOG_JSON = output_flags()
+# The flags that each mode takes, besides those of output and of several processes.
 _MODES = {
     "train": ("config", "workdir"),
     "check_data": ("config", "workdir", "write_report"),
@@ -160,11 +168,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs one mode; errors of the user's making end in one clear message."""
     if len(argv) > 1:
         sys.exit(f"Arguments without a flag: {' '.join(argv[1:])}")
-    log_what_matters()
-    # TensorFlow, where it is imported at all, only writes TensorBoard's files, and has
-    # nothing to say about how it would compute.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
     keep_programs()
     tpu_flags.configure()
     try:
@@ -210,7 +214,7 @@ def _run(mode: str) -> None:
     if mode == "train":
         train(describe(_CONFIG.value), _workdir())
     elif mode == "check_data":
-        recipe = describe(_CONFIG.value)
+        recipe = _settled(describe(_CONFIG.value), _workdir())
         check(recipe, _workdir())
         if not check_data(recipe, write_report=_WRITE_REPORT.value):
             sys.exit(1)
@@ -241,6 +245,23 @@ def _run(mode: str) -> None:
         )
 
 
+def _settled(recipe: Recipe, workdir: pathlib.Path) -> Recipe:
+    """The recipe as training would settle it, told for people.
+
+    What is wrong with the pictures is left to be found with the rest.
+    """
+    if not recipe.open:
+        return recipe
+    if (saved := saved_recipe(workdir)) is not None:
+        recipe = recorded(recipe, saved)
+        print(f"What --config leaves open is as the run in {workdir} has it.\n")
+        return recipe
+    found = find(recipe)
+    lines = found.lines if found.problem is None else [str(found.problem)]
+    print("\n".join(lines), end="\n\n")
+    return found.recipe
+
+
 def _check_flags(mode: str) -> None:
     """Refuses flags that would count for nothing."""
     for name in sorted(set().union(*_MODES.values())):
@@ -266,15 +287,23 @@ def _evaluate() -> None:
         untrained=_UNTRAINED.value,
         num_samples=_NUM_SAMPLES.value,
     )
-    other = None if _CONFIG.value is None else describe(_CONFIG.value)
+    other = None
+    if _CONFIG.value is not None:
+        other = describe(_CONFIG.value)
+        if other.open:
+            other = settled(other, saved_recipe(_workdir()))
     of_data = {"other": other, "data_root": _DATA_ROOT.value}
     if not _FOLLOW.value:
-        print(result.table(evaluate(_workdir(), measure, **of_data)))
+        _tell(evaluate(_workdir(), measure, **of_data))
         return
     # Until it is interrupted, at the latest; what it has found is in files.
     with contextlib.suppress(KeyboardInterrupt):
         for found in follow(_workdir(), measure, **of_data):
-            print(result.table(found), flush=True)
+            _tell(found)
+
+
+def _tell(found: dict[str, Any]) -> None:
+    progress.result(result.table(found), step=found["step"], scores=found["scores"])
 
 
 def _workdir() -> pathlib.Path:
@@ -287,4 +316,5 @@ def _workdir() -> pathlib.Path:
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(lambda: app.run(main, flags_parser=parse_flags))

@@ -6,15 +6,24 @@ A tenth of the size is left; see `spade_jax.models.publishing`. DIR is a work di
 one checkpoint, for everything but training.
 """
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import argparse
 import sys
 from collections.abc import Sequence
 
-from spade_jax.commands import ending
-from spade_jax.commands.command_line import log_what_matters, path_argument
+from spade_jax.commands.command_line import (
+    add_output_arguments,
+    log_what_matters,
+    path_argument,
+)
 from spade_jax.devices import present
 from spade_jax.models.aggregate import PRIORS
 from spade_jax.models.publishing import DTYPES, publish
+from spade_jax.progress import phase, result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,22 +58,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of random styles: data keeps which styles the training pictures have, of"
         " a model with an encoder; standard the normal distribution (%(default)s)",
     )
+    add_output_arguments(parser)
     options = parser.parse_args(arguments)
-    log_what_matters()
+    log_what_matters(quiet=options.quiet, log_json=options.log_json)
     try:
         present.log()
-        step = publish(
-            options.path,
-            options.out,
-            dtype=options.dtype,
-            data_root=str(options.data_root or ""),
-            prior=options.prior,
-        )
+        with phase(
+            f"Publishing {options.path}",
+            usually="seconds; with an encoder or averaged weights minutes, for the"
+            " styles of the training pictures and batch statistics",
+        ):
+            step = publish(
+                options.path,
+                options.out,
+                dtype=options.dtype,
+                data_root=str(options.data_root or ""),
+                prior=options.prior,
+            )
     except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     size = sum(p.stat().st_size for p in options.out.rglob("*") if p.is_file())
-    print(f"{options.out}: step {step}, {size / 1e6:.1f} MB")
+    told = f"{options.out}: step {step}, {size / 1e6:.1f} MB"
+    result(told, out=str(options.out), step=step, bytes=size)
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(main)

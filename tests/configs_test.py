@@ -51,6 +51,7 @@ NAMES = (
     "default",
     "facades",
     "folder",
+    "folder_small",
     "landscapes",
     "scenes",
     "scenes128",

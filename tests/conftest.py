@@ -50,6 +50,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax import assemble
+from spade_jax.nets import shapes
 from spade_jax.nets.stages import STAGES, Stage
 from spade_jax.recipe import describe
 from spade_jax.workdir.saving import Checkpoints
@@ -112,7 +113,9 @@ def two_blocks():
     def patched():
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(STAGES, "normal", TWO_STAGES)
+            shapes.traced.cache_clear()
             yield
+        shapes.traced.cache_clear()
 
     return patched
 

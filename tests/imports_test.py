@@ -39,6 +39,10 @@ READ_FLAGS = {
 }
 
 
+# What data tells while it is built goes through a room that imports nothing.
+TELLING = {"spade_jax.progress.phase"}
+
+
 def module_name(path: pathlib.Path, root: pathlib.Path) -> str:
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -133,7 +137,7 @@ def test_data_knows_neither_jax_nor_the_rest(imports):
         for foreign in ("jax", "flax", "optax", "ml_collections"):
             assert not any(within(n, foreign) for n in names), (module, foreign)
         ours = {n for n in names if within(n, "spade_jax")}
-        assert all(within(n, "spade_jax.data") for n in ours), (module, ours)
+        assert all(within(n, "spade_jax.data") for n in ours - TELLING), (module, ours)
 
 
 def test_only_doors_read_flags(imports):

@@ -36,7 +36,7 @@ def test_a_modes_own_flags_are_taken(mode, monkeypatch):
 
 def test_every_flag_is_of_some_mode_or_of_all():
     of_main = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(main)}
-    of_all = {"mode", "coordinator", "num_processes", "process_id"}
+    of_all = {"mode", "quiet", "log_json", "coordinator", "num_processes", "process_id"}
     assert of_main == of_all.union(*main._MODES.values())
 
 

@@ -3,7 +3,7 @@
 What computes takes plain numbers and names; here they are read out of a recipe's
 parts, for training, evaluation and prediction alike. One file for each kind of part.
 
-May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `recipe`.
+May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `progress`, `recipe`.
 """
 
 from spade_jax.assemble.architecture import (
@@ -16,6 +16,7 @@ from spade_jax.assemble.architecture import (
     is_modulated,
     networks,
     reads_positions,
+    side_multiple,
 )
 from spade_jax.assemble.compute import is_factored, tabulator
 from spade_jax.assemble.data import (
@@ -26,15 +27,19 @@ from spade_jax.assemble.data import (
     source,
     with_palette,
 )
+from spade_jax.assemble.finding import Found, batch_size, find
 from spade_jax.assemble.objective import perceptual, train_step
 from spade_jax.assemble.optimizer import optimizers
 
 __all__ = [
+    "Found",
     "abstract_state",
     "abstract_variables",
+    "batch_size",
     "check_size",
     "create_state",
     "example_layout",
+    "find",
     "generator_inputs",
     "is_factored",
     "is_modulated",
@@ -46,6 +51,7 @@ __all__ = [
     "reads_positions",
     "resize",
     "sees_all",
+    "side_multiple",
     "source",
     "tabulator",
     "train_step",

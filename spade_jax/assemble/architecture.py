@@ -97,6 +97,18 @@ def networks(
     )
 
 
+def side_multiple(of: Architecture) -> int:
+    """What both sides of the pictures of an architecture are multiples of."""
+    if of.generator.name == "pix2pixhd":
+        made = 2**of.generator.downsamplings
+    elif of.generator.name == "oasis":
+        made = total_scale("oasis")
+    else:
+        made = total_scale(of.generator.upsampling)
+    # All are powers of two.
+    return max(made, 2 ** len(UNET_WIDTHS) if of.discriminator.name == "unet" else 1)
+
+
 def check_size(networks: Networks, size: tuple[int, int]) -> None:
     """Refuses pictures of another size than the generator's.
 

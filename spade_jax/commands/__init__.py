@@ -2,9 +2,10 @@
 
 Each is a function of plain arguments, named after its mode of `spade_jax.main`
 (`predict`, `check_data`, `label_photos`) or after its program (`convert_weights`).
-`command_line` is what all programs share. Training, evaluation, export and planning are
-rooms of their own.
+`beginning`, `command_line`, `console` and `ending` are what all programs share.
+Training, evaluation, export and planning are rooms of their own.
 
-May import: PIL, absl, jax, ml_collections, `assemble`, `convert`, `data`, `files`,
-`layout`, `learning`, `metrics`, `models`, `nets`, `recipe`, `workdir`.
+May import: PIL, absl, jax, ml_collections, tqdm, `assemble`, `convert`, `data`,
+`files`, `layout`, `learning`, `metrics`, `models`, `nets`, `progress`, `recipe`,
+`workdir`.
 """

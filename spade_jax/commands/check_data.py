@@ -8,13 +8,13 @@ import collections
 import functools
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spade_jax import assemble, data
 from spade_jax.data import survey
 from spade_jax.files import outputs
+from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
 
 # Findings of a kind that are printed; the report has all.
@@ -31,7 +31,8 @@ def check_data(
     """Reads the training and the validation split, and prints what it finds.
 
     Args:
-      recipe: of which the data and the networks count.
+      recipe: of which the data and the networks count. In place of fields that are
+        left open, see `assemble.find`, their defaults count.
       write_report: a JSON file to write everything to, or None; `survey.report` says
         what is in it.
 
@@ -66,7 +67,11 @@ def check_data(
         )
     else:
         look = _source_split
-    splits = [look(name, open_split=open_split) for name in names]
+    with phase(
+        "Opening the data",
+        usually="seconds; minutes where it has to be drawn or packed first",
+    ):
+        splits = [look(name, open_split=open_split) for name in names]
     # One split may serve as both.
     transforms = {
         name: [
@@ -81,16 +86,30 @@ def check_data(
     if d.unknown_label is not None:
         classes[d.num_classes] = "unknown"
 
-    found = survey.survey(
-        splits,
-        transforms=transforms,
-        check_size=functools.partial(assemble.check_size, networks),
-        threads=d.workers or None,
-        progress=_progress,
-        **ids,
-    )
+    with phase(
+        "Reading all pictures",
+        usually="a second for some hundred",
+        then="what was found in them",
+        total=sum(len(split.examine) for split in splits),
+        unit="pictures",
+    ) as reading:
+        found = survey.survey(
+            splits,
+            transforms=transforms,
+            check_size=functools.partial(assemble.check_size, networks),
+            threads=d.workers or None,
+            progress=lambda done, total: reading.at(done),
+            **ids,
+        )
     suggestions = survey.suggest(
         found, splits, instances=d.instances, palette=d.palette, **ids
+    )
+    height, width = d.size
+    suggestions |= survey.suggest_shape(
+        found,
+        mode=d.preprocess_mode,
+        size=(width, height),
+        multiple=assemble.side_multiple(recipe.architecture),
     )
     report = survey.make_report(
         found,
@@ -155,12 +174,6 @@ def _folder_split(
     if problem is not None and all(f.severity != "error" for f in split.findings):
         raise problem
     return split
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() and (done % 16 == 0 or done == total):
-        end = "\n" if done == total else ""
-        print(f"\r{done} of {total} examples read", end=end, file=sys.stderr)
 
 
 def _print_splits(splits: dict[str, Any]) -> None:

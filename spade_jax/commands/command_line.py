@@ -12,10 +12,16 @@ import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 
+from spade_jax.commands.console import Console
 from spade_jax.files.local import local
 from spade_jax.recipe import library
 
-# Flags that `path_flag` defines are those of the program that calls it.
+_OUTPUT = {
+    "quiet": "Show errors and the final result only.",
+    "log_json": "Write what is told to standard output, one JSON object a line.",
+}
+
+# Flags that are defined here are those of the program that calls for them.
 flags.disclaim_key_flags()
 
 
@@ -68,23 +74,54 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return app.parse_flags_with_usage(argv)
 
 
-def log_what_matters() -> None:
-    """Logs this package at level INFO, and the libraries it uses at WARNING."""
-    # Unless absl, or who calls this, has said already where it goes.
-    logging.basicConfig(format="%(message)s")
+def output_flags() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:
+    """Defines --quiet and --log_json for a program of absl's."""
+    found = (flags.DEFINE_bool(name, False, text) for name, text in _OUTPUT.items())
+    quiet, log_json = found
+    return quiet, log_json
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --quiet and --log_json to a program of argparse's."""
+    for name, text in _OUTPUT.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+
+
+def log_what_matters(*, quiet: bool = False, log_json: bool = False) -> None:
+    """Shows on the console what this package logs, and warnings of the others.
+
+    Args:
+      quiet, log_json: see `spade_jax.commands.console`.
+    """
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if _is_of_a_library(handler) or isinstance(handler, Console):
+            root.removeHandler(handler)
+    root.addHandler(Console(quiet=quiet, log_json=log_json))
     # Orbax and TFDS tell of every file they touch at level INFO.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").addFilter(_is_news)
     logging.getLogger("spade_jax").setLevel(logging.INFO)
 
 
+def _is_of_a_library(handler: logging.Handler) -> bool:
+    # absl's lines begin with date, thread and file; and Orbax, as it is imported, has
+    # the root logger show all on standard error.
+    return handler is absl_logging.get_absl_handler() or (
+        type(handler) is logging.StreamHandler
+        and handler.stream in (sys.stderr, sys.__stderr__)
+    )
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     # When a checkpoint cannot be written every thread of Orbax logs the exception that
     # it then raises, with a traceback of a hundred lines. And TFDS warns that a builder
-    # has a config, whenever one is made.
+    # has a config, whenever one is made, and of a dataset that is not built yet.
     return not (
         (record.exc_info and "/orbax/" in record.pathname)
-        or str(record.msg).startswith("Using custom data configuration")
+        or str(record.msg).startswith(
+            ("Using custom data configuration", "Variant folder ")
+        )
     )
 
 

@@ -25,6 +25,7 @@ def run(program: Callable[[], object]) -> None:
     with 1 and a traceback for any other exception; by SIGINT where that interrupted it.
     """
     endure_closed_streams()
+    sys.unraisablehook = _tell_unraisable
     try:
         program()
     except SystemExit as end:
@@ -46,6 +47,18 @@ def run(program: Callable[[], object]) -> None:
         return
     _clean_up()
     os._exit(status)
+
+
+def _tell_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Tells of an exception in a callback, unless it is an echo of a failed save.
+
+    TensorStore's threads answer to the event loop of Orbax's save; once that has failed
+    and the loop is closed, each answer still to come is an error, and none is news.
+    """
+    error = unraisable.exc_value
+    if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
+        return
+    sys.__unraisablehook__(unraisable)
 
 
 def endure_closed_streams() -> None:

@@ -16,18 +16,27 @@ from collections.abc import Sequence
 
 from spade_jax import recipe
 from spade_jax.commands import convert_checkpoint, convert_weights, ending
-from spade_jax.commands.command_line import path_argument
+from spade_jax.commands.command_line import (
+    add_output_arguments,
+    log_what_matters,
+    path_argument,
+)
 from spade_jax.convert import official
 from spade_jax.convert.nvlabs_options import OptionsError
 from spade_jax.metrics import weights
+from spade_jax.progress import phase
 from spade_jax.recipe import library
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one conversion; errors of the user's making end in one clear message."""
     options = _parser().parse_args(arguments)
+    log_what_matters(quiet=options.quiet, log_json=options.log_json)
     try:
-        options.run(options)
+        with phase(
+            f"Converting to {options.out}", usually="seconds; a minute for large files"
+        ):
+            options.run(options)
     except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
 
@@ -58,11 +67,13 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help="where fields come from that the options do not say (%(default)s)",
         )
+        add_output_arguments(command)
         command.set_defaults(run=functools.partial(_checkpoint, kind))
 
     command = commands.add_parser("vgg19", help="torchvision's vgg19-dcbb9e9d.pth")
     command.add_argument("source", type=path_argument, metavar="FILE")
     command.add_argument("--out", type=path_argument, required=True, metavar="FILE.npz")
+    add_output_arguments(command)
     command.set_defaults(run=lambda o: convert_weights.from_vgg19(o.source, o.out))
 
     for network, (_, files, where, _) in weights.PUBLISHED.items():
@@ -72,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--out", type=path_argument, required=True, metavar="FILE.npz"
         )
+        add_output_arguments(command)
         command.set_defaults(
             run=lambda o, network=network: convert_weights.from_metric_network(
                 network, o.sources, o.out
@@ -97,7 +109,9 @@ def _checkpoint(kind: official.Kind, options: argparse.Namespace) -> None:
         options.out,
         kind=kind,
         which=options.which,
-        defaults=recipe.describe(library.read(file)),
+        defaults=recipe.closed(
+            recipe.describe(library.read(file)), looks="a conversion"
+        ),
     )
 
 

@@ -7,7 +7,6 @@ directions, and the shapes to check, follow from that list.
 Letters: K kernel size, I input features, F output features.
 """
 
-import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -88,8 +87,7 @@ def abstract_variables(module: nn.Module, *, edges: bool = False) -> Variables:
         case _:
             inputs = (layout,)
     train = {} if isinstance(module, nets.VGG) else {"train": False}
-    init = functools.partial(module.init, **train)
-    return jax.eval_shape(init, jax.random.key(0), *inputs)
+    return nets.variable_shapes(module, *inputs, **train)
 
 
 def entries(module: nn.Module, variables: Variables) -> list[Entry]:

@@ -28,6 +28,7 @@ from spade_jax.convert.tensors import (
     check_shapes,
 )
 from spade_jax.metrics import weights
+from spade_jax.nets.shapes import variable_shapes
 
 # What else the files may hold: counters of PyTorch's batch norm, the classifier that
 # features do not need, and buffers of CSAIL's synchronised batch norm in training.
@@ -84,7 +85,7 @@ class StateDictFile(NamedTuple):
 def abstract_variables(module: nn.Module) -> Variables:
     """Shapes of a metric network's variables, without computing any."""
     image = jax.ShapeDtypeStruct((1, 96, 96, 3), jnp.float32)
-    return jax.eval_shape(module.init, jax.random.key(0), image)
+    return variable_shapes(module, image)
 
 
 def entries(network: str, variables: Variables) -> list[Entry]:

@@ -14,7 +14,7 @@ and TensorFlow, to be installed.
     ):
         ...
 
-May import: PIL, absl, grain, tensorflow_datasets.
+May import: PIL, absl, grain, tensorflow_datasets, `progress`.
 """
 
 from spade_jax.data.colors import ColorTable, color_table, read_palette

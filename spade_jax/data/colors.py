@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spade_jax.data.decode import PictureFile, decode_colors, decode_map
-from spade_jax.data.error import DataError
+from spade_jax.data.error import DataError, listed
 from spade_jax.data.indexed import NOTHING_KNOWN, Color, Palettes
 
 _LINE = re.compile(r"(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})(?:[\s,]+(\S.*))?")
@@ -96,7 +96,7 @@ class ColorTable:
         nearest, distances = self.nearest(
             np.array([color for color, _ in decoded.commonest])
         )
-        listed = ", ".join(
+        nearby = ", ".join(
             f"{color} ({count} pixels; nearest is {self.colors[i]} of class "
             f"{self.ids[i]} {self.names[i]!r}, {distance:.1f} away)"
             for (color, count), i, distance in zip(
@@ -107,7 +107,7 @@ class ColorTable:
             f"{decoded.unmatched} of {decoded.ids.size} pixels have none of the "
             f"{len(self.colors)} colours of {self.title} within "
             f"config.data.color_tolerance = {self.tolerance:g}; the commonest are "
-            f"{listed}"
+            f"{nearby}"
         )
 
 
@@ -274,6 +274,8 @@ def ids_of_colors(
             "config.data.label_colors (or to config.data.palette), or set "
             "config.data.unknown_label, which such pixels then are.",
             kind="colors",
+            fault=f"{where}: {decoded.unmatched} of {decoded.ids.size} pixels have no "
+            f"colour of a class, but {listed([c for c, _ in decoded.commonest])}.",
         )
     return np.where(decoded.ids < 0, np.int32(unknown_label), decoded.ids)
 

@@ -171,11 +171,15 @@ def decode_colors(file: PictureFile, *, where: str) -> np.ndarray:
     _check_single(opened, where=where)
     picture = opened.picture
     if ";16" in opened.stored or picture.mode[0] in "IF":
-        raise DataError(
+        fault = (
             f"{where}: a picture with more than 8 bits a channel (mode {picture.mode}) "
-            "where the classes' colours are needed. Save the colours with 8 bits a "
-            "channel; if it holds ids, set config.data.label_colors=''.",
+            "where the classes' colours are needed."
+        )
+        raise DataError(
+            f"{fault} Save the colours with 8 bits a channel; if it holds ids, set "
+            "config.data.label_colors=''.",
             kind="colors",
+            fault=fault,
         )
     return np.array(picture.convert("RGB"))
 
@@ -246,13 +250,16 @@ def _numbers(opened: Opened, *, where: str) -> np.ndarray:
         _check_opaque(picture, where=where)
         picture = picture.getchannel("L")
     if len(picture.getbands()) != 1 or picture.mode == "F":
-        raise DataError(
+        fault = (
             f"{where}: a picture of mode {picture.mode} where a map of ids is needed: "
-            "one channel in which every pixel holds the id itself. Convert the "
-            "colours to ids and save them as a one-channel PNG, for example with "
-            "PIL.Image.fromarray(ids.astype('uint8')).save(...), or let "
-            "config.data.label_colors name the classes' colours.",
+            "one channel in which every pixel holds the id itself."
+        )
+        raise DataError(
+            f"{fault} Convert the colours to ids and save them as a one-channel PNG, "
+            "for example with PIL.Image.fromarray(ids.astype('uint8')).save(...), or "
+            "let config.data.label_colors name the classes' colours.",
             kind="not_ids",
+            fault=fault,
         )
     numbers = np.array(picture).astype(np.int32)
     if opened.top is not None:

@@ -11,11 +11,14 @@ class DataError(ValueError):
     Args:
       message: names the file, the field, the value and the remedy.
       kind: what is wrong, if it is a picture: one of `survey.KINDS`.
+      fault: what is wrong, for those who can change no config, where the message
+        advises to; None: the message.
     """
 
-    def __init__(self, message: str, *, kind: str = "source"):
+    def __init__(self, message: str, *, kind: str = "source", fault: str | None = None):
         super().__init__(message)
         self.kind = kind
+        self.fault = message if fault is None else fault
 
 
 def listed(values: Sequence[object], *, most: int = 5) -> str:

@@ -41,14 +41,18 @@ def class_ids(
             f"{i} ({n} pixels)" for i, n in zip(found[:5], counts[:5], strict=True)
         )
         more = f" and {len(found) - 5} ids more" if len(found) > 5 else ""
-        raise DataError(
+        fault = (
             f"{where}: label ids {listed}{more} are not among the {num_classes} "
-            f"classes 0..{num_classes - 1} of config.data.num_classes, and "
+            f"classes 0..{num_classes - 1}"
+        )
+        raise DataError(
+            f"{fault} of config.data.num_classes, and "
             f"config.data.unknown_label is {unknown_label}. Raise "
             "config.data.num_classes if these are classes; set "
             "config.data.unknown_label if one of them means 'unknown'."
             + (_SCALED if is_scaled(np.unique(label).tolist()) else ""),
             kind="ids",
+            fault=f"{fault}.",
         )
     return ids
 

@@ -110,29 +110,29 @@ def indexed_ids(picture: Image.Image, *, where: str, palettes: Palettes) -> np.n
     if _is_grey(picture):
         for index, (grey, _, _) in used.items():
             if grey != index:
-                raise DataError(
+                raise _no_ids(
                     f"{where}: a picture with a palette of greys, in which index "
-                    f"{index} is the grey {grey}; either could be the id. {_REMEDY} "
-                    "(where the grey values are the ids: 0 0 0, 1 1 1, and so on).",
-                    kind="palette",
+                    f"{index} is the grey {grey}; either could be the id.",
+                    " (where the grey values are the ids: 0 0 0, 1 1 1, and so on)",
                 )
         return indices
     if picture.format == "GIF":
-        raise DataError(
+        raise _no_ids(
             f"{where}: a coloured GIF, whose writers number colours as they please, so "
-            f"that its indices are no ids. {_REMEDY}.",
-            kind="palette",
+            "that its indices are no ids."
         )
     for index, color in used.items():
         other, path = palettes.seen.get(index, (color, where))
         if other != color:
-            raise DataError(
+            raise _no_ids(
                 f"{where}: index {index} of its palette is the colour {color}, but "
-                f"{other} in {path}, so that the indices of one of them are no ids. "
-                f"{_REMEDY}.",
-                kind="palette",
+                f"{other} in {path}, so that the indices of one of them are no ids."
             )
     return indices
+
+
+def _no_ids(fault: str, more: str = "") -> DataError:
+    return DataError(f"{fault} {_REMEDY}{more}.", kind="palette", fault=fault)
 
 
 def _by_color(
@@ -152,11 +152,10 @@ def _by_color(
     strange = [c for c in asked.values() if len(ids.get(c, ())) != 1]
     if strange or len(set(asked.values())) != len(asked):
         index, color = next(iter(wrong.items()))
-        raise DataError(
+        raise _no_ids(
             f"{where}: index {index} of its palette is the colour {color}, which "
-            f"config.data.palette gives class {ids[color][0]}, but its other colours, "
-            f"{listed(strange)}, are not all of one class. {_REMEDY}.",
-            kind="palette",
+            f"the classes' palette gives class {ids[color][0]}, but its other colours, "
+            f"{listed(strange)}, are not all of one class."
         )
     return {i: ids[color][0] for i, color in asked.items()}
 

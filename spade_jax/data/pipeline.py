@@ -11,15 +11,17 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import numpy as np
 from absl import flags
 
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Example, Source, Transform
 from spade_jax.data.transforms import different_sizes, edges, to_float
+
+if TYPE_CHECKING:
+    import grain
 
 # A thread makes a whole batch, so this bounds the batches in memory too.
 _MAX_THREADS = 8
@@ -96,6 +98,9 @@ def batches(
     _check_numbers(batch_size, process_index, process_count, workers, start_batch)
     if not len(source):
         raise DataError(f"{source!r} has no examples.")
+
+    # Not at once: it takes longer than all else that drawing or reading examples needs.
+    import grain
 
     ds = grain.MapDataset.source(source).seed(seed)
     if shuffle:

@@ -18,5 +18,5 @@
 The scores themselves are in `spade_jax.metrics`.
 
 May import: jax, `assemble`, `data`, `devices`, `files`, `learning`, `metrics`,
-`models`, `recipe`, `workdir`.
+`models`, `progress`, `recipe`, `workdir`.
 """

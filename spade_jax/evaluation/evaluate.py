@@ -16,6 +16,7 @@ from spade_jax.evaluation.measure import Measure
 from spade_jax.evaluation.scoring import scores_of
 from spade_jax.models.averaged import renewed_statistics
 from spade_jax.models.opening import Opened, open_model
+from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
 from spade_jax.workdir.report import Report
 
@@ -50,7 +51,8 @@ def evaluate(
     """
     # Absolute, so never the name of a model that comes with the project: a result is
     # left beside the checkpoint, and nothing is to be left in the package.
-    opened = open_model(pathlib.Path(path).absolute())
+    with phase("Reading the checkpoint", usually="seconds", then="the real pictures"):
+        opened = open_model(pathlib.Path(path).absolute())
     job = prepare_job(opened, measure, other=other, data_root=data_root)
     return evaluate_opened(opened, job)
 
@@ -69,9 +71,12 @@ def evaluate_opened(opened: Opened, job: Job) -> dict[str, Any]:
       Exception: see `evaluate`.
     """
     start = time.monotonic()
-    model = opened.read(
-        renew=functools.partial(renewed_statistics, job.training, devices=job.devices)
-    )
+    renew = functools.partial(renewed_statistics, job.training, devices=job.devices)
+    with phase(
+        f"Reading step {opened.step}",
+        usually="seconds; with averaged weights minutes, for their batch statistics",
+    ):
+        model = opened.read(renew=renew)
     scores = scores_of(
         model,
         job.evaluator,

@@ -15,6 +15,7 @@ from spade_jax.files import pictures
 from spade_jax.metrics import frechet, kernel, segmentation, views
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
+from spade_jax.progress import phase
 
 Batch = Mapping[str, np.ndarray]
 Sample = Callable[[Batch], np.ndarray]
@@ -74,6 +75,7 @@ class Evaluator:
         far as there are so many, as `reference_of` takes them; None without any.
       nearness: by name.
       warnings: what is known before anything is measured; they join those of `Scores`.
+      num_pictures: in the validation split, to tell how far it is; None: not known.
     """
 
     protocol: Protocol
@@ -83,6 +85,7 @@ class Evaluator:
     others: Callable[[], Iterable[Batch]] | None
     nearness: Mapping[str, Nearness]
     warnings: tuple[str, ...] = ()
+    num_pictures: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,23 +106,30 @@ class Evaluator:
         features = _FeatureSet(keep=self.reference.features is not None)
         confusion = segmentation.Confusion.empty(len(self.observers.class_names))
         distances: dict[str, _Sum] = {}
-        for batch in self.batches():
-            mask = batch["mask"]
-            shown = _without(batch, "mask", "truth")
-            fake = np.asarray(sample(shown))
-            _check_finite(fake, batch["number"])
-            png = pictures.to_uint8(fake)
-            features.add(self.observers.features(self._shown(fake, png)), mask)
-            confusion = confusion.update(batch["truth"], self._seen(png), mask=mask)
-            of_batch = {
-                name: measure(fake, batch["image"])
-                for name, measure in self.nearness.items()
-            }
-            if diversity is not None:
-                of_batch["diversity"] = diversity(shown)
-            for name, values in of_batch.items():
-                part = _Sum.of(np.asarray(values)[mask])
-                distances[name] = distances.get(name, _Sum(0, 0.0)).merge(part)
+        with phase(
+            "Synthesising pictures, and looking at them",
+            usually="minutes, of which the first is for compiling",
+            total=self.num_pictures,
+            unit="pictures",
+        ) as looking:
+            for batch in self.batches():
+                mask = batch["mask"]
+                shown = _without(batch, "mask", "truth")
+                fake = np.asarray(sample(shown))
+                _check_finite(fake, batch["number"])
+                png = pictures.to_uint8(fake)
+                features.add(self.observers.features(self._shown(fake, png)), mask)
+                confusion = confusion.update(batch["truth"], self._seen(png), mask=mask)
+                of_batch = {
+                    name: measure(fake, batch["image"])
+                    for name, measure in self.nearness.items()
+                }
+                if diversity is not None:
+                    of_batch["diversity"] = diversity(shown)
+                for name, values in of_batch.items():
+                    part = _Sum.of(np.asarray(values)[mask])
+                    distances[name] = distances.get(name, _Sum(0, 0.0)).merge(part)
+                looking.at(_looked_at(batch))
         fakes, count = features.gathered("The synthesised set")
         confusion = gather.merge_processes(confusion)
         return Scores(
@@ -141,20 +151,34 @@ class Evaluator:
         others, as these are the reference itself.
         """
         confusion = segmentation.Confusion.empty(len(self.observers.class_names))
-        for batch in self.batches():
-            # Rounded: truncation would take one off of some of the stored values.
-            stored = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
-            seen = self._seen(stored)
-            confusion = confusion.update(batch["truth"], seen, mask=batch["mask"])
+        with phase(
+            "Looking at the real pictures of the same layouts",
+            usually="as long as that took, less the synthesis",
+            total=self.num_pictures,
+            unit="pictures",
+        ) as looking:
+            for batch in self.batches():
+                # Rounded: truncation would take one off of some of the stored values.
+                stored = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
+                seen = self._seen(stored)
+                confusion = confusion.update(batch["truth"], seen, mask=batch["mask"])
+                looking.at(_looked_at(batch))
         found = _segmentation_scores(gather.merge_processes(confusion), self.protocol)
         if self.others is None:
             return found
-        others = reference_of(
-            self.others(),
-            self.observers.features,
-            keep=False,
-            name="The other real set",
-        )
+        with phase(
+            "Looking at other real pictures",
+            usually="as long as that took",
+            total=self.num_pictures,
+            unit="pictures",
+        ) as looking:
+            others = reference_of(
+                self.others(),
+                self.observers.features,
+                keep=False,
+                name="The other real set",
+                at=looking.at,
+            )
         return {self._distance_name: self._distance(others.statistics), **found}
 
     def _shown(self, fake: np.ndarray, png: np.ndarray) -> np.ndarray:
@@ -211,6 +235,7 @@ def reference_of(
     *,
     keep: bool,
     name: str,
+    at: Callable[[int], None] = lambda done: None,
 ) -> Reference:
     """What is known of a set of real pictures. To be called by all processes.
 
@@ -219,13 +244,16 @@ def reference_of(
       features: of `Observers`.
       keep: whether to keep the features themselves.
       name: of the set, for messages.
+      at: is told how many pictures of this process' share are done.
 
     Raises:
       ValueError: the set has fewer than two pictures.
     """
-    found = _FeatureSet(keep=keep)
+    found, done = _FeatureSet(keep=keep), 0
     for batch in batches:
         found.add(features((batch["image"] + 1) / 2), batch["mask"])
+        done += int(batch["mask"].sum())
+        at(done)
     reference, _ = found.gathered(name)
     return reference
 
@@ -268,6 +296,11 @@ class _FeatureSet:
         if self._keep:
             features = gather.gather_rows(self._rows, self._masks)
         return Reference(statistics, features), moments.count
+
+
+def _looked_at(batch: Batch) -> int:
+    """How many examples there are up to this batch's last: they are in their order."""
+    return int(batch["number"].max()) + 1
 
 
 def _check_finite(fake: np.ndarray, numbers: np.ndarray) -> None:

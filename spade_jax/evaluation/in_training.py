@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 
 from jax.sharding import Mesh
@@ -11,7 +12,10 @@ from spade_jax.evaluation.measure import Measure
 from spade_jax.evaluation.prepare import find, prepare_evaluator
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.models.averaged import renewed_statistics
+from spade_jax.progress import phase
 from spade_jax.recipe import Evaluation, Recipe
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingEvaluation:
@@ -40,6 +44,9 @@ class TrainingEvaluation:
         made = prepare_evaluator(
             recipe, _measure(recipe.evaluation), workdir=workdir, devices=devices
         )
+        # Elsewhere they are in the result's table.
+        for warning in made.warnings:
+            _log.warning("%s", warning)
         # "sqrtm" would stop training for minutes.
         protocol = dataclasses.replace(made.protocol, square_root="eigh")
         self._evaluator = dataclasses.replace(made, protocol=protocol)
@@ -56,9 +63,13 @@ class TrainingEvaluation:
         """The state's scores by name."""
         generator, encoder = state.generator_variables, state.encoder_variables
         if state.ema is not None:
-            generator = renewed_statistics(
-                self._recipe, generator, encoder, devices=self._devices
-            )
+            with phase(
+                "Taking batch statistics of the averaged weights",
+                usually="as long as 50 steps",
+            ):
+                generator = renewed_statistics(
+                    self._recipe, generator, encoder, devices=self._devices
+                )
         sample = functools.partial(self._sample, generator, encoder)
         scores = self._evaluator.scores(sample)
         return result.metrics(self._evaluator.protocol.name, scores.values)

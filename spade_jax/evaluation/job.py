@@ -12,6 +12,7 @@ from spade_jax.evaluation.measure import Measure
 from spade_jax.evaluation.prepare import prepare_evaluator
 from spade_jax.evaluation.scoring import scores_of
 from spade_jax.models.opening import Opened, untrained_model
+from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
 
 
@@ -69,12 +70,13 @@ def prepare_job(
         )
     untrained = None
     if measure.untrained:
-        untrained = scores_of(
-            untrained_model(recipe),
-            evaluator,
-            num_samples=measure.num_samples,
-            devices=devices,
-        ).values
+        with phase("Measuring the model as it was before training", usually="minutes"):
+            untrained = scores_of(
+                untrained_model(recipe),
+                evaluator,
+                num_samples=measure.num_samples,
+                devices=devices,
+            ).values
     return Job(
         measure=measure,
         recipe=recipe,

@@ -5,7 +5,6 @@ depend on the generator's weights.
 """
 
 import functools
-import logging
 import os
 from typing import NamedTuple
 
@@ -22,8 +21,6 @@ from spade_jax.metrics import own_segmenter, protocols
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
 from spade_jax.recipe import Data, Recipe
-
-_log = logging.getLogger(__name__)
 
 
 def prepare_evaluator(
@@ -50,8 +47,6 @@ def prepare_evaluator(
     found = distributed.together(
         functools.partial(find, recipe, measure, workdir=workdir)
     )
-    for warning in found.warnings:
-        _log.warning("%s", warning)
     variant = found.perceptual.variant if found.perceptual else "none"
     distributed.check_same("loss.perceptual_network", variant)
     observers = found.observers
@@ -83,6 +78,7 @@ def prepare_evaluator(
         others=others,
         nearness=nearness.measures(found.perceptual),
         warnings=found.warnings,
+        num_pictures=len(found.source),
     )
 
 

@@ -7,7 +7,6 @@ the work dir: `WORKDIR/eval/reference-FINGERPRINT.npz`.
 import functools
 import hashlib
 import json
-import logging
 import os
 from typing import Any
 
@@ -24,9 +23,8 @@ from spade_jax.evaluation.evaluator import Reference
 from spade_jax.metrics import frechet
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
+from spade_jax.progress import phase
 from spade_jax.recipe import Data, Recipe
-
-_log = logging.getLogger(__name__)
 
 
 def read(
@@ -101,19 +99,25 @@ def of_split(
     if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
         kept = np.load(of_features, allow_pickle=False) if keep else None
         return Reference(frechet.read_statistics(file), kept)
-    _log.info("Looking at the %d real pictures of %s.", len(source), split)
-    found = evaluators.reference_of(
-        examples.once(
-            source,
-            transform,
-            devices,
-            batch_size=recipe.schedule.batch_size,
-            seed=recipe.seed,
-        ),
-        observers.features,
-        keep=keep,
-        name=f"The reference set, {split!r},",
-    )
+    with phase(
+        f"Looking at the {len(source)} real pictures of {split}",
+        usually="minutes, once: what is found is kept",
+        total=len(source),
+        unit="pictures",
+    ) as looking:
+        found = evaluators.reference_of(
+            examples.once(
+                source,
+                transform,
+                devices,
+                batch_size=recipe.schedule.batch_size,
+                seed=recipe.seed,
+            ),
+            observers.features,
+            keep=keep,
+            name=f"The reference set, {split!r},",
+            at=looking.at,
+        )
     if jax.process_index() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         if found.features is not None:

@@ -14,11 +14,15 @@ from spade_jax import files
 from spade_jax.evaluation import diversity, sources
 from spade_jax.evaluation.evaluator import Evaluator, Scores
 from spade_jax.files import provenance
+from spade_jax.files.finite import without_nan
 from spade_jax.metrics import own_segmenter, published_results, segmentation
 from spade_jax.recipe import Recipe
 
 # Beside the project's own: what the numbers depend on.
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "pillow")
+# mIoU of real pictures, in percent: about half of what the segmenter finds that comes
+# with the project.
+_USEFUL = 35.0
 # What a table calls the scores, and what they are compared with in published results.
 _ROWS = {
     "fid": ("FID", "fid"),
@@ -80,13 +84,14 @@ def describe(
     """
     protocol, of = evaluator.protocol, recipe.data
     is_own = protocol.segmenter.network == own_segmenter.NETWORK
+    ceiling = evaluator.ceiling if is_own else {}
     return {
         "step": step,
         "scores": scores.values,
         "untrained": untrained,
-        "ceiling": evaluator.ceiling if is_own else None,
+        "ceiling": ceiling or None,
         "target": target(sources.dataset(of), protocol.name),
-        "warnings": list(scores.warnings),
+        "warnings": [*scores.warnings, *worth(ceiling.get("mean_iou"))],
         "dataset": {
             "source": of.source,
             "split": of.val_split,
@@ -116,7 +121,7 @@ def write(file: pathlib.Path, result: Mapping[str, Any]) -> None:
 
     What does not exist, such as the IoU of an absent class, is null.
     """
-    told = json.dumps(_without_nan(result), indent=1) + "\n"
+    told = json.dumps(without_nan(result), indent=1) + "\n"
     with files.replacing(file) as unfinished:
         unfinished.write_text(told, encoding="utf-8")
 
@@ -161,17 +166,24 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join([head, *lines, *result["warnings"]])
 
 
+def worth(mean_iou: float | None) -> tuple[str, ...]:
+    """A warning where what a segmenter finds says little.
+
+    Args:
+      mean_iou: of what it finds on real pictures, in percent; None: not known.
+    """
+    if mean_iou is None or mean_iou >= _USEFUL:
+        return ()
+    return (
+        f"The segmenter finds an mIoU of only {mean_iou:.1f} % in real pictures: mIoU,"
+        " accuracy and FD-own by it are worth little, and hardly say which of two"
+        " models is better. Judge by the pictures, and train a better segmenter:"
+        " --mode=train_segmenter with more pictures or a higher"
+        " config.segmenter.num_steps.",
+    )
+
+
 def _cell(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
-
-
-def _without_nan(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _without_nan(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_without_nan(value) for value in tree]
-    if isinstance(tree, float) and not math.isfinite(tree):
-        return None
-    return tree

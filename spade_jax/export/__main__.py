@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 from spade_jax import export
 from spade_jax.commands import ending
-from spade_jax.commands.command_line import log_what_matters, path_argument
+from spade_jax.commands.command_line import (
+    add_output_arguments,
+    log_what_matters,
+    path_argument,
+)
 from spade_jax.devices import present
+from spade_jax.progress import phase, result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,21 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=export.PRECISIONS[0],
         help="of the weights in an ONNX file: float16 halves it (%(default)s)",
     )
+    add_output_arguments(parser)
     options = parser.parse_args(arguments)
-    log_what_matters()
+    log_what_matters(quiet=options.quiet, log_json=options.log_json)
     try:
         present.log()
-        written = export.export(
-            options.path,
-            options.out,
-            format=options.format,
-            precision=options.precision,
-        )
+        with phase(f"Exporting {options.path}", usually="half a minute"):
+            written = export.export(
+                options.path,
+                options.out,
+                format=options.format,
+                precision=options.precision,
+            )
     except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     for path in written:
         files = [path] if path.is_file() else path.rglob("*")
-        print(f"{path}: {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
+        size = sum(p.stat().st_size for p in files)
+        result(f"{path}: {size / 1e6:.1f} MB", file=str(path), bytes=size)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 _TOUCHING = np.ones((3, 3), bool)  # sides and corners
 _EPSILON = 1e-5
@@ -42,6 +41,9 @@ def add_positions(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_map(label: np.ndarray) -> np.ndarray:
     """The positions in one map, float64 `[H, W, 2]`."""
+    # Not at once: only CLADE's generators need it, and opening any would wait for it.
+    from scipy import ndimage
+
     objects, count = np.zeros(label.shape, np.int32), 0
     for class_id in np.unique(label[label != 0]):
         labelled: Any = ndimage.label(label == class_id, structure=_TOUCHING)

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax.files.arrays import not_finite, read_npz
 from spade_jax.nets import VGG
+from spade_jax.nets.shapes import variable_shapes
 from spade_jax.nets.vgg import Variant
 
 _log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ def load_vgg19(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _check_vgg19(found: Mapping[str, np.ndarray]) -> None:
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
-    variables = jax.eval_shape(VGG("vgg19").init, jax.random.key(0), image)
+    variables = variable_shapes(VGG("vgg19"), image)
     wanted: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     for name in sorted({*wanted, *found}):
         expected = wanted[name].ndim if name in wanted else "no"

@@ -17,6 +17,7 @@ import optax
 
 from spade_jax.layout import Layout
 from spade_jax.learning.optimizers import Optimizers
+from spade_jax.nets.shapes import variable_shapes
 
 Params = Any
 """Nested dict of float32 arrays."""
@@ -112,11 +113,9 @@ def abstract_variables(
     if networks.latent_size is not None:
         latent = (jax.ShapeDtypeStruct((batch, networks.latent_size), jnp.float32),)
 
-    def shapes(module: nn.Module, *inputs):
-        # Evaluation mode: initialisation makes no batch statistics, so one example
-        # and a 1x1 start grid are fine.
-        init = functools.partial(module.init, train=False)
-        return jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), *inputs)
+    # Evaluation mode: initialisation makes no batch statistics, so one example and a
+    # 1x1 start grid are fine.
+    shapes = functools.partial(variable_shapes, train=False)
 
     encoder = networks.encoder
     return ModelVariables(

@@ -8,7 +8,6 @@ holds that of the `scenes` as `configs/scenes.py` draws them.
 Letters: B batch, H height, W width, C classes, F features.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from spade_jax.files import provenance
 from spade_jax.files.arrays import in_one_line
 from spade_jax.metrics.nets.unet import Seen, UNet
 from spade_jax.metrics.weights import MALFORMED, META, WeightsError, read_described
+from spade_jax.nets.shapes import variable_shapes
 
 NETWORK = "own"
 FILE = "segmenter.npz"  # in a work dir
@@ -316,8 +316,7 @@ def _check_arrays(segmenter: OwnSegmenter) -> None:
     """Refuses arrays that are not those of the network of the description."""
     module, (height, width) = segmenter.description.module(), segmenter.description.size
     image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    init = functools.partial(module.init, train=False)
-    variables = jax.eval_shape(init, jax.random.key(0), image)
+    variables = variable_shapes(module, image, train=False)
     wanted: dict[str, Any] = flatten_dict(variables, sep="/")
     found: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
     for name in sorted({*wanted, *found}):

@@ -19,6 +19,7 @@ import numpy as np
 from spade_jax import assemble, data, recipe
 from spade_jax.data import decode_map
 from spade_jax.data.colors import decode_label
+from spade_jax.data.error import listed
 from spade_jax.data.example import make_example
 from spade_jax.data.indexed import Palettes, look
 from spade_jax.files import pictures
@@ -80,8 +81,16 @@ class Maps:
         """Reads a label map and its instance map.
 
         Raises:
-          DataError: one of them cannot be used, or they differ in size.
+          DataError: one of them cannot be used, or they differ in size. What is wrong
+            is told without advice for training, whose config is the model's.
         """
+        try:
+            return self._read(index)
+        except data.DataError as error:
+            advice = "" if error.fault == str(error) else f" {self.format.says}"
+            raise data.DataError(error.fault + advice, kind=error.kind) from error
+
+    def _read(self, index: int) -> data.Example:
         names = {"label": self.labels[index].where}
         label = self.format.read(self.labels[index], palettes=self._palettes)
         instance = None
@@ -154,6 +163,19 @@ class LabelFormat:
             colors=self._colors,
             unknown_label=self.of.unknown_label,
         )
+
+    @property
+    def says(self) -> str:
+        """What label maps are to hold, for people."""
+        of = self.of
+        named = f" ({listed(of.classes)})" if of.classes else ""
+        says = f"The model was trained on {of.num_classes} classes{named}:"
+        if of.label_colors:
+            return f"{says} give label maps in their colours."
+        says += f" give label maps of the ids 0 to {of.num_classes - 1}"
+        if of.unknown_label is not None:
+            says += f", or {of.unknown_label} where the class is unknown"
+        return f"{says}, one channel, or of the colours of its palette."
 
     def _numbered(self, ids: np.ndarray) -> np.ndarray:
         """The ids with that of "unknown" as the training data's files have it."""

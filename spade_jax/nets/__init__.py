@@ -5,8 +5,8 @@ discriminators (`discriminator`, which sees pairs; `unet`, which sees pictures),
 `encoder` and the features of the perceptual loss (`vgg`), made of `conv`, `norm` and
 `spectral`. `spade` applies gamma and beta; `modulation` computes them, densely or by
 the tables of `factored`; `clade` looks them up by class. `stages` says which blocks a
-decoder has, and `freezing` prepares networks that are only used any more. They take
-plain numbers and names, never a config.
+decoder has, `shapes` what a network learns, and `freezing` prepares networks that are
+only used any more. They take plain numbers and names, never a config.
 
 May import: flax, jax, `kernels`, `layout`.
 """
@@ -16,6 +16,7 @@ from spade_jax.nets.discriminator import MultiscaleDiscriminator
 from spade_jax.nets.encoder import ImageEncoder
 from spade_jax.nets.freezing import frozen
 from spade_jax.nets.generator import SPADEGenerator
+from spade_jax.nets.shapes import variable_shapes
 from spade_jax.nets.stages import start_grid
 from spade_jax.nets.unet import UNetDiscriminator
 from spade_jax.nets.vgg import VGG
@@ -30,4 +31,5 @@ __all__ = [
     "UNetDiscriminator",
     "frozen",
     "start_grid",
+    "variable_shapes",
 ]

@@ -16,6 +16,9 @@ from spade_jax.kernels import choose, winograd
 from spade_jax.nets import spectral
 from spade_jax.nets.conv import Conv
 
+# Pictures of a batch that is large enough for whatever needs a large one.
+_ENDLESS = 2**48
+
 
 def frozen(
     module: nn.Module,
@@ -47,6 +50,10 @@ def frozen(
     collections = spectral.divided(variables)
     params: dict[tuple[str, ...], Any] = flatten_dict(collections["params"])
     transformed = {}
+    kernels = [x.shape for x in params.values() if x.ndim == 4]
+    if not any(winograd_pays((_ENDLESS, 1, 1, k[2]), k) for k in kernels):
+        # Tracing the network would take longer than anything else here.
+        inputs = ()
     for path, shape in _convolved_shapes(module, collections, inputs).items():
         name = (*path, "kernel")
         if winograd_pays(shape, params[name].shape):

@@ -6,5 +6,5 @@ own figures are read: memory, traffic, collectives. Beside them stands the arith
 that the networks' traces show. `python -m spade_jax.plan --help`.
 
 May import: flax, jax, `assemble`, `devices`, `files`, `layout`, `learning`, `nets`,
-`recipe`.
+`progress`, `recipe`.
 """

@@ -9,6 +9,11 @@ the recipe. It needs libtpu (pip install 'spade-jax[tpu]'), no data and no weigh
 full size compiling takes many minutes; the result is kept.
 """
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import json
 import pathlib
 import sys
@@ -19,13 +24,14 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from spade_jax.commands import command_line, ending
+from spade_jax.commands import command_line
 from spade_jax.files import outputs
 from spade_jax.files.local import cache_directory
 from spade_jax.files.outputs import Outputs
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
-from spade_jax.recipe import describe
+from spade_jax.progress import phase, result
+from spade_jax.recipe import closed, describe
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, for example configs/coco.py.", lock_config=True
@@ -43,6 +49,7 @@ _DISTINCT = flags.DEFINE_list(
     "With config.factored=True: WIDTH:SHARE,..., the share of the pixels of a scale of"
     " that width whose neighbourhoods are distinct.",
 )
+_QUIET, _LOG_JSON = command_line.output_flags()
 _JSON = command_line.path_flag("json", None, "File to write the plan to.")
 
 
@@ -50,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
     """Makes and prints a plan; exits with status 1 if the step does not fit."""
     if len(argv) > 1:
         sys.exit(f"Arguments without a flag: {' '.join(argv[1:])}")
+    command_line.log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
     # libtpu would otherwise look for TPUs, and take those that are here.
     jax.config.update("jax_platforms", "cpu")
     # See spade_jax.plan.kept.
@@ -57,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         claimed = _claimed(_JSON.value)
         plan = _plan()
-        print(report.describe(plan, title=_config_file()))
+        result(report.describe(plan, title=_config_file()), plan=plan)
         if claimed is not None and _JSON.value:
             text = json.dumps({"config": _config_file()} | plan, indent=1)
             with claimed.replacing(_JSON.value) as unfinished:
@@ -77,13 +85,19 @@ def _plan():
             "No home directory is known (HOME is not set), and compiled steps are kept:"
             " XDG_CACHE_HOME=DIR says where."
         )
-    return report.make_plan(
-        describe(config),
-        parse_topology(topology),
-        num_examples=_NUM_EXAMPLES.value,
-        distinct=counted.parse_distinct(_DISTINCT.value),
-        cache=cache / "plans",
-    )
+    recipe = closed(describe(config), looks="a plan")
+    chips = parse_topology(topology)
+    with phase(
+        f"Planning {_config_file()} on {topology}",
+        usually="minutes the first time, seconds where the compiled step is kept",
+    ):
+        return report.make_plan(
+            recipe,
+            chips,
+            num_examples=_NUM_EXAMPLES.value,
+            distinct=counted.parse_distinct(_DISTINCT.value),
+            cache=cache / "plans",
+        )
 
 
 def _claimed(file: str | None) -> Outputs | None:
@@ -106,4 +120,5 @@ def _config_file() -> str:
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(lambda: app.run(main, flags_parser=command_line.parse_flags))

@@ -1,14 +1,10 @@
 """Compiling a recipe's train step for TPUs that are not here."""
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import re
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -27,6 +23,7 @@ from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.nets.vgg import Variant
 from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
+from spade_jax.progress import phase
 from spade_jax.recipe import Architecture, Loss, Recipe
 
 # libtpu asks Google Cloud's metadata server what this machine is, complains if nothing
@@ -37,8 +34,6 @@ _NO_TPU_HERE = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-# Seconds between two signs of life.
-_PATIENCE = 15
 
 
 class DoesNotFitError(RuntimeError):
@@ -237,7 +232,7 @@ def compile_step(lowered: jax.stages.Lowered) -> Compiled:
       DoesNotFitError: it needs more memory than a device has.
     """
     start = time.monotonic()
-    with _signs_of_life("Compiling"):
+    with phase("Compiling the train step", usually="many minutes at full size"):
         try:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
@@ -277,7 +272,7 @@ def _perceptual(of: Loss) -> PerceptualNetwork | None:
         return None
     # Convolutions: their weights do not depend on the picture's size.
     image = jnp.zeros((1, 32, 32, 3))
-    variables = jax.eval_shape(nets.VGG(variant).init, jax.random.key(0), image)
+    variables = nets.variable_shapes(nets.VGG(variant), image)
     return PerceptualNetwork(variant, variables["params"])
 
 
@@ -292,21 +287,3 @@ def _bytes(size: str) -> int | None:
     if match is None:
         return None
     return round(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
-
-
-@contextlib.contextmanager
-def _signs_of_life(what: str) -> Iterator[None]:
-    start, done = time.monotonic(), threading.Event()
-
-    def tell():
-        while not done.wait(_PATIENCE):
-            seconds = time.monotonic() - start
-            print(f"{what}: {seconds:.0f} s ...", file=sys.stderr, flush=True)
-
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -231,9 +231,7 @@ def _of_module(
 ) -> tuple[Product, ...]:
     """The products of a forward in evaluation mode; the inputs are shapes."""
     train = {} if isinstance(module, nets.VGG) else {"train": False}
-    variables = jax.eval_shape(
-        functools.partial(module.init, **train), jax.random.key(0), *inputs
-    )
+    variables = nets.variable_shapes(module, *inputs, **train)
     if for_cpu:
         # Spectral norms are divided out in advance, which makes no products.
         variables = {k: v for k, v in variables.items() if k != "spectral"}

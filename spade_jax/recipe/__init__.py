@@ -26,6 +26,7 @@ from spade_jax.recipe.parts import (
     Segmenter,
 )
 from spade_jax.recipe.reading import (
+    closed,
     describe,
     from_json,
     to_json,
@@ -48,6 +49,7 @@ __all__ = [
     "Scenes",
     "Schedule",
     "Segmenter",
+    "closed",
     "describe",
     "from_json",
     "to_json",

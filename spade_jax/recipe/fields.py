@@ -15,6 +15,7 @@ from spade_jax.recipe.kinds import (
     Many,
     Maybe,
     OneOf,
+    Open,
     Place,
     Real,
     Switch,
@@ -54,7 +55,7 @@ _UNET_NORMS = ("spectral", "spectralnone", "none", "")
 
 FIELDS: Mapping[str, Kind] = {
     "seed": Whole(0, 2**32 - 1),
-    "batch_size": Whole(1, 65_536),
+    "batch_size": Open(Whole(1, 65_536)),
     "num_epochs": Whole(0, 1_000_000),
     "decay_epochs": Whole(0, 1_000_000),
     "num_steps": Maybe(Whole(1, _ITERATIONS)),
@@ -73,22 +74,25 @@ FIELDS: Mapping[str, Kind] = {
     "data.manual_dir": _PLACE,
     "data.train_split": _SPLIT,
     "data.val_split": _SPLIT,
-    "data.num_classes": Whole(1, 65_536),
+    "data.num_classes": Open(Whole(1, 65_536)),
     "data.unknown_label": Maybe(Whole(0, 2**31 - 1)),
-    "data.instances": _SWITCH,
+    "data.instances": Open(_SWITCH),
     "data.classes": Many(_LINE, 0, 65_537),
     "data.palette": Many(Many(Whole(0, 255), 3, 3), 0, 65_537),
     "data.label_colors": _PLACE,
     "data.color_tolerance": Real(0, 442),
-    "data.preprocess_mode": OneOf(
-        (
-            *("resize_and_crop", "crop", "scale_width", "scale_width_and_crop"),
-            *("scale_shortside", "scale_shortside_and_crop", "fixed", "none"),
+    "data.preprocess_mode": Open(
+        OneOf(
+            (
+                *("resize_and_crop", "crop", "scale_width", "scale_width_and_crop"),
+                *("scale_shortside", "scale_shortside_and_crop", "fixed", "none"),
+            )
         )
     ),
-    "data.load_size": Whole(1, 65_536),
-    "data.crop_size": Whole(1, 16_384),
-    "data.aspect_ratio": Real(1 / 64, 64),
+    "data.load_size": Open(Whole(1, 65_536)),
+    "data.crop_size": Open(Whole(1, 16_384)),
+    "data.aspect_ratio": Open(Real(1 / 64, 64)),
+    "data.most_pixels": Whole(1024, 2**28),
     "data.pad_crop": _SWITCH,
     "data.flip": _SWITCH,
     "data.scenes.size": Whole(16, 4096),
@@ -117,7 +121,7 @@ FIELDS: Mapping[str, Kind] = {
     "loss.balance_classes": _SWITCH,
     "loss.ignored_ids": Many(Whole(0, 65_536), 0, 65_537),
     "loss.labelmix": _WEIGHT,
-    "loss.augment": _AUGMENTS,
+    "loss.augment": Open(_AUGMENTS),
     "loss.perceptual": _WEIGHT,
     "loss.kld": _WEIGHT,
     "loss.perceptual_network": OneOf(("auto", "vgg19", "vgg16", "none")),
@@ -153,8 +157,11 @@ FIELDS: Mapping[str, Kind] = {
 }
 """What each field takes."""
 
+DESCRIBED = ("data.unknown_label", "data.classes", "data.palette", "data.label_colors")
+"""Fields that describe the classes: found, if not given, with those left open."""
+
 Values = Mapping[str, Any]
-"""Of all fields, by their paths."""
+"""Of all fields that are not left open, by their paths."""
 
 
 class Need(NamedTuple):
@@ -315,6 +322,18 @@ def _can_be_halved(values: Values) -> str | None:
     )
 
 
+def _only_of_folders(field: str) -> Need:
+    def fault(values: Values) -> str | None:
+        if values["data.source"] == "folder" or values.get(field) is not None:
+            return None
+        return (
+            f"config.{field}=None is found by looking at pictures in folders;"
+            f" {told(values, 'data.source')} needs a value."
+        )
+
+    return Need(field, "a value unless `data.source` is folder", fault)
+
+
 NEEDS: tuple[Need, ...] = (
     Need("accumulate", "a divisor of `batch_size`", _in_parts),
     Need("num_epochs", "1 or more in one of the three that say how long", _some_step),
@@ -355,6 +374,11 @@ NEEDS: tuple[Need, ...] = (
     _of_unet("loss.ignored_ids", ()),
     _of_unet("loss.labelmix", 0.0),
     Need("loss.ignored_ids", "ids of the data", _ignored_are_ids),
+    *(
+        _only_of_folders(path)
+        for path, kind in FIELDS.items()
+        if isinstance(kind, Open)
+    ),
     _saved("keep_every"),
     _saved("eval.every"),
 )

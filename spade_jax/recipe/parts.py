@@ -39,6 +39,7 @@ class Data:
     load_size: int
     crop_size: int
     aspect_ratio: float
+    most_pixels: int
     pad_crop: bool
     flip: bool
     scenes: Scenes
@@ -282,6 +283,9 @@ class Recipe:
         evaluation: its parts.
       fields: every field of the config, in nested dicts of plain values, from which
         the parts were made; what a checkpoint keeps. Not to be changed in place.
+      open: paths of the fields that are left open, to be found in the pictures before
+        anything is trained on them; in the parts their defaults stand in for them.
+        With any there are also those that describe the classes and are not given.
     """
 
     seed: int
@@ -295,6 +299,7 @@ class Recipe:
     segmenter: Segmenter
     evaluation: Evaluation
     fields: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
+    open: tuple[str, ...]
 
 
 def picture_size(crop_size: int, aspect_ratio: float) -> tuple[int, int]:

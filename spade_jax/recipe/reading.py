@@ -1,5 +1,6 @@
 """Reading: a config in, a `Recipe` out; the one place where fields are checked."""
 
+import contextlib
 import copy
 import difflib
 import functools
@@ -10,8 +11,8 @@ from typing import Any
 import ml_collections
 
 from spade_jax.recipe import library, parts
-from spade_jax.recipe.fields import FIELDS, NEEDS, Values
-from spade_jax.recipe.kinds import Wrong
+from spade_jax.recipe.fields import DESCRIBED, FIELDS, NEEDS, Values
+from spade_jax.recipe.kinds import Open, Wrong
 from spade_jax.recipe.parts import Recipe
 
 # Characters of a value that messages show.
@@ -33,7 +34,10 @@ def describe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Recipe:
       ValueError: a field is missing or not known, has a value that cannot be, or fields
         do not fit together.
     """
-    fields = _nested(_checked(_flat(_plain(config))))
+    checked = _checked(_flat(_plain(config)))
+    open_fields = _open(checked)
+    stored = _nested(checked)
+    fields = _nested(checked | {path: _defaults()[path] for path in open_fields})
     data = _part(parts.Data, fields["data"])
     return Recipe(
         seed=fields["seed"],
@@ -62,8 +66,29 @@ def describe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Recipe:
         ),
         segmenter=_part(parts.Segmenter, fields["segmenter"]),
         evaluation=_part(parts.Evaluation, fields["eval"]),
-        fields=fields,
+        fields=stored,
+        open=open_fields,
     )
+
+
+def closed(recipe: Recipe, *, looks: str) -> Recipe:
+    """The recipe, if it leaves nothing open.
+
+    Args:
+      recipe: to be used where there are no pictures to look at.
+      looks: who does not, for the message.
+
+    Raises:
+      ValueError: naming the fields.
+    """
+    left = [path for path in recipe.open if path not in DESCRIBED]
+    if left:
+        fields = ", ".join(f"config.{path}" for path in left)
+        raise ValueError(
+            f"{fields}: left open, to be found by looking at pictures, which {looks}"
+            " does not. Give them, or another recipe."
+        )
+    return recipe
 
 
 def with_fields(recipe: Recipe, **changes: Any) -> Recipe:
@@ -212,10 +237,21 @@ def _checked(values: Values) -> dict[str, Any]:
             checked[path] = kind.read(values[path])
         except Wrong as wrong:
             raise ValueError(_told(path, values[path], wrong)) from wrong
+    known = {p: v for p, v in checked.items() if p not in _open(checked)}
     for need in NEEDS:
-        if fault := need.fault(checked):
-            raise ValueError(fault)
+        # What needs a field that is left open is asked when that has been found.
+        with contextlib.suppress(KeyError):
+            if fault := need.fault(known):
+                raise ValueError(fault)
     return checked
+
+
+def _open(values: Values) -> tuple[str, ...]:
+    """Paths of the fields that are left open; see `Recipe.open`."""
+    left = {p for p, k in FIELDS.items() if isinstance(k, Open) and values[p] is None}
+    if left:
+        left |= {path for path in DESCRIBED if values[path] in (None, (), "")}
+    return tuple(path for path in FIELDS if path in left)
 
 
 def _told(path: str, value: Any, wrong: Wrong) -> str:

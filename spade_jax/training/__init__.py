@@ -1,6 +1,7 @@
 """Training: a recipe and a work dir in, checkpoints and curves out.
 
     train.py            a run, in one reading
+    settle.py           fields that a recipe left open: found, or as the run has them
     prepare.py          everything that its loop works with, made before it begins
     progress.py, sheet.py, finite.py, stop.py   losses and speed; pictures; divergence;
                         signals
@@ -8,5 +9,5 @@
                         segmenter: its loop, what it works with, and its scores
 
 May import: jax, optax, `assemble`, `data`, `devices`, `evaluation`, `files`,
-`learning`, `metrics`, `nets`, `recipe`, `workdir`.
+`learning`, `metrics`, `nets`, `progress`, `recipe`, `workdir`.
 """

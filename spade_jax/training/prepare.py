@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from spade_jax import assemble, data
 from spade_jax.devices import distributed, mesh
+from spade_jax.devices.beside import CompiledBeside
 from spade_jax.devices.mesh import Devices
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation import in_training
@@ -38,7 +39,8 @@ class Run:
       learning_rate: the generator's by iteration.
       train_step: `learning`'s, compiled for the mesh.
       constants: of the objective, on the devices, or None.
-      draw_sheet: from a state to the sheet of progress.
+      sampler: of the pictures of progress; compiled when it is begun or called.
+      draw_sheet: from a state to the sheet of them.
       evaluate: evaluation in training, or None.
     """
 
@@ -51,6 +53,7 @@ class Run:
     learning_rate: LearningRate
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     constants: Any
+    sampler: CompiledBeside
     draw_sheet: Callable[[TrainState], Any]
     evaluate: TrainingEvaluation | None
 
@@ -162,10 +165,15 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         )
 
     # ---- Pictures and scores of progress --------------------------------------------
-    sample = jax.jit(
-        functools.partial(synthesise, networks, seed=recipe.seed),
-        # Whole in every process: the compiler may otherwise share the pictures out.
-        out_shardings=replicated,
+    sample = CompiledBeside(
+        jax.jit(
+            functools.partial(synthesise, networks, seed=recipe.seed),
+            # Whole in every process: the compiler may otherwise share the pictures out.
+            out_shardings=replicated,
+        ),
+        abstract_state.generator_variables,
+        abstract_state.encoder_variables,
+        examples,
     )
     palette = pictures.full_palette(recipe.data.palette, recipe.data.num_ids)
 
@@ -192,6 +200,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
             devices,
         ),
         constants=constants,
+        sampler=sample,
         draw_sheet=lambda state: sheet.contact_sheet(
             synthesise_examples(state), examples, palette=palette
         ),

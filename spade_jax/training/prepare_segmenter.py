@@ -1,7 +1,6 @@
 """Preparing a segmenter's training: all that its loop works with, made before it."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from spade_jax.learning.segmenter_step import IGNORED, make_segmenter_step
 from spade_jax.learning.state import NetState
 from spade_jax.metrics import own_segmenter, protocols
 from spade_jax.nets.initial import first_values, he_normal
+from spade_jax.nets.shapes import variable_shapes
 from spade_jax.recipe import Data, Recipe
 
 # Of `config.data`: other fields are in the file by themselves, or are a machine's.
@@ -101,11 +101,8 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
         return NetState(params=params, stats=stats, opt_state=optimizer.init(params))
 
     def init() -> NetState:
-        shapes = jax.eval_shape(
-            functools.partial(module.init, train=False),
-            jax.random.key(0),
-            jnp.zeros((1, *description.size, 3)),
-        )
+        image = jax.ShapeDtypeStruct((1, *description.size, 3), jnp.float32)
+        shapes = variable_shapes(module, image, train=False)
         variables = first_values(recipe.seed, shapes, kernel=he_normal)
         everywhere = mesh.replicated(devices)
         return jax.jit(create, in_shardings=everywhere, out_shardings=everywhere)(

@@ -1,16 +1,14 @@
 """Progress: losses and speed of the newest iterations, told now and then."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
+from spade_jax.progress import progress_line, tell
 from spade_jax.training.finite import mean_losses
-from spade_jax.workdir.report import Report, progress_line
+from spade_jax.workdir.report import Report
 from spade_jax.workdir.saving import Checkpoints
-
-_log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -50,9 +48,8 @@ class Progress:
         if len(self._pending) > 1:
             jax.block_until_ready(self._pending[-2])
         if step == self._first_step + 1:
+            # Its time is that of compiling, which says nothing of the others.
             jax.block_until_ready(losses)
-            seconds = time.monotonic() - self._window_start
-            _log.info("Step %d, compilation included: %.0f s.", step, seconds)
             self._window_step, self._window_start = step, time.monotonic()
 
     def leave_out(self, seconds: float) -> None:
@@ -71,7 +68,7 @@ class Progress:
 
         Args:
           step: iterations done.
-          report: where to, besides the console.
+          report: where to, besides the log.
           checkpoints: that the numbers will go with.
           scores: names of the numbers that evaluations will add.
 
@@ -99,7 +96,7 @@ class Progress:
                 num_steps=self._num_steps,
                 steps_per_epoch=self._steps_per_epoch,
                 batch_size=self._batch_size,
-                steps_per_second=steps_per_second,
+                steps_per_second=steps_per_second or None,
                 losses=means,
             )
-            print(line, flush=True)
+            tell(line, step=step, num_steps=self._num_steps, **scalars)

@@ -43,8 +43,10 @@ class RealScores(NamedTuple):
 
 def make_score(
     recipe: Recipe, real: data.Source, description: own_segmenter.Description
-) -> Callable[[Mapping[str, Any]], RealScores]:
+) -> Callable[[Mapping[str, Any], Callable[[int], None]], RealScores]:
     """Builds the scoring of a segmenter's variables.
+
+    It is called with them, and with what is told how many pictures it has looked at.
 
     Args:
       recipe: of which the data, the size of the segmenter's batch and the seed count.
@@ -53,13 +55,16 @@ def make_score(
     """
     classify = _classifier(description)
 
-    def score(variables: Mapping[str, Any]) -> RealScores:
+    def score(variables: Mapping[str, Any], at: Callable[[int], None]) -> RealScores:
         confusion, examples = segmentation.Confusion.empty(description.num_classes), {}
+        count = 0
         for batch in _batches(recipe, real):
             seen = np.asarray(classify(variables, batch["image"]))
             confusion = confusion.update(
                 np.array(description.truth)[batch["label"]], seen, mask=batch["mask"]
             )
+            count += int(batch["mask"].sum())
+            at(count)
             if not examples:
                 examples = {name: batch[name] for name in ("image", "label")}
                 examples["seen"] = seen

@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import functools
-import logging
 import os
 import pathlib
 import time
+from typing import Any
 
 import jax
 
@@ -17,11 +17,13 @@ from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.learning.state import TrainState
+from spade_jax.progress import phase, result, tell
 from spade_jax.recipe import Keeping, Recipe
 from spade_jax.training.finite import check_finite
 from spade_jax.training.place import check_place
-from spade_jax.training.prepare import prepare, share
+from spade_jax.training.prepare import Run, prepare, share
 from spade_jax.training.progress import Progress
+from spade_jax.training.settle import settled
 from spade_jax.training.stop import StopRequest
 from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir import lock as locks
@@ -29,7 +31,13 @@ from spade_jax.workdir.lock import Lock
 from spade_jax.workdir.report import Report, check_own_files
 from spade_jax.workdir.saving import Checkpoints
 
-_log = logging.getLogger(__name__)
+EARLY = (1, 20, 50, 100, 200, 500)
+"""Steps after which there are pictures, however seldom they are configured."""
+
+SHEET = "layout | synthesised | real"
+
+_COMPILE = "compiling the train step"
+_COMPILING = "a minute or two the first time, seconds where the program is kept"
 
 
 def train(
@@ -74,7 +82,8 @@ def _train(
     """Trains in a work dir that is held; see `train`."""
     # ---- What can be known to be wrong before any work ------------------------------
     distributed.together(functools.partial(check_own_files, workdir))
-    distributed.together(functools.partial(integrity.set_aside_damaged, workdir))
+    with phase("Looking for checkpoints", usually="seconds", then="the data"):
+        distributed.together(functools.partial(integrity.set_aside_damaged, workdir))
     open_checkpoints = functools.partial(
         Checkpoints,
         workdir,
@@ -85,28 +94,32 @@ def _train(
     if paths.has_checkpoint(workdir):
         with open_checkpoints() as saved:
             saved.check_trainable()
+            recipe = settled(recipe, saved.recipe(), devices=devices)
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
-    # Files may be missing on one host only, here and below.
-    recipe = distributed.together(functools.partial(assemble.with_palette, recipe))
+    recipe = settled(recipe, None, devices=devices)
     over = share(recipe, devices)
 
     # ---- Data, networks, functions --------------------------------------------------
-    run = prepare(recipe, over, workdir)
+    with phase(
+        "Opening the data",
+        usually="seconds; minutes where it has to be drawn or packed first",
+        then="the networks",
+    ):
+        # Files may be missing on one host only, here and below.
+        recipe = distributed.together(functools.partial(assemble.with_palette, recipe))
+        run = prepare(recipe, over, workdir)
 
     # ---- Loop -----------------------------------------------------------------------
     is_main_process = jax.process_index() == 0
+    shown_in = workdir / "samples.png"
     with (
         open_checkpoints() as checkpoints,
         Report(workdir, enabled=is_main_process) as report,
         StopRequest() as stop,
     ):
-        if checkpoints.latest_step is None:
-            state = run.init()
-        else:
-            state = checkpoints.restore(run.abstract_state)
-            _log.info("Going on from step %d of %s.", int(state.step), workdir)
+        state = _first_state(run, checkpoints, workdir)
         first_step = int(state.step)
-        _log.info("Networks: %s. Data: %r.", _sizes(state), run.source)
+        tell(f"Networks: {_sizes(state)}. Data: {run.source!r}.")
         batches = run.batches(first_step)
         on_devices = device_batches.prefetch(batches, over)
         progress = Progress(
@@ -116,48 +129,117 @@ def _train(
             batch_size=recipe.schedule.batch_size,
             learning_rate=run.learning_rate,
         )
-        for step in range(first_step + 1, run.num_steps + 1):
-            state, losses = run.train_step(
-                state,
-                next(on_devices),
-                run.constants,
-                update_generator=_updates_generator(recipe, step),
-            )
-            progress.add(step, losses)
-            stopping = stop.everywhere()
-            last = stopping or step == run.num_steps
-            due = _due(recipe.keeping, step, last=last)
-            if due.log or due.save or due.sample:
-                lock.check()
-            if due.log:
-                progress.report(
-                    step,
-                    report,
-                    checkpoints,
-                    scores=run.evaluate.names if run.evaluate else (),
-                )
-            if due.save:
-                check_finite(state, checkpoints)
-                _save(
-                    state,
-                    step,
-                    recipe,
-                    checkpoints,
-                    report,
-                    progress,
-                    evaluate=None if stopping else run.evaluate,
-                )
-            if due.sample:
-                shown = run.draw_sheet(state)
-                if is_main_process:
-                    pictures.save_png(workdir / "samples.png", shown)
-                    report.picture(step, "layout | synthesised | real", shown)
-            if last:
-                break
-        batches.close()
-        checkpoints.wait()
-        _log.info("Step %d is saved in %s.", int(state.step), workdir)
+        left = range(first_step + 1, run.num_steps + 1)
+        with _phase_if(
+            bool(left),
+            f"Training from step {first_step} to step {run.num_steps}",
+            then=_expected(recipe.keeping, shown_in),
+            total=run.num_steps,
+            unit="steps",
+        ) as training:
+            compiled, sampled = set(), False
+            for step in left:
+                updates_generator = _updates_generator(recipe, step)
+                with _phase_if(
+                    updates_generator not in compiled,
+                    f"Compiling the train step, and taking step {step}",
+                    usually=_COMPILING,
+                ):
+                    # Beside it, so that nothing has to be compiled when training ends.
+                    run.sampler.begin()
+                    state, losses = run.train_step(
+                        state,
+                        next(on_devices),
+                        run.constants,
+                        update_generator=updates_generator,
+                    )
+                    progress.add(step, losses)
+                compiled.add(updates_generator)
+                training.at(step)
+                stopping = stop.everywhere()
+                last = stopping or step == run.num_steps
+                due = _due(recipe.keeping, step, last=last)
+                if due.log or due.save or due.sample:
+                    lock.check()
+                if due.log:
+                    progress.report(
+                        step,
+                        report,
+                        checkpoints,
+                        scores=run.evaluate.names if run.evaluate else (),
+                    )
+                if due.save or step == first_step + 1:
+                    # At first, too, as it is compiled then.
+                    check_finite(state, checkpoints)
+                if due.save:
+                    _save(
+                        state,
+                        step,
+                        recipe,
+                        checkpoints,
+                        report,
+                        progress,
+                        evaluate=None if stopping else run.evaluate,
+                    )
+                if due.sample:
+                    start = time.monotonic()
+                    with _phase_if(
+                        not sampled,
+                        f"Making the pictures of step {step}",
+                        usually="seconds",
+                    ):
+                        shown = run.draw_sheet(state)
+                    sampled = True
+                    if is_main_process:
+                        pictures.save_png(shown_in, shown)
+                        report.picture(step, SHEET, shown)
+                        tell(
+                            f"Pictures of step {step}: {shown_in} ({SHEET}).", step=step
+                        )
+                    progress.leave_out(time.monotonic() - start)
+                if last:
+                    break
+        step = int(state.step)
+        with phase(f"Waiting until step {step} is on the disk", usually="seconds"):
+            batches.close()
+            checkpoints.wait()
+        result(
+            f"Step {step} is saved in {workdir}; its pictures are {shown_in}.",
+            step=step,
+            workdir=str(workdir),
+        )
     return state
+
+
+def _first_state(
+    run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+) -> TrainState:
+    """The state that training begins with: the newest that was saved, or a new one."""
+    if checkpoints.latest_step is None:
+        with phase("Drawing the first weights", usually="seconds", then=_COMPILE):
+            return run.init()
+    step = checkpoints.latest_step
+    with phase(f"Reading step {step}", usually="seconds", then=_COMPILE):
+        state = checkpoints.restore(run.abstract_state)
+    tell(f"Going on from step {step} of {workdir}.", step=step)
+    return state
+
+
+def _expected(keeping: Keeping, shown_in: pathlib.Path) -> str:
+    """What is to come while it trains, and where."""
+    early = ", ".join(map(str, EARLY))
+    return (
+        f"losses every {keeping.log_every} steps; pictures, in {shown_in}, after steps"
+        f" {early} and every {keeping.sample_every}; checkpoints every"
+        f" {keeping.checkpoint_every}"
+    )
+
+
+def _phase_if(
+    takes_long: bool, doing: str, **options: Any
+) -> contextlib.AbstractContextManager[Any]:
+    """A phase, or None where there is nothing to announce."""
+    return phase(doing, **options) if takes_long else contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,7 +253,7 @@ def _due(keeping: Keeping, step: int, *, last: bool) -> _Due:
     return _Due(
         log=last or step % keeping.log_every == 0,
         save=last or step % keeping.checkpoint_every == 0,
-        sample=last or step % keeping.sample_every == 0,
+        sample=last or step in EARLY or step % keeping.sample_every == 0,
     )
 
 
@@ -190,25 +272,29 @@ def _save(
     evaluate: TrainingEvaluation | None,
 ) -> None:
     """Saves a state, and evaluates it where that is due."""
-    save = functools.partial(checkpoints.save, state, recipe=recipe)
+
+    def save(metrics):
+        # What was saved before has to be on the disk first.
+        with phase(f"Saving step {step}", usually="seconds"):
+            checkpoints.save(state, recipe=recipe, metrics=metrics)
+
     if evaluate is None or step % recipe.evaluation.every:
-        save(metrics=progress.metrics or None)
+        save(progress.metrics or None)
         return
     best = recipe.keeping.best
     # Before the evaluation, which takes long, unless that has to choose.
     chooses = best is not None and best.metric in evaluate.names
     if not chooses:
-        save(metrics=progress.metrics or None)
+        save(progress.metrics or None)
     start = time.monotonic()
     scores = evaluate(state)
     seconds = time.monotonic() - start
-    if jax.process_index() == 0:
-        told = " ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        print(f"step {int(state.step)} | {told} | {seconds:.0f} s", flush=True)
+    told = " ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    tell(f"step {step} | {told} | {seconds:.0f} s", step=step, **scores)
     progress.leave_out(seconds)
     report.scalars(step, scores)
     if chooses:
-        save(metrics=progress.metrics | scores)
+        save(progress.metrics | scores)
 
 
 def _sizes(state: TrainState) -> str:

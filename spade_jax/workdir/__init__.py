@@ -2,10 +2,12 @@
 
     checkpoint.py  checkpoints, to read
     saving.py      checkpoints, to write: whole or not there
+    described.py   what a checkpoint says of itself
     integrity.py   whether a checkpoint is damaged
     lock.py        one program at a time writes
     paths.py       where things are
     report.py      numbers and pictures of a run: metrics.jsonl, TensorBoard
 
-May import: clu, jax, orbax, tensorflow, `data`, `files`, `recipe`.
+May import: clu, jax, orbax, tensorflow, `data`, `files`, `progress`,
+`recipe`.
 """

@@ -16,7 +16,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from spade_jax import recipe as recipes
 from spade_jax.files.arrays import in_one_line
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import integrity, paths
+from spade_jax.workdir import described, integrity, paths
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        written = ocp.metadata(os.fspath(self._path(step))).custom_metadata
+        written = described.read(self._path(step)).custom_metadata
         return cast("dict[str, Any]", written)  # as `saving` has it
 
     def recipe(self, *, step: int | None = None) -> Recipe:
@@ -156,8 +156,7 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        found = ocp.metadata(os.fspath(self._path(step)))
-        return found.metadata.get(name) is not None
+        return described.read(self._path(step)).metadata.get(name) is not None
 
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:

@@ -15,17 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax.files.arrays import in_one_line
-from spade_jax.workdir import paths
+from spade_jax.workdir import described, paths
 
 _log = logging.getLogger(__name__)
 
 _CHECKSUMS = "checksums.json"
-# Where Orbax keeps the custom metadata. Beside them it notes the time of the renaming,
-# so the file as a whole is not what it was when the checksums were made.
-_METADATA = "_CHECKPOINT_METADATA"
 
 
 def write_checksums(path: pathlib.Path, metadata: Mapping[str, Any]) -> None:
@@ -35,7 +31,9 @@ def write_checksums(path: pathlib.Path, metadata: Mapping[str, Any]) -> None:
       path: of the checkpoint, complete but for its name.
       metadata: custom metadata that it is saved with.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != _METADATA)
+    files = sorted(
+        p for p in path.rglob("*") if p.is_file() and p.name != described.FILE
+    )
     checksums = {
         "files": {str(p.relative_to(path)): _sha256(p) for p in files},
         "metadata": _sha256_of(metadata),
@@ -120,7 +118,7 @@ def _not_as_written(path: pathlib.Path) -> str | None:
                     " system"
                 )
             files.add((here / name).relative_to(path).as_posix())
-    for name in (_CHECKSUMS, _METADATA):
+    for name in (_CHECKSUMS, described.FILE):
         if name not in files:
             return f"{name} is missing"
     checksums = json.loads((path / _CHECKSUMS).read_text(encoding="utf-8"))
@@ -129,22 +127,22 @@ def _not_as_written(path: pathlib.Path) -> str | None:
             return f"{name} is missing"
         if _sha256(path / name) != expected:
             return f"{name} is not as it was written"
-    metadata = json.loads((path / _METADATA).read_text(encoding="utf-8"))
+    metadata = json.loads((path / described.FILE).read_text(encoding="utf-8"))
     if _sha256_of(metadata["custom_metadata"]) != checksums["metadata"]:
-        return f"{_METADATA} is not as it was written"
+        return f"{described.FILE} is not as it was written"
     return None
 
 
 def _unreadable(path: pathlib.Path) -> str | None:
     try:
-        found = ocp.metadata(os.fspath(path))
+        found = described.read(path)
     # Orbax raises what it likes, of the parts of its metadata that have no checksum.
     except Exception as error:
-        return f"{_METADATA} cannot be read ({in_one_line(error)})"
+        return f"{described.FILE} cannot be read ({in_one_line(error)})"
     if not isinstance(found.custom_metadata, dict) or not isinstance(
         found.metadata, dict
     ):
-        return f"{_METADATA} is not that of a training state"
+        return f"{described.FILE} is not that of a training state"
     return None
 
 

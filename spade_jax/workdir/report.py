@@ -1,6 +1,6 @@
 """Where a run's numbers and pictures go.
 
-Always to the console and to `metrics.jsonl` in the work dir; to TensorBoard, through
+Always to `metrics.jsonl` in the work dir; to TensorBoard, through
 clu's metric writers, where TensorFlow is installed.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import TextIO
 
 import numpy as np
+
+from spade_jax.progress import phase
 
 _log = logging.getLogger(__name__)
 
@@ -96,42 +98,6 @@ def _is_of_a_run(lines: pathlib.Path) -> bool:
         return False
 
 
-def progress_line(
-    *,
-    step: int,
-    num_steps: int,
-    steps_per_epoch: int,
-    batch_size: int,
-    steps_per_second: float,
-    losses: Mapping[str, float],
-) -> str:
-    """One line for the console: where training is, how fast, and every loss.
-
-    Args:
-      step: iterations done.
-      num_steps: iterations in all.
-      steps_per_epoch: iterations in an epoch.
-      batch_size: pictures an iteration.
-      steps_per_second: of late; 0 where it is not known yet.
-      losses: by name.
-    """
-    terms = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-    left = "?"
-    if steps_per_second:
-        left = clock((num_steps - step) / steps_per_second)
-    return (
-        f"step {step}/{num_steps} | epoch {step / steps_per_epoch:.2f}"
-        f" | {steps_per_second * batch_size:.1f} images/s | {terms} | {left} left"
-    )
-
-
-def clock(seconds: float) -> str:
-    """Formats a duration as h:mm:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
 def _open_lines(path: pathlib.Path) -> TextIO:
     """Opens a file to add lines, without what a full disk left of the last one."""
     if path.exists():
@@ -142,8 +108,9 @@ def _open_lines(path: pathlib.Path) -> TextIO:
 
 def _tensorboard_writer(workdir: pathlib.Path):
     try:
-        import tensorflow as tf
-        from clu import metric_writers
+        with phase("Importing TensorFlow, for TensorBoard", usually="seconds"):
+            import tensorflow as tf
+            from clu import metric_writers
     except ImportError as error:
         _log.info("No TensorBoard (%s): metrics go to metrics.jsonl only.", error)
         return None

@@ -210,7 +210,7 @@ def test_the_command_fails_where_training_would(sample, repository, tmp_path):
     save(np.full_like(read(label), 190), label)
     report = tmp_path / "report.json"
     command = [
-        *(sys.executable, "-m", "spade_jax.main", "--mode=check_data"),
+        *(sys.executable, "-m", "spade_jax.main", "--mode=check_data", "--quiet"),
         "--config=configs/folder.py",
         # The tests have eight devices, which share it.
         "--config.batch_size=8",
@@ -241,6 +241,10 @@ def test_the_command_fails_where_training_would(sample, repository, tmp_path):
     fixed = call()
     assert fixed.returncode == 0, fixed.stderr
     assert "Training takes this data: 0 errors, 1 warning." in fixed.stdout
+    # What the command leaves open is found, as training finds it.
+    assert f"Looked at the pictures in {sample}, and chose:" in fixed.stdout
+    assert "182 classes, ids 0 to 181" in fixed.stdout
+    assert "--config.loss.augment=color,translation,cutout\n" in fixed.stdout
 
 
 def test_the_clean_coco_sample(shared, default_config, tmp_path, capsys):

@@ -46,6 +46,33 @@ def test_a_failed_program_ends_at_once_with_its_status(end, status, words):
     assert err.endswith(words)
 
 
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [("RuntimeError('Event loop is closed')", False), ("RuntimeError('other')", True)],
+)
+def test_answers_to_a_save_that_was_given_up_are_not_told(error, is_told):
+    program = """
+        import sys
+        from spade_jax.commands import ending
+
+        class Answer:
+            def __del__(self):
+                # An exception that nobody can take, as one in a callback of C++.
+                raise {end}
+
+        def program():
+            Answer()
+            sys.exit("the disk is full")
+
+        ending.run(program)
+    """
+    with start(error, program) as process:
+        _, err = process.communicate(timeout=60)
+    lines = err.decode().splitlines()
+    assert lines[-1] == "the disk is full"
+    assert (len(lines) > 1) == is_told
+
+
 def test_a_successful_one_waits_for_its_threads():
     program = """
         import sys, threading

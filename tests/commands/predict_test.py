@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 
 import av
 import jax
@@ -224,6 +225,11 @@ def test_what_is_wrong_is_told_before_weights_are_read(
     (tmp_path / "foreign").mkdir()
     foreign = Image.fromarray(np.full((SIZE, SIZE), 9, np.uint8))
     foreign.save(tmp_path / "foreign" / "a.png")
+    # Not the first, nor one among a few.
+    shutil.copytree(layouts / "val_img", tmp_path / "styles")
+    (tmp_path / "styles" / "c.png").write_bytes(b"none")
+    shutil.copytree(layouts / "val_label", tmp_path / "labels")
+    foreign.save(tmp_path / "labels" / "c.png")
     right = {
         "labels": layouts / "val_label",
         "instances": layouts / "val_inst",
@@ -237,6 +243,8 @@ def test_what_is_wrong_is_told_before_weights_are_read(
         ("style", "gone", r"--style=.*gone: there is no such directory, nor file"),
         ("style", "broken.png", r"broken\.png: cannot read this picture"),
         ("style", "foreign", r"2 labels of .* have no image"),
+        ("style", "styles", r"styles/c\.png: cannot read this picture"),
+        ("labels", "labels", r"labels/c\.png: label ids 9"),
     ):
         with pytest.raises(DataError, match=message):
             predict(vae, out=tmp_path / "out", **{**right, flag: tmp_path / path})
@@ -461,6 +469,11 @@ def test_instances_are_paired_with_labels(vae, layouts, tmp_path):
             instances=tmp_path / "inst",
             out=tmp_path / "out",
         )
+
+
+def test_files_are_looked_for_before_the_model(tmp_path, layouts):
+    with pytest.raises(DataError, match=r"--labels=.*gone: there is no such directory"):
+        predict(tmp_path / "nowhere", labels=tmp_path / "gone", out=tmp_path / "out")
 
 
 def test_no_checkpoint(tmp_path, layouts):

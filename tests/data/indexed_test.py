@@ -135,7 +135,7 @@ def test_classes_that_share_a_colour_are_told_apart_by_index_only():
         decode_map(picture, where="a", palettes=palettes), IDS
     )
     picture = encoded(permuted(IDS, shared, [1, 0, 2, 3]))
-    with pytest.raises(DataError, match=r"which config\.data\.palette gives class 1"):
+    with pytest.raises(DataError, match=r"which the classes' palette gives class 1"):
         decode_map(picture, where="a", palettes=palettes)
 
 

@@ -179,3 +179,32 @@ def test_instances_stay_apart_whatever_their_numbers(make_maps, ids):
     assert found.dtype == np.int32
     same = numbers.reshape(-1, 1) == numbers.reshape(-1)
     np.testing.assert_array_equal(found.reshape(-1, 1) == found.reshape(-1), same)
+
+
+def test_what_is_wrong_is_told_without_advice_for_training(make_maps, ids, tmp_path):
+    ids[0, 0] = 77
+    message = (
+        r"^label_map: label ids 77 \(1 pixels\) are not among the 3 classes 0\.\.2\."
+        r" The model was trained on 3 classes \(sky, sea, sand\): give label maps of"
+        r" the ids 0 to 2, or 255 where the class is unknown, one channel, or of the"
+        r" colours of its palette\.$"
+    )
+    with pytest.raises(DataError, match=message):
+        make_maps([ids], classes=("sky", "sea", "sand"))[0]
+    strange = np.full((2, 3, 3), 99, np.uint8)
+    message = (
+        r"^label_map: 6 of 6 pixels have no colour of a class, but \(99, 99, 99\)\. The"
+        r" model was trained on 4 classes: give label maps in their colours\.$"
+    )
+    fields = {"label_colors": "palette", "unknown_label": None, "classes": ()}
+    with pytest.raises(DataError, match=message):
+        make_maps([strange], **fields, num_classes=4)[0]
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    picture.putpalette([7] * 3 + [8] * 3 + [6] * 3)
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(
+        DataError, match=r"is the grey 7; either could be the id\. The m"
+    ):
+        make_maps(tmp_path / "a.png", palette=())[0]
+    with pytest.raises(DataError, match=r"^instances: .* where a map of ids is needed"):
+        make_maps([ids * 0], [Image.new("F", (3, 2))])[0]

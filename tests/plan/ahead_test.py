@@ -9,6 +9,7 @@ from spade_jax.devices.batches import batch_sharding
 from spade_jax.nets import VGG
 from spade_jax.plan import ahead, counted
 from spade_jax.plan.chips import parse_topology
+from spade_jax.progress import telling
 from spade_jax.recipe import describe
 
 
@@ -171,15 +172,14 @@ def test_without_libtpu_it_says_what_to_install(monkeypatch):
         ahead.devices(parse_topology("v5e:2x4"))
 
 
-def test_long_compilations_give_signs_of_life(monkeypatch, capsys):
-    monkeypatch.setattr(ahead, "_PATIENCE", 0.001)
-    told = ""
+def test_long_compilations_give_signs_of_life(monkeypatch, caplog):
+    monkeypatch.setattr(telling, "_PATIENCE", 0.001)
+    caplog.set_level("INFO", "spade_jax")
 
     class Slow:
         def compile(self):
-            nonlocal told
-            while "Compiling: 0 s ..." not in told:
-                told += capsys.readouterr().err
+            while "Compiling the train step: 0 s so far." not in caplog.messages:
+                pass
             raise jax.errors.JaxRuntimeError("INTERNAL: that is enough")
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="enough"):

@@ -16,9 +16,26 @@ from spade_jax.learning import losses
 from spade_jax.metrics import protocols
 from spade_jax.nets import encoder, stages
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
-from spade_jax.recipe import describe, library
+from spade_jax.recipe import (
+    closed,
+    describe,
+    from_json,
+    library,
+    to_json,
+    with_fields,
+)
 from spade_jax.recipe.fields import FIELDS, NEEDS
-from spade_jax.recipe.kinds import Many, Maybe, OneOf, Place, Real, Switch, Text, Whole
+from spade_jax.recipe.kinds import (
+    Many,
+    Maybe,
+    OneOf,
+    Open,
+    Place,
+    Real,
+    Switch,
+    Text,
+    Whole,
+)
 
 NUMBERS = (math.inf, -math.inf, math.nan, -1, 0, 10**9, 2**31, 10**400, 0.5, 1e300)
 OTHERS = (None, True, "", "fp16", "\0", (), (1,), ("a",), {}, {"a": 1}, object(), 1j)
@@ -49,7 +66,7 @@ def changed(**fields):
 def wrong(kind):
     """Values that are none of a kind, of those that people and machines give."""
     match kind:
-        case Maybe(of=of):
+        case Maybe(of=of) | Open(of=of):
             return [value for value in wrong(of) if value is not None]
         case Whole(low=low, high=high):
             numbers = [n for n in NUMBERS if not (n == int_of(n) and low <= n <= high)]
@@ -85,6 +102,11 @@ def wrong(kind):
             too_few = [()] if least else []
             return [*NUMBERS, *inner, *others, *too_few, too_many]
     raise TypeError(kind)
+
+
+def bare(kind):
+    """A kind without what a field that may be left open takes besides."""
+    return kind.of if isinstance(kind, Open) else kind
 
 
 def int_of(number):
@@ -129,7 +151,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(path):
 @pytest.mark.parametrize("path", FIELDS)
 def test_the_ends_of_a_range_belong_to_it(path):
     """What is refused all the same does not fit to other fields, which are named."""
-    match FIELDS[path]:
+    match bare(FIELDS[path]):
         case Whole(low=low, high=high) | Maybe(of=Whole(low=low, high=high)):
             ends = [low, high]
         case Real(low=low, high=high) as kind:
@@ -150,6 +172,45 @@ def test_the_ends_of_a_range_belong_to_it(path):
             assert f"config.{path}=" in faults[0]
         else:
             describe(changed(**{path: value}))
+
+
+OPEN = [path for path, kind in FIELDS.items() if isinstance(kind, Open)]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_what_is_left_open_is_kept_so_and_has_its_default_for_the_time(path):
+    found = describe(changed(**{path: None, "data.classes": ("a", "b")}))
+    described = ("data.unknown_label", "data.palette", "data.label_colors")
+    assert set(found.open) == {path, *described}
+    assert from_json(to_json(found), where="here") == found
+    assert with_fields(found, **{path.replace(".", "__"): default(path)}).open == ()
+    group, _, name = path.rpartition(".")
+    parts = {"data": found.data, "loss": found.loss, "": found.schedule}
+    assert getattr(parts[group], name) == default(path)
+    message = rf"config\.{path}=None is found by looking at .*source='scenes' needs a v"
+    with pytest.raises(ValueError, match=message):
+        describe(changed(**{path: None, "data.source": "scenes"}))
+
+
+def test_where_no_pictures_are_looked_at_nothing_may_be_open():
+    found = describe(changed(batch_size=None))
+    message = r"^config\.batch_size: left open, .* which a plan does not\. Give them"
+    with pytest.raises(ValueError, match=message):
+        closed(found, looks="a plan")
+    assert closed(describe(changed()), looks="a plan") == describe(changed())
+
+
+def test_what_needs_an_open_field_is_asked_once_it_is_known():
+    found = describe(changed(batch_size=None, accumulate=3))
+    with pytest.raises(ValueError, match=r"accumulate=3 must divide .*batch_size=4"):
+        with_fields(found, batch_size=4)
+    with pytest.raises(ValueError, match=r"generator\.latent='vae' needs config"):
+        describe(
+            changed(
+                batch_size=None,
+                **{"generator.latent": "vae", "generator.name": "pix2pixhd"},
+            )
+        )
 
 
 def test_a_batch_is_worked_through_in_equal_parts():
@@ -195,7 +256,7 @@ def test_a_whole_number_will_do_where_a_number_is_asked_for():
     ],
 )
 def test_choices_are_what_there_is(path, choices):
-    assert set(FIELDS[path].choices) == set(choices)
+    assert set(bare(FIELDS[path]).choices) == set(choices)
 
 
 def test_norms_are_those_that_networks_understand():

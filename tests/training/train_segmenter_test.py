@@ -63,7 +63,8 @@ def config(default_config, root):
     return default_config
 
 
-def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
+def test_two_colours_are_learned(tmp_path, config, root, caplog, monkeypatch):
+    caplog.set_level("INFO", "spade_jax")
     monkeypatch.setattr(report, "_tensorboard_writer", lambda workdir: None)
     segmenter = train_segmenter(describe(config), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -96,12 +97,24 @@ def test_two_colours_are_learned(tmp_path, config, root, capsys, monkeypatch):
     assert [x["step"] for x in lines if "loss/cross_entropy" in x] == [10, 20, 30]
     assert [x["step"] for x in lines if "real/mean_iou" in x] == [20, 30]
     assert lines[-1]["real/accuracy"] == told.scores["accuracy"]
-    out = capsys.readouterr().out
-    assert "step 30/30" in out
-    assert "real validation pictures: mean_iou" in out
+    assert "step 30/30" in caplog.text
+    assert "real validation pictures: mean_iou" in caplog.text
     # A row of a class, and none of the ignored one.
-    assert "green" in out
-    assert "blue" not in out
+    table = caplog.messages[-1]
+    assert "green" in table
+    assert "blue" not in table
+    assert f"The segmenter is in {tmp_path / own_segmenter.FILE}" in table
+    # Each silence is announced: opening, weights, training, looking.
+    phases = [r.told["phase"] for r in caplog.records if is_beginning(r)]
+    looking = "Looking at the real validation pictures"
+    assert phases == [
+        *("Opening the data", "Drawing the first weights", "Training the segmenter"),
+        *(looking, looking),
+    ]
+
+
+def is_beginning(record):
+    return getattr(record, "told", {}).get("event") == "begin"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import concurrent.futures
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from spade_jax.commands.label_photos.record import prepare, sheet_file
 from spade_jax.commands.label_photos.sheet import contact_sheet
 from spade_jax.data import pairing
 from spade_jax.files import outputs, pictures
+from spade_jax.progress import phase, result
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,14 @@ def label_photos(
     if len(missing) < len(paths):
         _log.info("%d layouts are there already.", len(paths) - len(missing))
     todo = {name: (photos / files[name], paths[name]) for name in missing}
-    pixels, unreadable = _label(todo, maker)
+    with phase(
+        f"Labelling {len(todo)} photographs",
+        usually="seconds each; the first of a size is compiled",
+        then=f"a contact sheet beside {layouts}",
+        total=len(todo),
+        unit="photographs",
+    ) as labelling:
+        pixels, unreadable = _label(todo, maker, labelling.at)
     written = {name: path for name, path in paths.items() if path.is_file()}
     if written:
         sheet = contact_sheet(
@@ -108,13 +116,16 @@ def _layouts_name(photos: str) -> str:
 
 
 def _label(
-    files: Mapping[str, tuple[pathlib.Path, pathlib.Path]], maker: LayoutMaker
+    files: Mapping[str, tuple[pathlib.Path, pathlib.Path]],
+    maker: LayoutMaker,
+    at: Callable[[int], None],
 ) -> tuple[np.ndarray, list[data.DataError]]:
     """Writes layouts.
 
     Args:
       files: from names to photographs and the layouts to write.
       maker: makes them.
+      at: is told how many are done.
 
     Returns:
       Numbers of pixels of each id that was written, and what could not be read.
@@ -122,6 +133,7 @@ def _label(
     unreadable: list[data.DataError] = []
     ids = maker.ids.astype(np.min_scalar_type(maker.ids.max()))
     pixels = np.zeros(len(maker.names), np.int64)
+    done = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         for chunk in _chunks(list(files)):
             read = list(
@@ -132,6 +144,8 @@ def _label(
             for name, photo, classes in see(chunk, read, maker.classes):
                 label = ids[classes]
                 pixels += np.bincount(label.ravel(), minlength=len(pixels))
+                done += 1
+                at(done)
                 writes.append(
                     threads.submit(write_layout, files[name][1], label, photo)
                 )
@@ -143,7 +157,6 @@ def _label(
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
     for first in range(0, len(names), _CHUNK):
         yield names[first : first + _CHUNK]
-        _log.info("%d of %d.", min(first + _CHUNK, len(names)), len(names))
 
 
 def _tell(
@@ -153,14 +166,14 @@ def _tell(
     count: int,
     pixels: np.ndarray,
 ) -> None:
-    """Logs what was found, and the command that trains on it."""
+    """Tells what was found, and the command that trains on it."""
     if pixels.any():
         most = np.argsort(-pixels, kind="stable")[:_LISTED]
         shares = 100 * pixels / pixels.sum()
         told = ", ".join(f"{maker.names[i]} {shares[i]:.0f}%" for i in most)
         _log.info("Seen most: %s.", told)
     out, of_folder = layouts.parent, layouts.name != "layouts"
-    _log.info("%d layouts are in %s; look at %s.png.", count, layouts, layouts)
+    lines = [f"{count} layouts are in {layouts}; look at {layouts}.png."]
     recipe, field = ("folder", "root") if of_folder else ("landscapes", "manual_dir")
     needed = out / (photos.name if of_folder else "photos")
     link = "" if needed.exists() else f" once the photographs are in {needed}"
@@ -169,13 +182,9 @@ def _tell(
         if maker.unknown_label is None
         else f" --config.data.unknown_label={maker.unknown_label}"
     )
-    _log.info(
-        "To train on them%s: python -m spade_jax.main --config=configs/%s.py"
-        " --config.data.%s=%s --config.data.num_classes=%d%s",
-        link,
-        recipe,
-        field,
-        out,
-        len(maker.names),
-        unknown,
+    lines.append(
+        f"To train on them{link}: python -m spade_jax.main --config=configs/{recipe}.py"
+        f" --config.data.{field}={out} --config.data.num_classes={len(maker.names)}"
+        f"{unknown}"
     )
+    result("\n".join(lines), layouts=str(layouts), count=count)

@@ -7,7 +7,9 @@
 Letters: B batch, H height, W width, N latent size.
 """
 
+import concurrent.futures
 import functools
+import itertools
 import logging
 import os
 import pathlib
@@ -28,6 +30,7 @@ from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps
 from spade_jax.models.predictor import Predictor
 from spade_jax.models.sizes import Fitted, SizeRule, size_rule
 from spade_jax.models.styles import Posterior
+from spade_jax.progress import phase, result
 from spade_jax.workdir import paths
 
 _log = logging.getLogger(__name__)
@@ -60,8 +63,8 @@ def predict(
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
     their colours under `OUT/layouts/`, `OUT/contact_sheet.png` and a gallery,
     `OUT/index.html`. NAME has the folders that a label map is in. What is there is
-    replaced if this command wrote it; see `spade_jax.files.outputs`. The files are
-    looked for before weights are read.
+    replaced if this command wrote it; see `spade_jax.files.outputs`. All files are
+    looked for before the model, and read once before its weights.
 
     Args:
       workdir: of the model; see `spade_jax.models.predictor.load`.
@@ -96,6 +99,7 @@ def predict(
     out = pathlib.Path(out)
     if film is not None:
         options.check_film(film, fps=fps)
+    found = folders.find(labels, instances=instances, style=style)
     opened = opening.open_model(workdir)
     of = opened.recipe
     options.check_model(
@@ -107,14 +111,11 @@ def predict(
         is_film=film is not None,
     )
     rule = size_rule(of, size)
-    found = folders.find(labels, instances=instances, style=style)
     maps = found.maps(format=LabelFormat(of.data))
     groups = _by_size(found, maps, rule=rule)
     if film is not None:
         options.check_frames(film, {fitted.picture for fitted in groups})
-    data.check(maps, transform=rule)
-    for photo in found.styles[:1]:
-        inputs.read_photo(photo, assemble.resize(of.data.size))
+    _check_all(maps, found.styles, rule=rule, photos_to=assemble.resize(of.data.size))
     read = {
         "--labels": labels,
         "--instances": instances,
@@ -134,7 +135,8 @@ def predict(
         film_written = outputs.claim_file(
             film, command="predict", flag="--film", inputs=read
         )
-    predictor = Predictor(opened.read())
+    with phase("Reading the model", usually="seconds", then="the pictures"):
+        predictor = Predictor(opened.read())
     latents = _latents(
         predictor,
         photos=found.styles,
@@ -143,21 +145,30 @@ def predict(
         one_for_all=film is not None,
     )
     step = predictor.trained.step
-    _log.info("Synthesising %d layouts at step %d.", len(maps), step)
-
     rows: dict[int, list[str]] = {}
     shown: dict[int, list[np.ndarray]] = {}
-    for number, layout, samples in _synthesised(
-        predictor, maps, latents, groups=groups, rule=rule, num_samples=num_samples
-    ):
-        name = found.names[number]
-        files = _file_names(name, num_samples)
-        for image, file in zip(samples, files, strict=True):
-            pictures.save_png(out / file, image, replacing=written.replacing)
-        pictures.save_png(out / _layout_file(name), layout, replacing=written.replacing)
-        rows[number] = files
-        if number < _SHEET_ROWS:
-            shown[number] = [layout, *samples]
+    with phase(
+        f"Synthesising {len(maps)} layouts at step {step}",
+        usually="half a minute for the first, which is compiled; seconds where the"
+        " program is kept",
+        then=f"the gallery, {out / _GALLERY}",
+        total=len(maps),
+        unit="layouts",
+    ) as synthesising:
+        for number, layout, samples in _synthesised(
+            predictor, maps, latents, groups=groups, rule=rule, num_samples=num_samples
+        ):
+            name = found.names[number]
+            files = _file_names(name, num_samples)
+            for image, file in zip(samples, files, strict=True):
+                pictures.save_png(out / file, image, replacing=written.replacing)
+            pictures.save_png(
+                out / _layout_file(name), layout, replacing=written.replacing
+            )
+            rows[number] = files
+            if number < _SHEET_ROWS:
+                shown[number] = [layout, *samples]
+            synthesising.at(len(rows))
     # Those of one size were made one after another.
     in_order = [(found.names[number], rows[number]) for number in sorted(rows)]
     pictures.save_png(
@@ -173,12 +184,43 @@ def predict(
     )
     with written.replacing(out / _GALLERY) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
-    _log.info("%d pictures are in %s; open index.html.", len(rows) * num_samples, out)
     made = [out / file for _, files in in_order for file in files]
+    shows = ""
     if film_written is not None and film is not None:
-        films.write(film, made, fps=fps, replacing=film_written.replacing)
-        _log.info("%s shows them at %g a second.", film, fps)
+        with phase(f"Writing {film}", usually="seconds"):
+            films.write(film, made, fps=fps, replacing=film_written.replacing)
+        shows = f" {film} shows them at {fps:g} a second."
+    result(
+        f"{len(made)} pictures are in {out}; open {out / _GALLERY}.{shows}",
+        pictures=[str(path) for path in made],
+        gallery=str(out / _GALLERY),
+    )
     return made
+
+
+def _check_all(
+    maps: Maps, photos: Sequence[str], *, rule: SizeRule, photos_to: data.Preprocess
+) -> None:
+    """Reads everything once, so that what is wrong shows before any work is done.
+
+    Raises:
+      DataError: the first thing found wrong.
+    """
+    with (
+        phase(
+            "Reading the label maps",
+            usually="a second for some hundred",
+            then="the model",
+            total=len(maps) + len(photos),
+            unit="pictures",
+        ) as reading,
+        # Threads, since decoding leaves Python free.
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        of_maps = pool.map(lambda number: rule(maps[number]), range(len(maps)))
+        of_photos = pool.map(lambda p: inputs.read_photo(p, photos_to), photos)
+        for done, _ in enumerate(itertools.chain(of_maps, of_photos), 1):
+            reading.at(done)
 
 
 def _by_size(

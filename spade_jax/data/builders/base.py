@@ -13,11 +13,9 @@ import importlib
 import io
 import itertools
 import json
-import logging
 import multiprocessing
 import os
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -29,8 +27,7 @@ from tensorflow_datasets.core.download.extractor import ExtractError
 from spade_jax.data.builders import origin
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.pairing import extensions, list_pictures, unpaired
-
-_log = logging.getLogger(__name__)
+from spade_jax.progress import phase
 
 # Fewer records than these are made sooner than another process has started.
 RECORDS_PER_PROCESS = 32
@@ -95,6 +92,12 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             # Keeps the records in the order in which they are yielded.
             disable_shuffling=True,
         )
+
+    def _log_download_bytes(self) -> None:
+        """Says nothing: there is no download. Overrides TFDS's."""
+
+    def _log_download_done(self) -> None:
+        """Says nothing; see above."""
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
@@ -175,6 +178,17 @@ def parallel_map(
       function: of an item; picklable, and so are the items.
       items: their results come in their order.
     """
+    with phase(
+        f"Making {len(items)} records", total=len(items), unit="records"
+    ) as making:
+        for done, made in enumerate(_mapped(function, items), 1):
+            making.at(done)
+            yield made
+
+
+def _mapped(
+    function: Callable[[_Item], dict[str, Any]], items: Sequence[_Item]
+) -> Iterator[dict[str, Any]]:
     processes = min(os.cpu_count() or 1, len(items) // RECORDS_PER_PROCESS)
     if processes < 2:
         yield from map(function, items)
@@ -394,10 +408,11 @@ def _build(
             )
         assert manual_dir is not None  # else it would lack
         config.manual_dir = os.path.abspath(os.path.expanduser(manual_dir))
-    _log.info("Building %s (this happens once) ...", builder.data_dir)
-    start = time.monotonic()
+    # It says that it downloads, and draws bars, one within another.
+    tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare(download_config=config)
+        with phase(f"Building {builder.data_dir}, which happens once"):
+            builder.download_and_prepare(download_config=config)
     except DataError as error:
         if instructions is None:
             raise
@@ -407,4 +422,3 @@ def _build(
         # then in the way of ours.
         if not builder.is_prepared():
             raise
-    _log.info("Built it in %.0f s.", time.monotonic() - start)

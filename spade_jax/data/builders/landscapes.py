@@ -1,16 +1,7 @@
 """Photographs of landscapes, one's own, with layouts and a list of their classes.
 
 In place of the paper's Flickr Landscapes, which were not published. classes.txt in the
-folder of the downloaded files has one class a line, of which the first is id 0:
-
-    # a name, or its colour and the name: red green blue name
-    unknown 255
-    70 130 180 sky
-    134 193 46 tree
-
-The colours are for people, and may be left out, but then for all classes. The line
-"unknown ID" may be left out, too: it names the id of pixels without a class. Empty
-lines and lines that begin with # count for nothing.
+folder of the downloaded files is what `spade_jax.data.class_list` reads.
 """
 
 from __future__ import annotations
@@ -18,16 +9,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import pathlib
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from spade_jax.data import indexed
 from spade_jax.data.builders import base
+from spade_jax.data.class_list import Classes, read_classes, read_lines
 from spade_jax.data.decode import decode_image, decode_instance, decode_map
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.example import check_size
@@ -35,23 +26,6 @@ from spade_jax.data.ids import map_ids, renumbered
 
 # One photograph in so many is for validation: the paper's 1,000 of 41,000.
 _VAL_ONE_IN = 41
-
-_UNKNOWN = re.compile(r"unknown[\s,]+(\d{1,9})")
-_CLASS = re.compile(r"(?:(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})[\s,]+)?([^\d\s,].*)")
-
-
-class Classes(NamedTuple):
-    """What classes.txt says.
-
-    Attributes:
-      names: of class 0, 1, ...
-      palette: (red, green, blue) in 0..255 of each, or nothing.
-      unknown_label: the stored id of pixels without a class, or None.
-    """
-
-    names: tuple[str, ...]
-    palette: tuple[tuple[int, ...], ...]
-    unknown_label: int | None
 
 
 class Landscapes(base.LayoutBuilder):
@@ -87,7 +61,7 @@ error: set another --config.data.root, where built datasets are kept, to build a
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Iterator[tuple[int, dict[str, Any]]]]:
         root = pathlib.Path(dl_manager.manual_dir)
-        classes = read_classes(root / "classes.txt")
+        classes = read_classes(root / "classes.txt", largest=255)
         metadata = self.info.metadata
         assert metadata is not None
         metadata.update(
@@ -127,55 +101,6 @@ error: set another --config.data.root, where built datasets are kept, to build a
         yield from enumerate(base.parallel_map(make, pictures))
 
 
-def read_classes(path: pathlib.Path) -> Classes:
-    """Reads classes.txt; see the module's docstring.
-
-    Raises:
-      DataError: there is no such file, or it is not of that form.
-    """
-    names: list[str] = []
-    palette: list[tuple[int, ...]] = []
-    unknown: list[int] = []
-    for number, line in enumerate(_lines(path), 1):
-        if not line or line.startswith("#"):
-            continue
-        where = f"{path}, line {number}: {line!r}"
-        if match := _UNKNOWN.fullmatch(line):
-            unknown.append(int(match[1]))
-            continue
-        match = _CLASS.fullmatch(line)
-        color = tuple(map(int, filter(None, match.groups()[:3]))) if match else ()
-        if not match or max(color, default=0) > 255:
-            raise DataError(
-                f"{where} is neither a name nor 'red green blue name' with numbers in "
-                "0..255. The id of a class is not written: it is the number of the "
-                "classes above. Names do not begin with a digit."
-            )
-        if match[4] in names:
-            raise DataError(
-                f"{where}: class {names.index(match[4])} has this name already. Give "
-                "one of them another."
-            )
-        if names and bool(color) != bool(palette):
-            raise DataError(
-                f"{where} has {'a' if color else 'no'} colour, unlike the classes "
-                "above. Give every class one, or none."
-            )
-        names.append(match[4])
-        palette.extend([color] if color else [])
-    if not 0 < len(names) <= 256:
-        raise DataError(
-            f"{path} holds {len(names)} classes; it takes 1 to 256, one a line."
-        )
-    if len(unknown) > 1 or not all(len(names) <= label <= 255 for label in unknown):
-        raise DataError(
-            f"{path} says 'unknown {', '.join(map(str, unknown))}'. There may be one "
-            f"such id, in 0..255 and none of its {len(names)} classes, whose ids are "
-            f"0..{len(names) - 1}."
-        )
-    return Classes(tuple(names), tuple(palette), unknown[0] if unknown else None)
-
-
 def is_val(name: str) -> bool:
     """Whether a photograph of this name is for validation, if there is no val.txt.
 
@@ -192,7 +117,7 @@ def _split(
     names = {pair.name for pair in pictures}
     val = {name for name in names if is_val(name)}
     if (root / "val.txt").is_file():
-        lines = filter(None, _lines(root / "val.txt"))
+        lines = filter(None, read_lines(root / "val.txt"))
         val = {unicodedata.normalize("NFC", line) for line in lines}
         strange = sorted(val - names)
         if strange:
@@ -250,13 +175,3 @@ def _make_record(
         instance=renumbered(instance, np.uint16),
         name=pair.name,
     )
-
-
-def _lines(path: pathlib.Path) -> list[str]:
-    try:
-        if not path.is_file():
-            raise FileNotFoundError("it does not exist, or is not a file")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read {path} as UTF-8 text ({error}).") from error
-    return [line.strip() for line in text.splitlines()]

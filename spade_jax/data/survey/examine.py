@@ -112,6 +112,42 @@ def examine_files(
     return result
 
 
+def glance_at(
+    files: Mapping[str, str],
+    *,
+    split: str,
+    name: str,
+    num_classes: int,
+    unknown_label: int | None,
+    palettes: Palettes,
+) -> Examined:
+    """What a choice of fields needs to know of one example.
+
+    That is the size of its photograph, of which no pixel is read, and the numbers in
+    its label picture, which may be none of a class.
+
+    Args:
+      files: from "image", and perhaps "label", to paths.
+      split, name, num_classes, unknown_label, palettes: see `examine_files`.
+    """
+    result = Examined(name, next(iter(files.values())), [])
+    if "image" in files:
+        result.size = _size_of(files["image"])
+    if "label" in files:
+        with _as_finding(result, split, files["label"]):
+            label = _numbers(files["label"], result, palettes)
+            _count_classes(label, result, num_classes, unknown_label)
+    return result
+
+
+def _size_of(path: str) -> tuple[int, int] | None:
+    """(width, height) of a photograph; None where it cannot be opened."""
+    # As in `decode`: Pillow raises nearly anything. Whoever reads it tells what.
+    with contextlib.suppress(Exception), Image.open(path) as picture:
+        return picture.size
+    return None
+
+
 @contextlib.contextmanager
 def _as_finding(result: Examined, split: str, file: str) -> Iterator[None]:
     """Turns what training would raise into a finding."""
@@ -158,16 +194,27 @@ def _count_classes(
 def _ids(path: str, result: Examined, split: str, palettes: Palettes) -> np.ndarray:
     """Reads a map of ids, and tells of one of colours what it can before it fails."""
     try:
-        label = decode_map(path, where=path, palettes=palettes)
+        label = _numbers(path, result, palettes)
+    except DataError:
+        if result.colors:
+            with contextlib.suppress(DataError):
+                picture = decode_colors(path, where=path)
+                result.findings += _blended(_grey(picture), path, split, path)
+        raise
+    result.findings += _blended(label, path, split, path)
+    return label
+
+
+def _numbers(path: str, result: Examined, palettes: Palettes) -> np.ndarray:
+    """Reads a map of ids, and notes the colours of one that has these."""
+    try:
+        return decode_map(path, where=path, palettes=palettes)
     except DataError as error:
         if error.kind in ("not_ids", "palette"):
             with contextlib.suppress(DataError):
                 picture = decode_colors(path, where=path)
                 result.colors = commonest_colors(picture, _MOST_COLORS)
-                result.findings += _blended(_grey(picture), path, split, path)
         raise
-    result.findings += _blended(label, path, split, path)
-    return label
 
 
 def _ids_of_colors(

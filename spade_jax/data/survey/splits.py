@@ -7,6 +7,8 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from spade_jax.data.colors import ColorTable
 from spade_jax.data.error import DataError
 from spade_jax.data.example import Source
@@ -23,7 +25,12 @@ from spade_jax.data.pairing import (
     split_folders,
     unpaired,
 )
-from spade_jax.data.survey.examine import Examined, examine_example, examine_files
+from spade_jax.data.survey.examine import (
+    Examined,
+    examine_example,
+    examine_files,
+    glance_at,
+)
 from spade_jax.data.survey.finding import Finding
 
 
@@ -89,6 +96,58 @@ def folder_split(
     ]
     instance_folder = split_folders(root, name, instances=True)["instance"]
     return Split(name, examine, findings, os.path.isdir(instance_folder))
+
+
+def glance_split(
+    root: str | os.PathLike[str],
+    name: str,
+    *,
+    num_classes: int,
+    unknown_label: int | None,
+    palette: Sequence[Sequence[int]],
+    reads_labels: bool,
+    most: int,
+) -> tuple[Split, int]:
+    """A split of folders that is only glanced at; see `glance_at`.
+
+    Args:
+      root, name, num_classes, unknown_label, palette: see `FolderSource`.
+      reads_labels: whether label pictures are looked at, too.
+      most: pairs to look at, evenly spaced.
+
+    Returns:
+      The split, and the number of its pairs.
+    """
+    root = os.path.expanduser(root)
+    folders = split_folders(root, name, instances=True)
+    findings: list[Finding] = []
+    files: dict[str, dict[str, list[str]]] = {}
+    for field in ("image", "label"):
+        of_folder, files[field] = _look_into(root, name, field)
+        findings += of_folder
+    findings += _without_partner(folders, files, name)
+    palettes = label_palettes(
+        root, palette=palette, num_classes=num_classes, unknown_label=unknown_label
+    )
+    paired = sorted(files["image"].keys() & files["label"].keys())
+    places = np.linspace(0, len(paired) - 1, min(most, len(paired)), dtype=int)
+    examine = [
+        functools.partial(
+            glance_at,
+            {
+                field: os.path.join(folders[field], files[field][stem][0])
+                for field in (("image", "label") if reads_labels else ("image",))
+            },
+            split=name,
+            name=stem,
+            num_classes=num_classes,
+            unknown_label=unknown_label,
+            palettes=palettes,
+        )
+        for stem in (paired[int(place)] for place in places)
+    ]
+    split = Split(name, examine, findings, os.path.isdir(folders["instance"]))
+    return split, len(paired)
 
 
 def _look_into(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from spade_jax.data.colors import Color
+from spade_jax.data.survey import shape
 from spade_jax.data.survey.run import Survey
 from spade_jax.data.survey.splits import Split
 
@@ -44,6 +46,41 @@ def suggest(
         fits = result.colors.keys() <= known
         fields["label_colors"] = "palette" if fits else "FILE"
     return fields
+
+
+def suggest_shape(
+    result: Survey, *, mode: str, size: tuple[int, int], multiple: int
+) -> dict[str, Any]:
+    """Fields of `config.data` with which photographs would keep their aspect ratio.
+
+    Args:
+      result: of `survey`.
+      mode: `config.data.preprocess_mode`.
+      size: (width, height) of the pictures that the networks see.
+      multiple: of which both must be.
+
+    Returns:
+      Nothing where half of the photographs keep theirs, or no more would.
+    """
+    sizes = photograph_sizes(result)
+    now = shape.squashed(sizes, mode=mode, size=size)
+    if 2 * now <= sizes.total():
+        return {}
+    fits = shape.fitting(sizes, multiple=multiple, most_pixels=size[0] * size[1])
+    if shape.squashed(sizes, mode=fits.preprocess_mode, size=fits.size) >= now:
+        return {}
+    fields = fits._asdict()
+    if fits.preprocess_mode == "fixed":
+        del fields["load_size"]
+    return fields
+
+
+def photograph_sizes(result: Survey) -> collections.Counter[tuple[int, int]]:
+    """Numbers of photographs of each (width, height), of all splits."""
+    sizes: collections.Counter[tuple[int, int]] = collections.Counter()
+    for statistics in result.splits.values():
+        sizes.update(statistics.sizes)
+    return sizes
 
 
 def grey_ids(

@@ -259,36 +259,6 @@ def test_folders_below_are_built_too(manual):
     assert names(open_landscapes(manual, "val")) == ["below/alps"]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("sky\n0 tree\n", r"line 2: '0 tree' is neither a name nor"),
-        ("70 130 180\n", r"line 1: '70 130 180' is neither"),
-        ("70 130 256 sky\n", r"line 1: '70 130 256 sky' is neither .* in 0..255"),
-        ("sky\ntree\nsky\n", r"line 3: 'sky': class 0 has this name already"),
-        ("sky\n1 2 3 tree\n", r"line 2: '1 2 3 tree' has a colour, unlike the classes"),
-        ("1 2 3 sky\ntree\n", r"line 2: 'tree' has no colour, unlike the classes"),
-        ("# nothing\n", r"holds 0 classes; it takes 1 to 256"),
-        ("".join(f"class {i}\n" for i in range(257)), r"holds 257 classes"),
-        ("unknown 1\nsky\ntree\n", r"says 'unknown 1'. There may be .* 2 classes"),
-        ("unknown 256\nsky\n", r"says 'unknown 256'. There may be one such id, in 0"),
-        ("unknown 7\nunknown 8\nsky\n", r"says 'unknown 7, 8'. There may be one"),
-    ],
-)
-def test_mistakes_in_classes_txt_are_named(tmp_path, text, message):
-    path = tmp_path / "classes.txt"
-    path.write_text(text)
-    with pytest.raises(DataError, match=rf"^{path}.*{message}"):
-        landscapes.read_classes(path)
-
-
-def test_classes_txt_must_be_text(tmp_path):
-    path = tmp_path / "classes.txt"
-    path.write_bytes(b"\xff\xfesky")
-    with pytest.raises(DataError, match=rf"Cannot read {path} as UTF-8 text"):
-        landscapes.read_classes(path)
-
-
 def other(manual):
     """Another directory, with the same names and classes."""
     copy = manual.parent / "other"

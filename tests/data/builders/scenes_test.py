@@ -84,14 +84,19 @@ def test_other_numbers_are_other_scenes_on_disk(root):
     assert len(open_tiny("train", root=root)) == TINY["num_train"]
 
 
-def test_tells_when_it_draws(tmp_path, caplog):
+def test_tells_how_far_drawing_is_and_nothing_of_downloads(tmp_path, capfd, caplog):
     caplog.set_level(logging.INFO, "spade_jax")
     for _ in range(2):
-        scenes.load("val", data_dir=tmp_path, size=16, num_train=1, num_val=1)
+        scenes.load("val", data_dir=tmp_path, size=16, num_train=2, num_val=1)
     ours = [r.getMessage() for r in caplog.records if r.name.startswith("spade_jax")]
-    assert len(ours) == 2
-    assert ours[0].startswith(f"Building {tmp_path}/scenes/16px_1_1/1.0.0 (this")
-    assert ours[1].startswith("Built it in")
+    assert ours == [
+        f"Building {tmp_path}/scenes/16px_2_1/1.0.0, which happens once.",
+        "Making 2 records.",
+        "Making 1 records.",
+    ]
+    shown = "".join(capfd.readouterr())
+    for noise in ("ownload", "it/s", "examples"):
+        assert noise not in shown
 
 
 def test_another_process_may_be_faster(tmp_path, monkeypatch):

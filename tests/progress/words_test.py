@@ -1,0 +1,32 @@
+import pytest
+
+from spade_jax.progress import clock, progress_line
+
+ARGUMENTS = {
+    "step": 150,
+    "num_steps": 400,
+    "steps_per_epoch": 40,
+    "batch_size": 8,
+    "losses": {"gan": 0.12345, "d_fake": 2.0},
+}
+
+
+def test_progress_line():
+    assert progress_line(**ARGUMENTS, steps_per_second=2.5) == (
+        "step 150/400 | epoch 3.75 | 20.0 images/s | gan 0.123 d_fake 2.000"
+        " | 0:01:40 left"
+    )
+
+
+def test_progress_line_before_the_speed_is_known():
+    assert progress_line(**ARGUMENTS, steps_per_second=None) == (
+        "step 150/400 | epoch 3.75 | gan 0.123 d_fake 2.000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00:00"), (59.6, "0:01:00"), (3661, "1:01:01"), (360000, "100:00:00")],
+)
+def test_clock(seconds, text):
+    assert clock(seconds) == text
