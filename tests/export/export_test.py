@@ -13,9 +13,10 @@ from jax import export as jax_export
 
 from spade_jax import data, export
 from spade_jax.export import __main__ as door
+from spade_jax.export.card import describe
 from spade_jax.files import outputs
 from spade_jax.layout import Layout
-from spade_jax.models import opening
+from spade_jax.models import aggregate, opening
 
 STYLE = {
     "data.instances": True,
@@ -166,6 +167,19 @@ def test_the_card_knows_the_classes(card):
     assert (card["height"], card["width"], card["latent_size"]) == (32, 32, 4)
     assert "resized to it by nearest neighbour" in card["sizes"]
     assert (card["step"], card["unknown_label"]) == (7, 255)
+
+
+def test_the_card_tells_which_styles_photographs_have(exported, card):
+    assert "random_styles" not in card
+    model, random = exported[1], np.random.default_rng(0)
+    fitted = aggregate.fit(*random.standard_normal((2, 9, 4)))
+    card = describe(model._replace(aggregate=fitted), form={})
+    found = json.loads(json.dumps(card["random_styles"]))
+    rows = [np.pad(row, (0, 4 - len(row))) for row in found["factor"]]
+    np.testing.assert_array_equal(np.float32(rows), fitted.factor)
+    np.testing.assert_array_equal(np.float32(found["mean"]), fitted.mean)
+    inputs = {x["name"]: x for x in card["programs"]["generator"]["inputs"]}
+    assert "see random_styles" in inputs["z"]["means"]
 
 
 def test_the_rule_for_edges_is_that_of_the_data(card):
