@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -144,8 +145,8 @@ def run(workdir: pathlib.Path, **arguments) -> str:
 def next_step(process: subprocess.Popen) -> int | None:
     """Waits for a run's next step; None if it ends instead."""
     for line in process.stdout:
-        if line.startswith("step "):
-            return int(line.split()[1].partition("/")[0])
+        if found := re.search(r"\bstep (\d+)/", line):
+            return int(found[1])
     return None
 
 

@@ -145,7 +145,7 @@ def get_config() -> ConfigDict:
             "reuse_fake": False,  # D learns from G's fakes; faster, not official
             "ema_decay": 0.0,  # of averaged generator weights; 0: none, as official
             "log_every": 100,  # iterations
-            "sample_every": 1000,  # iterations between pictures
+            "sample_every": 1000,  # iterations between pictures, after the early ones
             "num_samples": 8,  # pictures in a grid
             "checkpoint_every": 1000,  # iterations
             "keep_checkpoints": 3,  # the newest ones

@@ -6,6 +6,10 @@ python -m spade_jax.main --mode=train_segmenter --config=configs/scenes.py
 python -m spade_jax.main --mode=predict --workdir=runs/scenes --labels=DIR --out=DIR
 python -m spade_jax.main --mode=label_photos --segmenter=FILE --photos=DIR --out=DIR
 
+A run goes on by the config that it keeps, of which some fields may change:
+
+python -m spade_jax.main --workdir=runs/scenes --config.num_steps=20000
+
 Training with several processes is in `launch/`.
 """
 
@@ -30,11 +34,13 @@ from ml_collections import config_flags
 from spade_jax import progress
 from spade_jax.commands.check_data import check_data
 from spade_jax.commands.command_line import (
+    fields_without_config,
     log_what_matters,
     output_flags,
     parse_flags,
     path_flag,
 )
+from spade_jax.commands.going_on import recipe_of_run
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
@@ -51,10 +57,14 @@ from spade_jax.training.prepare import check
 from spade_jax.training.settle import find, recorded, saved_recipe, settled
 from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
+from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import CheckpointError
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Recipe, for example configs/scenes.py.", lock_config=True
+    "config",
+    None,
+    "Recipe, for example configs/scenes.py; by default that of the run in --workdir.",
+    lock_config=True,
 )
 _WORKDIR = path_flag(
     "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
@@ -75,6 +85,8 @@ _MODES = {
     ),
     "label_photos": ("photos", "segmenter", "out", "weights_dir"),
 }
+# Those that work by a recipe; the others by a model that is there.
+_BY_RECIPE = ("train", "check_data", "train_segmenter")
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
 _WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
@@ -166,38 +178,56 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Runs one mode; errors of the user's making end in one clear message."""
-    if len(argv) > 1:
-        sys.exit(f"Arguments without a flag: {' '.join(argv[1:])}")
+    fields = fields_without_config(argv)
     log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
-    keep_programs()
     tpu_flags.configure()
     try:
         _check_flags(_MODE.value)
+        _check_fields(_MODE.value, fields)
         distributed.initialize(
             coordinator=_COORDINATOR.value,
             num_processes=_NUM_PROCESSES.value,
             process_id=_PROCESS_ID.value,
         )
-        _run(_MODE.value)
-    except distributed.ProcessError as error:
-        distributed.leave(str(error), is_cause=False)
-    except (DataError, CheckpointError, DivergedError, ValueError) as error:
-        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
-        distributed.leave(f"{type(error).__name__}: {error}")
-    except OSError as error:
-        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
-        remedy = ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "\nMake room on the disk, and give the same command again."
-        distributed.leave(f"{type(error).__name__}: {error}{remedy}")
-    except (Exception, KeyboardInterrupt):
-        if not jax.distributed.is_initialized():
+        keep_programs(process=distributed.process_number())
+        _run(_MODE.value, fields)
+    except (Exception, KeyboardInterrupt) as error:
+        told = _told(error)
+        if told is None:
             raise
-        # Most often a collective operation that another process did not come to.
-        distributed.leave(traceback.format_exc(), is_cause=False)
+        logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
+        message, is_cause = told
+        distributed.leave(message, is_cause=is_cause)
 
 
-def _run(mode: str) -> None:
+def _told(error: BaseException) -> tuple[str, bool] | None:
+    """What to say of an error, and whether it began in this process.
+
+    Returns:
+      None for one that is no user's, and for an interruption; but of several processes
+      each has to say how it ended.
+    """
+    joined = jax.distributed.is_initialized()
+    if joined and distributed.lost_contact(error):
+        return (
+            "Another process of this run is gone, or out of reach."
+            f" {_how_to_go_on(_workdir())}"
+        ), False
+    if isinstance(error, distributed.ProcessError):
+        return str(error), False
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, DataError | CheckpointError | DivergedError | ValueError):
+        return message, True
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "\nMake room on the disk, and give the same command again."
+        return message, True
+    if not joined:
+        return None
+    return "".join(traceback.format_exception(error)), False
+
+
+def _run(mode: str, fields: Sequence[str]) -> None:
     if jax.distributed.is_initialized():
         if mode != "train":
             raise ValueError(
@@ -208,18 +238,15 @@ def _run(mode: str) -> None:
             logging.getLogger("spade_jax").setLevel(logging.WARNING)
     if mode != "check_data":
         present.log()
-    needs_config = mode in ("train", "check_data", "train_segmenter")
-    if needs_config and _CONFIG.value is None:
-        raise ValueError("--config=FILE is missing, for example configs/scenes.py.")
     if mode == "train":
-        train(describe(_CONFIG.value), _workdir())
+        train(_recipe(fields), _workdir())
     elif mode == "check_data":
-        recipe = _settled(describe(_CONFIG.value), _workdir())
+        recipe = _settled(_recipe(fields), _workdir())
         check(recipe, _workdir())
         if not check_data(recipe, write_report=_WRITE_REPORT.value):
             sys.exit(1)
     elif mode == "train_segmenter":
-        train_segmenter(describe(_CONFIG.value), _workdir())
+        train_segmenter(_recipe(fields), _workdir())
     elif mode == "eval":
         _evaluate()
     elif mode == "label_photos":
@@ -272,6 +299,32 @@ def _check_flags(mode: str) -> None:
             )
 
 
+def _check_fields(mode: str, fields: Sequence[str]) -> None:
+    """Refuses fields of a config that would count for nothing."""
+    with_config = [f"--{name}" for name in flags.FLAGS if name.startswith("config.")]
+    given = [*fields, *with_config]
+    if not given or mode in _BY_RECIPE or (mode == "eval" and with_config):
+        return
+    what = (
+        "the data of --config=FILE only; its own is another with --data_root=DIR"
+        if mode == "eval"
+        else "no fields of a config: what it uses has its own"
+    )
+    raise ValueError(f"{given[0]}: --mode={mode} takes {what}. Leave it out.")
+
+
+def _recipe(fields: Sequence[str]) -> Recipe:
+    """The recipe of --config, or that of the run in --workdir with other fields."""
+    if _CONFIG.value is not None:
+        return describe(_CONFIG.value)
+    if not _WORKDIR.value:
+        raise ValueError(
+            "--config=FILE is missing, for example configs/scenes.py; or --workdir=DIR"
+            " of a run, which goes on by the config that it keeps."
+        )
+    return recipe_of_run(_WORKDIR.value, fields)
+
+
 def _needed(directory: flags.FlagHolder[str | None]) -> str:
     if not directory.value:
         raise ValueError(f"--mode={_MODE.value} needs --{directory.name}=DIR.")
@@ -304,6 +357,13 @@ def _evaluate() -> None:
 
 def _tell(found: dict[str, Any]) -> None:
     progress.result(result.table(found), step=found["step"], scores=found["scores"])
+
+
+def _how_to_go_on(workdir: pathlib.Path) -> str:
+    steps = paths.steps(workdir)
+    if not steps:
+        return "It had saved no checkpoint: the same command begins it anew."
+    return f"The newest checkpoint is step {steps[-1]}: give the same command again."
 
 
 def _workdir() -> pathlib.Path:

@@ -21,6 +21,7 @@ from spade_jax.commands.command_line import (
     path_argument,
 )
 from spade_jax.devices import present
+from spade_jax.models.aggregate import PRIORS
 from spade_jax.models.publishing import DTYPES, publish
 from spade_jax.progress import phase, result
 
@@ -47,8 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data_root",
         type=path_argument,
         metavar="DIR",
-        help="of the training data, which averaged weights need, in place of the"
-        " checkpoint's config.data.root",
+        help="of the training data, which averaged weights and random styles need, in"
+        " place of the checkpoint's config.data.root",
+    )
+    parser.add_argument(
+        "--prior",
+        choices=PRIORS,
+        default=PRIORS[0],
+        help="of random styles: data keeps which styles the training pictures have, of"
+        " a model with an encoder; standard the normal distribution (%(default)s)",
     )
     add_output_arguments(parser)
     options = parser.parse_args(arguments)
@@ -57,14 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         present.log()
         with phase(
             f"Publishing {options.path}",
-            usually="seconds; with averaged weights minutes, for their batch"
-            " statistics",
+            usually="seconds; with an encoder or averaged weights minutes, for the"
+            " styles of the training pictures and batch statistics",
         ):
             step = publish(
                 options.path,
                 options.out,
                 dtype=options.dtype,
                 data_root=str(options.data_root or ""),
+                prior=options.prior,
             )
     except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")

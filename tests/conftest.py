@@ -38,6 +38,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 sys.path.insert(0, str(REPOSITORY))
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -103,21 +104,29 @@ def repository() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def two_blocks():
-    """A context within which a config's SPADE has two blocks, quick to compile.
+def other_blocks():
+    """`other_blocks(name, stages)`: a context in which a decoder has other stages.
 
-    Configs name one of the official decoders, of which the smallest is another then.
+    Configs name one of the official decoders, of which the smallest is quicker to
+    compile then.
     """
 
     @contextlib.contextmanager
-    def patched():
+    def patched(name, blocks):
+        # Modules are remembered by what they were made with, which is the name.
+        shapes.traced.cache_clear()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(STAGES, "normal", TWO_STAGES)
-            shapes.traced.cache_clear()
+            patch.setitem(STAGES, name, blocks)
             yield
         shapes.traced.cache_clear()
 
     return patched
+
+
+@pytest.fixture(scope="session")
+def two_blocks(other_blocks):
+    """A context within which a config's SPADE has two blocks."""
+    return functools.partial(other_blocks, "normal", TWO_STAGES)
 
 
 @pytest.fixture(scope="session")

@@ -152,33 +152,47 @@ def test_a_checkpoint_of_8_devices_trains_on_1(eight, run_here, tmp_path):
     assert kill.saved_steps(workdir) == [2, 4]
 
 
-def test_sigterm_of_one_of_2_processes_saves_and_ends_both(
-    eight, pictures, run_here, tmp_path
-):
-    """On 2 x 4 devices, from a checkpoint of 8."""
-    workdir = shutil.copytree(eight / "start", tmp_path / "run")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with contextlib.ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                kill.running(
-                    workdir,
-                    pictures=pictures,
-                    num_steps=kill.ENDLESS,
-                    devices=4,
-                    flags=(
-                        f"--coordinator={address}",
-                        "--num_processes=2",
-                        f"--process_id={i}",
-                    ),
-                    fields={"checkpoint_every": kill.ENDLESS},
+@pytest.fixture
+def two_processes(eight, pictures, tmp_path):
+    """`with two_processes() as (workdir, processes)`: from a checkpoint of 8 devices.
+
+    On 2 x 4 devices; they have taken step 3, and save no other checkpoint.
+    """
+
+    @contextlib.contextmanager
+    def start():
+        workdir = shutil.copytree(eight / "start", tmp_path / "run")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        with contextlib.ExitStack() as stack:
+            processes = [
+                stack.enter_context(
+                    kill.running(
+                        workdir,
+                        pictures=pictures,
+                        num_steps=kill.ENDLESS,
+                        devices=4,
+                        flags=(
+                            f"--coordinator={address}",
+                            "--num_processes=2",
+                            f"--process_id={i}",
+                        ),
+                        fields={"checkpoint_every": kill.ENDLESS},
+                    )
                 )
-            )
-            for i in range(2)
-        ]
-        assert kill.next_step(processes[0]) == 3, processes[0].communicate()
+                for i in range(2)
+            ]
+            assert kill.next_step(processes[0]) == 3, processes[0].communicate()
+            yield workdir, processes
+
+    return start
+
+
+def test_sigterm_of_one_of_2_processes_saves_and_ends_both(
+    eight, two_processes, run_here
+):
+    with two_processes() as (workdir, processes):
         processes[1].send_signal(signal.SIGTERM)
         outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
@@ -192,3 +206,18 @@ def test_sigterm_of_one_of_2_processes_saves_and_ends_both(
     # And it is a good one, for one device.
     assert run_here(workdir, last + 1).step == last + 1
     assert kill.saved_steps(workdir)[-1] == last + 1
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_is_told_in_one_message(two_processes):
+    with two_processes() as (workdir, processes):
+        processes[1].kill()
+        said, _ = processes[0].communicate(timeout=120)
+    assert processes[0].returncode == 1
+    assert kill.saved_steps(workdir) == [2]
+    message = (
+        "Another process of this run is gone, or out of reach. The newest checkpoint is"
+        " step 2: give the same command again.\n"
+    )
+    assert said.count(message) == 1
+    assert "Traceback" not in said

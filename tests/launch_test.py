@@ -351,6 +351,27 @@ def test_two_processes_train_as_one(trained, tmp_path):
 
 
 @pytest.mark.long
+def test_a_second_start_compiles_nothing_again(trained, launch, tmp_path):
+    """Given the work dir alone, in the process that is not the first, too."""
+    directory, _, _ = trained
+    run = shutil.copytree(directory / "run", tmp_path / "run")
+    result = launch(
+        *("local.sh", "2", "--devices_per_process=2", f"--logs={tmp_path}/logs"),
+        *("--", f"--workdir={run}", "--config.num_steps=4"),
+        timeout=400,
+        JAX_DEBUG_LOG_MODULES="jax._src.compiler",
+    )
+    logs = [(tmp_path / "logs" / f"process_{i}.log").read_text() for i in range(2)]
+    assert result.returncode == 0, "\n".join(logs)
+    assert [line["step"] for line in metrics_of(run)] == [1, 2, 3, 4]
+    for log in logs:
+        assert "Persistent compilation cache hit for 'jit_of_all'" in log
+        missed = set(re.findall(r"COMPILATION CACHE MISS for '(\w+)'", log))
+        # Others are as quick to compile as to read, and are not kept.
+        assert not missed & {"jit_of_all", "jit_synthesise", "jit_create_state"}
+
+
+@pytest.mark.long
 def test_what_one_process_lacks_ends_both_with_one_message(trained, launch, tmp_path):
     directory, _, _ = trained
     python = tmp_path / "python"

@@ -1,5 +1,8 @@
 """What the command line refuses before it does anything."""
 
+import errno
+
+import jax
 import pytest
 from absl import flags
 
@@ -58,3 +61,40 @@ def test_every_flag_that_is_a_path_is_of_this_machine(monkeypatch):
         *("workdir", "write_report", "labels", "instances", "out", "style", "film"),
         *("photos", "data_root", "weights_dir", "segmenter", "reference"),
     }
+
+
+# ---- What is said of an error --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("saved", "remedy"),
+    [
+        ([], "It had saved no checkpoint: the same command begins it anew."),
+        ([2, 5], "The newest checkpoint is step 5: give the same command again."),
+    ],
+)
+def test_a_process_that_is_gone(monkeypatch, tmp_path, saved, remedy):
+    for step in saved:
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+    monkeypatch.setattr(main, "_workdir", lambda: tmp_path)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    error = jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllGather failed")
+    message = f"Another process of this run is gone, or out of reach. {remedy}"
+    assert main._told(error) == (message, False)
+
+
+def test_what_nobody_has_foreseen_is_told_with_its_traceback(monkeypatch):
+    error = RuntimeError("a bug")
+    assert main._told(error) is None
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    message, is_cause = main._told(error)
+    assert "RuntimeError: a bug" in message
+    assert not is_cause
+
+
+def test_mistakes_and_full_disks_are_told_in_a_line():
+    assert main._told(ValueError("no")) == ("ValueError: no", True)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    message, is_cause = main._told(full)
+    assert message.endswith("\nMake room on the disk, and give the same command again.")
+    assert is_cause

@@ -207,10 +207,13 @@ def assert_same_updates(problem, found, expected, relative_error):
     assert found[-1][0].step == UPDATES
 
 
+# Two processes of four devices each are as many.
+@pytest.mark.long
 def test_eight_devices_train_as_one(problem, one, eight, relative_error):
     assert_same_updates(problem, eight, one, relative_error)
 
 
+@pytest.mark.long
 def test_devices_that_share_pictures_train_as_one(
     problem, one, two_by_two, relative_error
 ):

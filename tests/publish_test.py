@@ -4,7 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from spade_jax import publish
+import spade_jax
+from spade_jax import assemble, publish
+from spade_jax.data import DataError
+from spade_jax.models import aggregate, styles
 from spade_jax.models.opening import open_model
 from spade_jax.models.publishing import publish as publish_model
 from spade_jax.training.train import train
@@ -70,6 +73,44 @@ def test_the_same_weights_in_less(tmp_path, run, assert_same_tree, capsys):
     assert size(tmp_path / "float32") < size(run)
 
 
+def test_random_styles_are_those_of_the_training_pictures(
+    tmp_path, run, assert_same_tree, caplog
+):
+    size = STYLE["generator.latent_size"]
+    publish_model(run, tmp_path / "out")
+    opened = open_model(tmp_path / "out")
+    found = opened.read_aggregate()
+    model = spade_jax.load(run)
+    recipe = opened.recipe
+    source = assemble.source(recipe.data, recipe.data.train_split)
+    assert len(source) == STYLE["data.scenes.num_train"]
+    posteriors = [model.posterior(source[i].image) for i in range(len(source))]
+    means, logvars = (np.concatenate(x) for x in zip(*posteriors, strict=True))
+    for ours, expected in zip(found, aggregate.fit(means, logvars), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
+    # Published again it is kept, without a look at any picture.
+    publish_model(tmp_path / "out", tmp_path / "again", fitted=None)
+    assert_same_tree(open_model(tmp_path / "again").read_aggregate(), found)
+    published = spade_jax.load(tmp_path / "again")
+    noise = styles.drawn([2], seed=5, sample=1, latent_size=size)
+    np.testing.assert_allclose(published.prior(5, 2, 1), found.placed(noise), rtol=1e-5)
+    for of_paper in (published.prior(5, 2, 1, prior="standard"), model.prior(5, 2, 1)):
+        np.testing.assert_array_equal(of_paper, noise)
+    # Without, where that is asked for, or where there are no pictures.
+    assert not caplog.records
+    publish_model(run, tmp_path / "standard", prior="standard", fitted=None)
+
+    def missing(recipe, encoder):
+        raise DataError("no pictures in DIR")
+
+    publish_model(run, tmp_path / "missing", fitted=missing)
+    assert "no pictures in DIR\nRandom styles stay those of N(0, 1)" in caplog.text
+    for name in ("standard", "missing"):
+        assert open_model(tmp_path / name).read_aggregate() is None
+    with pytest.raises(ValueError, match=r"prior='paper' is not one of data, standard"):
+        publish_model(run, tmp_path / "paper", prior="paper")
+
+
 def size(directory):
     return sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
 
@@ -85,9 +126,15 @@ def test_averaged_weights_have_their_own_statistics(tmp_path, save_model):
     state = open_model(tmp_path / "run").read_state()
     stats = state.generator.stats["batch_stats"]
     publish_model(
-        tmp_path / "run", tmp_path / "out", data_root="/pictures", renewed=renewed
+        tmp_path / "run",
+        tmp_path / "out",
+        data_root="/pictures",
+        renewed=renewed,
+        fitted=lambda recipe, encoder: asked.append(
+            (recipe.data.root, "params" in encoder)
+        ),
     )
-    assert asked == [("/pictures", True)]
+    assert asked == 2 * [("/pictures", True)]
     published = open_model(tmp_path / "out")
     state = published.read_state()
     assert published.recipe.schedule.ema_decay == 0

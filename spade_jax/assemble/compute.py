@@ -58,4 +58,5 @@ def is_factored(of: Architecture, compute: Compute, *, platform: str) -> bool:
         return compute.factored
     if not is_modulated(of) or parse_spade_norm(of.generator.norm).by_class:
         return False
-    return compute.spatial == 1 and choose.factored_pays(platform)
+    pays = choose.factored_pays(platform, hidden=of.generator.hidden)
+    return compute.spatial == 1 and pays

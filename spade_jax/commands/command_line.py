@@ -4,6 +4,7 @@ import argparse
 import difflib
 import logging
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, overload
@@ -11,10 +12,11 @@ from typing import Any, overload
 import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 
 from spade_jax.commands.console import Console
 from spade_jax.files.local import local
-from spade_jax.recipe import library
+from spade_jax.recipe import Recipe, describe, library
 
 _OUTPUT = {
     "quiet": "Show errors and the final result only.",
@@ -59,8 +61,16 @@ def path_argument(text: str) -> pathlib.Path:
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses flags, after naming clearly what does not exist of a config."""
+    """Parses flags, after naming clearly what does not exist of a config.
+
+    Returns:
+      What is left of `argv`: the program, and arguments without a flag; where no
+      --config is given the fields of one, too. See `fields_without_config`.
+    """
     argv = list(argv)
+    if not any(re.match(r"--?config(=|$)", argument) for argument in argv[1:]):
+        argv, fields = _set_apart(argv)
+        return [*app.parse_flags_with_usage(argv), *fields]
     for i, argument in enumerate(argv[1:], 1):
         if argument.startswith("--config="):
             file = argument.partition("=")[2]
@@ -72,6 +82,65 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
                 sys.exit(str(error))
             argv[i] = f"--config={library.find(file)}"
     return app.parse_flags_with_usage(argv)
+
+
+def fields_without_config(argv: Sequence[str]) -> list[str]:
+    """The fields `--config.FIELD=VALUE` of a command without a --config.
+
+    Args:
+      argv: what `parse_flags` returned.
+
+    Raises:
+      SystemExit: there is an argument without a flag.
+    """
+    fields = [argument for argument in argv[1:] if _FIELD.match(argument)]
+    if strangers := [argument for argument in argv[1:] if argument not in fields]:
+        sys.exit(f"Arguments without a flag: {' '.join(strangers)}")
+    return fields
+
+
+def with_given(recipe: Recipe, fields: Sequence[str]) -> Recipe:
+    """The recipe with fields as the command line gives them.
+
+    Args:
+      recipe: unchanged.
+      fields: of `fields_without_config`.
+
+    Raises:
+      ValueError: a value is not understood; or see `spade_jax.recipe.describe`.
+      SystemExit: there is no such field.
+    """
+    # The defaults know the types of fields that are None.
+    config = library.default_config()
+    config.update(recipe.fields)
+    argv = ["spade_jax", *fields]
+    _check_overrides(argv, config)
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=argv
+        )
+        values(argv)
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    return describe(config)
+
+
+_FIELD = re.compile(r"--?(no)?config\.")
+
+
+def _set_apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments, and those among them that are fields of a config."""
+    others, fields = [argv[0]], []
+    for argument in argv[1:]:
+        if _FIELD.match(argument):
+            fields.append(argument)
+        elif fields and "=" not in fields[-1] and not argument.startswith("-"):
+            # `--config.FIELD VALUE`
+            fields[-1] += f"={argument}"
+        else:
+            others.append(argument)
+    return others, fields
 
 
 def output_flags() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:
@@ -98,7 +167,9 @@ def log_what_matters(*, quiet: bool = False, log_json: bool = False) -> None:
         if _is_of_a_library(handler) or isinstance(handler, Console):
             root.removeHandler(handler)
     root.addHandler(Console(quiet=quiet, log_json=log_json))
-    # Orbax and TFDS tell of every file they touch at level INFO.
+    # Orbax and TFDS tell of every file they touch at level INFO, JAX of how processes
+    # meet; absl has the root logger at that level.
+    root.setLevel(logging.WARNING)
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").addFilter(_is_news)
     logging.getLogger("spade_jax").setLevel(logging.INFO)

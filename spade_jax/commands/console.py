@@ -1,5 +1,7 @@
 """The console: what is logged, for people, or for machines with `--log_json`.
 
+That is what this package tells, and warnings of others.
+
 For people a line is its time and its message, on standard error; results alone go to
 standard output, without a time. On a terminal a phase that lasts is one line that is
 drawn anew each second, in place of its signs of life.
@@ -16,7 +18,7 @@ import logging
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 import tqdm
 
@@ -24,6 +26,7 @@ from spade_jax.files.finite import without_nan
 from spade_jax.progress import Phase, result
 from spade_jax.progress.telling import innermost
 
+_OURS = "spade_jax"
 _COUNTED = "{desc}: {n_fmt}/{total_fmt} {unit} |{bar}| {elapsed}, {remaining} left"
 _UNCOUNTED = "{desc}: {n_fmt} {unit}, {elapsed}"
 _LASTING = "{desc}: {elapsed}"
@@ -69,6 +72,8 @@ class Console(logging.Handler):
     def _shows(self, record: logging.LogRecord) -> bool:
         if self._quiet:
             return record.levelno >= logging.ERROR or _is_result(record)
+        if record.levelno < logging.WARNING and not record.name.startswith(_OURS):
+            return False
         # The line that is drawn anew shows that.
         return not (self._line and _told(record).get("event") == "going")
 
@@ -87,7 +92,7 @@ def as_line(record: logging.LogRecord) -> str:
 
 def as_json(record: logging.LogRecord) -> str:
     """A record for machines."""
-    found = {
+    found: dict[str, Any] = {
         "time": _time(record).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "message": record.getMessage(),
@@ -103,7 +108,7 @@ def _time(record: logging.LogRecord) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(record.created).astimezone()
 
 
-def _told(record: logging.LogRecord) -> dict:
+def _told(record: logging.LogRecord) -> dict[str, Any]:
     return getattr(record, "told", {})
 
 

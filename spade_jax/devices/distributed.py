@@ -16,7 +16,7 @@ import pathlib
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import jax
@@ -46,6 +46,12 @@ _SLURM = (
     "SLURM_NTASKS",
     "SLURM_PROCID",
     "SLURM_LOCALID",
+)
+# What the libraries write that carry a computation between processes, and the
+# coordinator's, when the other side does not answer.
+_OF_CONTACT = (
+    *("Gloo", "NCCL", "Connection", "connection", "Socket closed", "UNAVAILABLE"),
+    *("DEADLINE_EXCEEDED", "heartbeat", "ABORTED", "CANCELLED"),
 )
 _calls = itertools.count()
 
@@ -102,6 +108,14 @@ def initialize(
             )
     elif _processes_of_environment() > 1:
         _join("as the environment says")
+
+
+def process_number() -> int:
+    """This process' number among those that joined; 0 where there is one.
+
+    Other than `jax.process_index` it does not begin to use the devices.
+    """
+    return _coordination.process_id
 
 
 def together(work: Callable[[], _Result]) -> _Result:
@@ -200,12 +214,28 @@ def check_same(field: str, value: str) -> None:
     together(compare)
 
 
+def lost_contact(error: BaseException) -> bool:
+    """Whether an error is that another process does not answer, or no longer.
+
+    Its computations end so in all processes when one was killed, crashed, or is cut
+    off; and what follows from that, such as that no checkpoint could be saved. A device
+    that is out of memory is no such error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, jax.errors.JaxRuntimeError):
+            return any(sign in str(cause) for sign in _OF_CONTACT)
+        cause = cause.__cause__
+    return False
+
+
 def leave(message: str, *, is_cause: bool = True) -> NoReturn:
     """Ends this process with a message and exit status 1.
 
-    Of several processes one speaks: where all end, process 0 gives the message of the
-    one at fault. A process that ends alone does so at once: the usual way out of Python
-    would wait for the others, and they in a collective operation for it.
+    Of several processes one speaks: process 0 gives the message of the one at fault,
+    among those that end; another only where process 0 does not end, too, or is gone. A
+    process that ends alone does so at once: the usual way out of Python would wait for
+    the others, and they in a collective operation for it.
 
     Args:
       message: for the user.
@@ -215,24 +245,24 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
     if not jax.distributed.is_initialized():
         sys.exit(message)
     me, everyone = _coordination.process_id, range(_coordination.num_processes)
-    try:
+    found: dict[int, str] = {}
+    # Process 0 may be gone already, and the store with it.
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
         _publish(f"spade_jax/ended/{me}", f"{int(not is_cause)}{message}")
         found = _fetch_soon("spade_jax/ended", everyone)
-        if len(found) < len(everyone):
-            print(message, file=sys.stderr)
-        elif me == 0:
-            # The first of those at fault.
-            process, told = min(enumerate(found), key=lambda item: item[1][0])
-            where = f" (process {process})" if process else ""
-            print(f"{told[1:]}{where}", file=sys.stderr)
-            # The store ends with this process, so it goes last.
-            _fetch_soon("spade_jax/left", everyone[1:])
-            # And those that wait for the store's answer to that would be aborted.
-            time.sleep(_PARTING)
-        _publish(f"spade_jax/left/{me}", "")
-    except jax.errors.JaxRuntimeError:
-        # Process 0 is gone already.
+    if me == 0:
+        # The first of those at fault.
+        process, told = min(found.items(), key=lambda item: item[1][0])
+        where = f" (process {process})" if process else ""
+        print(f"{told[1:]}{where}", file=sys.stderr)
+        # The store ends with this process, so it goes last.
+        _fetch_soon("spade_jax/left", [other for other in found if other != me])
+        # And those that wait for the store's answer to that would be aborted.
+        time.sleep(_PARTING)
+    elif 0 not in found:
         print(message, file=sys.stderr)
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        _publish(f"spade_jax/left/{me}", "")
     for child in multiprocessing.active_children():
         child.kill()
     sys.stdout.flush()
@@ -378,15 +408,13 @@ def _publish(key: str, value: str) -> None:
     _store().key_value_set(key, value, allow_overwrite=True)
 
 
-def _fetch_soon(name: str, processes: range) -> list[str]:
-    """What processes have published under a name, up to the first that has not."""
-    found, deadline = [], time.monotonic() + _FAREWELL
+def _fetch_soon(name: str, processes: Iterable[int]) -> dict[int, str]:
+    """What processes have published under a name, of those that do so in time."""
+    found, deadline = {}, time.monotonic() + _FAREWELL
     for process in processes:
         left = max(deadline - time.monotonic(), 0.1)
-        try:
-            found.append(
-                _store().blocking_key_value_get(f"{name}/{process}", int(1000 * left))
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            found[process] = _store().blocking_key_value_get(
+                f"{name}/{process}", int(1000 * left)
             )
-        except jax.errors.JaxRuntimeError:
-            break
     return found

@@ -1,9 +1,11 @@
 """Compiled programs, kept on disk for the next process that needs them."""
 
 import logging
+import types
 from typing import Any
 
 import jax
+from jax._src import compiler as _compiler
 
 from spade_jax.files.local import cache_directory
 
@@ -13,28 +15,57 @@ _log = logging.getLogger(__name__)
 _LEAST_SECONDS = 0.1
 
 
-def keep_programs() -> None:
+def keep_programs(*, process: int = 0) -> None:
     """Keeps compiled programs between processes, unless JAX was told about them.
 
     They lie in `$XDG_CACHE_HOME/spade_jax/compiled` (`~/.cache/...`). What decides
     instead, where it is set: `JAX_COMPILATION_CACHE_DIR` and
     `jax.config.jax_compilation_cache_dir`. `JAX_ENABLE_COMPILATION_CACHE=false` keeps
-    none.
+    none. To be called before anything is compiled.
+
+    Args:
+      process: of several that run one program, the number of this one. Those of the
+        others than process 0 lie below it, in `process_N`.
     """
     config: Any = jax.config
-    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+    if not config.jax_enable_compilation_cache:
         return
-    cache = cache_directory()
-    if cache is None:
-        _log.warning(
-            "No home directory is known (HOME is not set): compiled programs are not"
-            " kept for the next run. XDG_CACHE_HOME=DIR says where to."
-        )
-        return
-    directory = cache / "compiled"
-    config.update("jax_compilation_cache_dir", str(directory))
-    config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
-    _log.info(
-        "Compiled programs are kept in %s (JAX_ENABLE_COMPILATION_CACHE=false: none).",
-        directory,
+    if not config.jax_compilation_cache_dir:
+        cache = cache_directory()
+        if cache is None:
+            _log.warning(
+                "No home directory is known (HOME is not set): compiled programs are"
+                " not kept for the next run. XDG_CACHE_HOME=DIR says where to."
+            )
+            return
+        directory = cache / "compiled"
+        config.update("jax_compilation_cache_dir", str(directory))
+        config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+        if process == 0:
+            _log.info(
+                "Compiled programs are kept in %s (JAX_ENABLE_COMPILATION_CACHE=false:"
+                " none).",
+                directory,
+            )
+    if process:
+        _keep_apart(process)
+
+
+def _keep_apart(process: int) -> None:
+    """Lets another process than the first keep its programs.
+
+    JAX writes those of process 0 only. But the others may have a disk of their own, and
+    on CPUs they have programs of their own, as these are known by the devices that a
+    process has: they would compile everything at every start.
+    """
+    config: Any = jax.config
+    # So that no two write one file. Not with pathlib: it may be a bucket's address.
+    directory = config.jax_compilation_cache_dir.rstrip("/")
+    config.update("jax_compilation_cache_dir", f"{directory}/process_{process}")
+    # JAX has no setting for it. Its function asks for the process' number for nothing
+    # else, so a copy of it that is told 0 writes in every process.
+    write = _compiler._cache_write
+    first = types.SimpleNamespace(global_state=types.SimpleNamespace(process_id=0))
+    _compiler._cache_write = types.FunctionType(
+        write.__code__, {**vars(_compiler), "distributed": first}
     )

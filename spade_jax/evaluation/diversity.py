@@ -21,6 +21,7 @@ from spade_jax.learning.batch import Batch, layout_of
 from spade_jax.learning.latents import prior
 from spade_jax.learning.state import Networks
 from spade_jax.metrics import lpips
+from spade_jax.models.aggregate import Aggregate
 from spade_jax.models.opening import Model
 from spade_jax.recipe import Generator
 
@@ -71,6 +72,7 @@ def of_model(
         devices,
         seed=model.recipe.seed,
         num_samples=num_samples,
+        aggregate=model.aggregate,
         distance=functools.partial(lpips.LPIPS(_TRUNK).apply, method="diversity"),
     )
     return functools.partial(measure, model.generator, lpips.load(_TRUNK))
@@ -94,11 +96,12 @@ def make_diversity(
     seed: int,
     num_samples: int,
     distance: Callable[[Any, jax.Array], Any],
+    aggregate: Aggregate | None = None,
 ) -> Diversity:
     """Builds the measurement of how much the samples of a layout differ.
 
-    Styles are drawn from the prior, as without a photograph. The samples of a layout
-    share its modulations, unless these depend on the style.
+    Styles are drawn as prediction draws them without a photograph. The samples of a
+    layout share its modulations, unless these depend on the style.
 
     Args:
       networks: of a model with a latent.
@@ -107,6 +110,7 @@ def make_diversity(
       num_samples: K.
       distance: from its variables and pictures `[K, H, W, 3]` in [-1, 1] of one layout
         to their mean distance.
+      aggregate: from which styles are drawn; None: N(0, 1).
 
     Raises:
       ValueError: the model has no latent.
@@ -115,6 +119,10 @@ def make_diversity(
         raise ValueError("A model without a latent has no diversity.")
     generator = networks.generator
     draw = functools.partial(prior, seed, latent_size=networks.latent_size)
+
+    def styles(numbers, sample):
+        noise = jax.vmap(draw, (0, None))(numbers, sample)
+        return noise if aggregate is None else aggregate.placed(noise)
 
     def of_share(variables, of_distance, batch: Batch) -> jax.Array:
         layout = layout_of(batch)
@@ -128,7 +136,7 @@ def make_diversity(
             return generator.apply(
                 variables,
                 layout,
-                jax.vmap(draw, (0, None))(batch["number"], sample),
+                styles(batch["number"], sample),
                 **known,
                 train=False,
             )

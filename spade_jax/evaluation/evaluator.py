@@ -132,9 +132,11 @@ class Evaluator:
                 looking.at(_looked_at(batch))
         fakes, count = features.gathered("The synthesised set")
         confusion = gather.merge_processes(confusion)
+        with phase("Comparing the sets of features", usually="seconds to a minute"):
+            set_distances = self._set_distances(fakes)
         return Scores(
             {
-                **self._set_distances(fakes),
+                **set_distances,
                 **_segmentation_scores(confusion, self.protocol),
                 **{n: gather.merge_processes(d).mean for n, d in distances.items()},
             },

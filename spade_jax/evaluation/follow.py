@@ -15,6 +15,7 @@ from spade_jax.evaluation.evaluate import evaluate_opened
 from spade_jax.evaluation.job import Job, prepare_job
 from spade_jax.evaluation.measure import Measure
 from spade_jax.models.opening import is_official, open_model
+from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -75,10 +76,11 @@ def follow(
 
 def wait_for_checkpoint(workdir: pathlib.Path, *, wait: Wait) -> None:
     """Waits until a work dir holds a checkpoint."""
-    if not paths.has_checkpoint(workdir):
-        _log.info("Waiting for the first checkpoint of %s.", workdir)
-    while not paths.has_checkpoint(workdir):
-        wait()
+    if paths.has_checkpoint(workdir):
+        return
+    with phase(f"Waiting for the first checkpoint of {workdir}"):
+        while not paths.has_checkpoint(workdir):
+            wait()
 
 
 def each_checkpoint(
@@ -132,7 +134,8 @@ def each_checkpoint(
                 f"{workdir} is no longer there: it was removed or moved while its"
                 " checkpoints were waited for."
             )
-        wait()
+        with phase(f"Waiting for the next checkpoint of {workdir}"):
+            wait()
 
 
 def run_length(job: Job) -> int:

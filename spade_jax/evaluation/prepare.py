@@ -20,6 +20,7 @@ from spade_jax.metrics import observers as protocol_observers
 from spade_jax.metrics import own_segmenter, protocols
 from spade_jax.metrics.observers import Observers
 from spade_jax.metrics.protocols import Protocol
+from spade_jax.progress import phase
 from spade_jax.recipe import Data, Recipe
 
 
@@ -44,9 +45,13 @@ def prepare_evaluator(
       ValueError: see `spade_jax.evaluation.evaluate.evaluate`.
     """
     # Process by process, as what is missing may be missing on one host only.
-    found = distributed.together(
-        functools.partial(find, recipe, measure, workdir=workdir)
-    )
+    with phase(
+        "Opening the data, and the networks that score",
+        usually="seconds; minutes where the data has to be drawn or packed first",
+    ):
+        found = distributed.together(
+            functools.partial(find, recipe, measure, workdir=workdir)
+        )
     variant = found.perceptual.variant if found.perceptual else "none"
     distributed.check_same("loss.perceptual_network", variant)
     observers = found.observers

@@ -26,6 +26,7 @@ May import: flax, jax, onnx, tensorflow, `assemble`, `files`, `layout`, `models`
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 from spade_jax.export import card, onnx_file, programs, saved_model
 from spade_jax.export.onnx_file import PRECISIONS
@@ -50,7 +51,8 @@ def export(
     Args:
       path: of the model; see `spade_jax.models.predictor.load`.
       out: file for the generator. The encoder's has `.encoder` before the suffix, and
-        the card has the suffix `.json`. For a SavedModel the directory of both.
+        the card has the suffix `.json`. For a SavedModel the directory of both. Its
+        own directory is created where missing.
       format: one of `FORMATS`; None: "onnx" for a file with the suffix .onnx, else
         "jax".
       precision: of the weights in an ONNX file, one of `PRECISIONS`.
@@ -82,6 +84,7 @@ def export(
         flag="--out",
         inputs={"PATH": paths.checkpoints(find(path)[0])},
     )
+    _check_card(card_file, [name for name, _ in names])
     if format == "onnx":
         described = card.describe(
             model,
@@ -119,6 +122,27 @@ def _write(out, contents, described, claimed) -> list[pathlib.Path]:
     return [out.with_name(file["file"]) for file in files.values()]
 
 
+def _check_card(path: pathlib.Path, names: Sequence[str]) -> None:
+    """Refuses to replace the card of files that stay, as `a.jax` has that of `a.onnx`.
+
+    Args:
+      path: of the card, which need not be there.
+      names: of the files that are written beside it.
+    """
+    if not path.is_file():
+        return
+    described = json.loads(path.read_text(encoding="utf-8"))["programs"].values()
+    # A SavedModel is a directory of the card's name.
+    theirs = [program.get("file", path.stem) for program in described]
+    left = [x for x in theirs if x not in names and path.with_name(x).exists()]
+    if left:
+        raise ValueError(
+            f"--out: {path} is the card of {left[0]}, which would be left without one."
+            f" Give another name, as {path.stem}_2{pathlib.Path(names[0]).suffix}, or"
+            f" move {left[0]} away."
+        )
+
+
 def _check(out: pathlib.Path, format: str, precision: str) -> None:
     for name, value, choices in (
         ("format", format, FORMATS),
@@ -126,8 +150,6 @@ def _check(out: pathlib.Path, format: str, precision: str) -> None:
     ):
         if value not in choices:
             raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}.")
-    if not out.parent.is_dir():
-        raise ValueError(f"--out={out}: its directory does not exist. Create it first.")
     if format == "saved_model" and out.exists():
         raise ValueError(f"--out={out} exists already. Give another directory.")
     if out.is_dir():

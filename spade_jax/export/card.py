@@ -7,6 +7,7 @@ from typing import Any
 
 from spade_jax import nets
 from spade_jax.export.programs import Inputs, encoder_inputs, generator_inputs
+from spade_jax.models.aggregate import Aggregate
 from spade_jax.models.opening import Model
 from spade_jax.models.predictor import Predictor
 
@@ -50,7 +51,9 @@ def describe(
         "label": f"class ids, 0 to {len(classes) - 1}",
         "edge": _EDGE_RULE,
         "positions": _POSITION_RULE,
-        "z": "a style: draws from the normal distribution, or the encoder's mean",
+        "z": "a style: draws from the normal distribution"
+        + (" (see random_styles)" if model.aggregate is not None else "")
+        + ", or the encoder's mean",
         "photo": "a photograph, -1 (black) to 1",
     }
     sides = ("height", "width") if any_size else _picture_size(model)
@@ -69,9 +72,13 @@ def describe(
                 _floats("logvar", shape, "the logarithm of its variance"),
             ],
         }
+    random_styles = {}
+    if model.aggregate is not None:
+        random_styles["random_styles"] = _random_styles(model.aggregate)
     return {
         **form,
         "programs": programs,
+        **random_styles,
         "height": height,
         "width": width,
         "sizes": _ANY_SIZE.format(model.networks.generator.multiple)
@@ -97,6 +104,22 @@ def _picture_size(model: Model) -> tuple[int, int]:
     if isinstance(generator, nets.SPADEGenerator):
         return generator.scales(*size)[-1]
     return size
+
+
+def _random_styles(aggregate: Aggregate) -> dict[str, Any]:
+    """What makes of draws from N(0, 1) styles such as the training pictures have."""
+
+    def short(numbers):
+        # With digits enough for every float32.
+        return [float(f"{number:.9g}") for number in numbers]
+
+    rows = enumerate(aggregate.factor, start=1)
+    return {
+        "means": "z = mean + factor n, of n drawn from N(0, 1), are styles such as"
+        " photographs have; row i of factor has its first i numbers, the others are 0",
+        "mean": short(aggregate.mean),
+        "factor": [short(row[:count]) for count, row in rows],
+    }
 
 
 def _described(

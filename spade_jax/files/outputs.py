@@ -92,8 +92,9 @@ def claim(
         there that the command did not write, or the record is no file.
     """
     root, files = pathlib.Path(root), list(files)
-    if root.exists() and not root.is_dir():
-        raise ValueError(f"{flag}: {root} is no directory. Give another.")
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{flag}: {there} is no directory. Give another.")
     _check_different(root, files, flag=flag)
     paths = [root / name for name, _ in files]
     check_apart(paths, flag=flag, inputs=inputs)

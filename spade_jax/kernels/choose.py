@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _FACTORED_ON = ("cpu",)
+# Of the convolution whose results tables hold.
+_FACTORED_HIDDEN = 64
 _WINOGRAD_ON = ("cpu",)
 
 # A convolution by Winograd's filters: with fewer features the transforms take longer
@@ -25,17 +27,20 @@ _WINOGRAD_PIXELS = 256
 _FEW_PIXELS = 256
 
 
-def factored_pays(platform: str) -> bool:
+def factored_pays(platform: str, *, hidden: int) -> bool:
     """Whether modulations are computed once a distinct neighbourhood of a layout.
 
     On two CPU cores 0.79 s and not 2.27 s a synthesis, 8.5 s and not 21.0 s a training
     iteration (benchmarks/results/inference_cpu2.json, training_cpu2.json); on TPUs
-    slower, by what is compiled for them (docs/tpu.md, "Dense or factored").
+    slower, by what is compiled for them (docs/tpu.md, "Dense or factored"). With the 32
+    hidden features of the models of `scenes` both take as long, and a program
+    that makes no tables is traced in half the time.
 
     Args:
       platform: of the devices: "cpu", "gpu" or "tpu".
+      hidden: features inside the SPADEs.
     """
-    return platform in _FACTORED_ON
+    return platform in _FACTORED_ON and hidden >= _FACTORED_HIDDEN
 
 
 def winograd_pays_on(platform: str) -> bool:

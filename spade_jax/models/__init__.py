@@ -6,6 +6,7 @@
     maps.py         label maps: read, and prepared for a generator
     sizes.py        what becomes of their size
     styles.py       latents: given, drawn, of photographs, or between two of them
+    aggregate.py    which styles the training pictures have, for random ones
     regions.py      styles of classes and of pixels
     finite.py       weights and pictures of numbers that are none
     publishing.py   a checkpoint without what only training needs

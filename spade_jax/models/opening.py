@@ -20,6 +20,7 @@ from spade_jax.devices import mesh
 from spade_jax.files.local import local
 from spade_jax.kernels import choose
 from spade_jax.learning.state import NetState, Networks, TrainState
+from spade_jax.models.aggregate import Aggregate
 from spade_jax.nets import frozen
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
@@ -27,6 +28,9 @@ from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 
 _log = logging.getLogger(__name__)
+
+AGGREGATE = "aggregate"
+"""Where published models keep their `Aggregate`, beside the networks."""
 
 _SHIPPED = pathlib.Path(__file__).parents[1] / "shipped" / "models"
 
@@ -45,6 +49,8 @@ class Model(NamedTuple):
       generator: variables of the generator, with averaged weights where they exist.
       encoder: variables of the encoder, or None without a VAE.
       step: iterations it was trained for.
+      aggregate: which styles the training pictures have, or None where that was not
+        found out when it was published.
     """
 
     recipe: Recipe
@@ -52,6 +58,7 @@ class Model(NamedTuple):
     generator: Variables
     encoder: Variables | None
     step: int
+    aggregate: Aggregate | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +103,27 @@ class Opened:
             state.encoder_variables,
             step=int(state.step),
             portable=portable,
+        )._replace(aggregate=self.read_aggregate())
+
+    def read_aggregate(self) -> Aggregate | None:
+        """Reads which styles the training pictures have; None where it is not there.
+
+        Raises:
+          CheckpointError: it is not what it should be.
+        """
+        size = self.recipe.architecture.latent_size
+        if self.checkpoints is None or size is None:
+            return None
+        if not self.checkpoints.has(AGGREGATE, step=self.step):
+            return None
+        wanted = {"mean": (size,), "factor": (size, size)}
+        shapes = {k: jax.ShapeDtypeStruct(v, jnp.float32) for k, v in wanted.items()}
+        found = self.checkpoints.restore_part(
+            checkpoint.abstract({AGGREGATE: shapes}, mesh.replicated(mesh.make_mesh())),
+            step=self.step,
         )
+        checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
+        return Aggregate(**jax.device_get(found[AGGREGATE]))
 
     def read_state(self, *, discriminator: bool = False) -> TrainState:
         """Reads what synthesis needs of a checkpoint's state; None for the rest.

@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spade_jax import assemble, data
 from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
 from spade_jax.layout import Array, Layout, positions, tabulate
-from spade_jax.learning.latents import prior
 from spade_jax.models import finite, inputs, maps, regions
+from spade_jax.models.aggregate import chosen
 from spade_jax.models.inputs import Picture
 from spade_jax.models.maps import (
     LabelFormat,
@@ -33,7 +34,7 @@ from spade_jax.models.maps import (
 from spade_jax.models.opening import Model, load_model
 from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
-from spade_jax.models.styles import Posterior, Styles, check_seed
+from spade_jax.models.styles import Posterior, Styles, check_seed, drawn
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class Predictor:
         self._styles = Styles(
             latent_size=self.latent_size,
             encoder=_posterior(model, before=self._check_process),
+            aggregate=model.aggregate,
         )
 
     def __repr__(self) -> str:
@@ -170,6 +172,7 @@ class Predictor:
         seed: int = 0,
         instances: Picture | Sequence[Picture] | None = None,
         size: str = "trained",
+        prior: str = "data",
     ) -> np.ndarray:
         """Synthesises pictures.
 
@@ -184,7 +187,7 @@ class Predictor:
             files, or have that class' number in `classes`.
           style: of a model with an encoder, photographs, as `encode` takes them; of any
             model with styles, latents, float `[N]` or `[B, N]`. One style serves all
-            label maps, and one label map all styles. None draws from the prior. Of a
+            label maps, and one label map all styles. None draws, from `prior`. Of a
             model whose styles join the layout (OASIS) also styles by region: a latent
             `[N]` for each class in a dict, by name or number, where that of None is of
             all others, which else have the style of the seed; or one for each pixel,
@@ -195,6 +198,9 @@ class Predictor:
           size: "trained" scales label maps as evaluation does; "map" keeps their size,
             which a model that starts from a style cannot. See
             `spade_jax.models.sizes`.
+          prior: of random styles: "data" draws such as the training pictures have,
+            where the model was published with these (see
+            `spade_jax.models.aggregate`), "standard" from N(0, 1), as the paper does.
 
         Returns:
           uint8 `[B, H, W, 3]`.
@@ -218,9 +224,12 @@ class Predictor:
             (prepared, values), fits = label_map, None
         num_maps = len(prepared.layouts)
         if regions.is_by_region(style):
-            prepared, latents = self._by_region(prepared, style, seed=seed, fits=fits)
+            rest = self._styles.of_call(None, seed=seed, count=num_maps, prior=prior)
+            prepared, latents = self._by_region(prepared, style, rest=rest, fits=fits)
         else:
-            latents = self._styles.of_call(style, seed=seed, count=num_maps)
+            latents = self._styles.of_call(
+                style, seed=seed, count=num_maps, prior=prior
+            )
         count = max(num_maps, len(latents))
         for name, number in (("label maps", num_maps), ("styles", len(latents))):
             if number not in (1, count):
@@ -303,17 +312,33 @@ class Predictor:
         """
         return self._styles.posterior(photo)
 
-    def prior(self, seed: int, example: int, sample: int = 0) -> jax.Array:
+    def prior(
+        self, seed: int, example: int, sample: int = 0, *, prior: str = "data"
+    ) -> jax.Array:
         """A random style `[1, N]`, which depends on the arguments and nothing else.
 
+        Args:
+          seed: of all draws.
+          example: its number among the label maps.
+          sample: of the several styles of a label map.
+          prior: see `__call__`.
+
         Raises:
-          ValueError: the model has no styles; or see `styles.check_seed`.
+          ValueError: the model has no styles, or `prior` is not known; or see
+            `styles.check_seed`.
         """
         self._check_process()
         check_seed(seed)
         if self.latent_size is None:
             raise ValueError("This model starts from the layout alone.")
-        return prior(seed, example, sample, latent_size=self.latent_size)[None]
+        found = drawn(
+            [example],
+            seed=seed,
+            sample=sample,
+            latent_size=self.latent_size,
+            aggregate=chosen(self._trained.aggregate, prior),
+        )
+        return jnp.asarray(found)
 
     def generate(self, layout: Layout, modulations: Any, z: Array | None) -> jax.Array:
         """Synthesises a batch of layouts of a size that the networks can make.
@@ -406,7 +431,7 @@ class Predictor:
         prepared: PreparedMaps,
         style: Any,
         *,
-        seed: int,
+        rest: Sequence[np.ndarray],
         fits: Sequence[Callable[[Regions], Regions]] | None,
     ) -> tuple[PreparedMaps, Sequence[Array]]:
         """The maps with their regions, and the styles `[R, N]` of these.
@@ -414,19 +439,17 @@ class Predictor:
         Args:
           prepared: without tables.
           style: see `regions.is_by_region`.
-          seed: of styles that are not given.
+          rest: a style `[1, N]` for each map, where none is given.
           fits: of `_prepared`; None where the maps came as modulations.
         """
         regions.check_follows(
             latent_size=self.latent_size,
             starts_from_latent=self._generator.starts_from_latent,
         )
-        count = len(prepared.layouts)
-        rest = self._styles.of_call(None, seed=seed, count=count)
         if isinstance(style, Mapping):
             found = regions.of_classes(
                 style,
-                [layout.label[0] for layout in prepared.layouts],
+                [np.asarray(layout.label)[0] for layout in prepared.layouts],
                 classes=self.classes,
                 rest=rest,
                 given=self._styles.given,
@@ -436,8 +459,9 @@ class Predictor:
                 "A style of each pixel goes with a label map, not with its modulations."
             )
         else:
-            size = rest[0].shape[1]
-            given = regions.of_pixels(style, latent_size=size, count=count)
+            given = regions.of_pixels(
+                style, latent_size=rest[0].shape[1], count=len(rest)
+            )
             found = [fit(one) for fit, one in zip(fits, given, strict=True)]
         layouts = [
             layout._replace(regions=one.numbers[None])

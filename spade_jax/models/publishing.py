@@ -4,7 +4,9 @@ The discriminator, the optimisers' states and, with averaged weights, the traine
 stay behind, and parameters become half as long: a tenth of the size is left.
 """
 
+import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Callable
 
@@ -12,14 +14,22 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax import recipe as recipes
+from spade_jax.data import DataError
 from spade_jax.files import outputs
 from spade_jax.learning.state import NetState, TrainState
+from spade_jax.models.aggregate import (
+    Aggregate,
+    check_prior,
+    of_training_pictures,
+)
 from spade_jax.models.averaged import renewed_statistics
 from spade_jax.models.opening import Variables, open_model
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError
 from spade_jax.workdir.saving import Checkpoints
+
+_log = logging.getLogger(__name__)
 
 DTYPES = ("float16", "float32")
 
@@ -30,14 +40,18 @@ def publish(
     *,
     dtype: str = "float16",
     data_root: str = "",
+    prior: str = "data",
     renewed: Callable[
         [Recipe, Variables, Variables | None], Variables
     ] = renewed_statistics,
+    fitted: Callable[[Recipe, Variables], Aggregate] = of_training_pictures,
 ) -> int:
     """Writes what synthesis needs of a checkpoint: a work dir for all but training.
 
     Averaged weights take the place of the trained ones, with batch statistics of their
-    own, so their training data has to be at hand.
+    own, so their training data has to be at hand. So it should be for a model with an
+    encoder: which styles the training pictures have is kept for random styles. Where it
+    is not, a warning says so, and random styles stay those of N(0, 1).
 
     Args:
       path: a work dir, for its newest checkpoint, or one of its checkpoints.
@@ -45,18 +59,23 @@ def publish(
       dtype: of the stored parameters, one of `DTYPES`; they are float32 again when they
         are read. Statistics always are float32.
       data_root: of the training data; empty: that of the checkpoint's recipe.
+      prior: of random styles, one of `aggregate.PRIORS`; "standard" leaves out which
+        styles the training pictures have.
       renewed: from a recipe and variables of generator and encoder to the generator's
         with statistics of their weights; by default `averaged.renewed_statistics`.
+      fitted: from a recipe and the encoder's variables to which styles the training
+        pictures have; by default `aggregate.of_training_pictures`.
 
     Returns:
       The checkpoint's step.
 
     Raises:
       CheckpointError: there is no checkpoint, or `out` holds one, or is in use.
-      DataError: the training data is missing.
-      ValueError: a parameter is too large for `dtype`, or `out` is among the
-        checkpoints.
+      DataError: the training data is missing, and averaged weights need it.
+      ValueError: a parameter is too large for `dtype`, `prior` is not known, or `out`
+        is among the checkpoints.
     """
+    check_prior(prior)
     if paths.has_checkpoint(out):
         raise CheckpointError(
             f"{out} already holds a checkpoint. Give another directory to --out."
@@ -68,12 +87,19 @@ def publish(
         inputs={"WORKDIR": paths.checkpoints(opened.directory)},
     )
     recipe, state = opened.recipe, opened.read_state()
+    if data_root:
+        recipe = recipes.with_fields(recipe, data__root=data_root)
+    aggregate = None
+    if state.encoder is not None and prior == "data":
+        aggregate = opened.read_aggregate() or _aggregate(
+            state.encoder.variables, functools.partial(fitted, recipe)
+        )
     if state.ema is not None:
-        if data_root:
-            recipe = recipes.with_fields(recipe, data__root=data_root)
         state = _averaged(state, functools.partial(renewed, recipe))
         recipe = recipes.with_fields(recipe, ema_decay=0.0)
     state = _shortened(state, jnp.dtype(dtype))
+    if aggregate is not None:
+        state = _with_aggregate(state, aggregate)
     # Where it was on the machine that trained is nobody else's business.
     recipe = recipes.with_fields(
         recipe, data__root="", data__manual_dir="", loss__vgg_file=""
@@ -82,6 +108,39 @@ def publish(
         checkpoints.save(state, recipe=recipe)
         checkpoints.wait()
     return int(state.step)
+
+
+def _aggregate(
+    encoder_variables: Variables, fit: Callable[[Variables], Aggregate]
+) -> Aggregate | None:
+    try:
+        return fit(encoder_variables)
+    except DataError as error:
+        _log.warning(
+            "Which styles the training pictures have cannot be found out: %s\nRandom"
+            " styles stay those of N(0, 1). --data_root=DIR says where the pictures"
+            " are; --prior=standard does without.",
+            error,
+        )
+        return None
+
+
+class _WithAggregate(TrainState):
+    """What is written of a model with an `Aggregate`; see `opening.AGGREGATE`.
+
+    Attributes:
+      aggregate: its arrays by name.
+    """
+
+    aggregate: dict[str, jax.Array] = dataclasses.field(kw_only=True)
+
+
+def _with_aggregate(state: TrainState, aggregate: Aggregate) -> TrainState:
+    fields = {
+        field.name: getattr(state, field.name) for field in dataclasses.fields(state)
+    }
+    kept = jax.tree.map(jnp.asarray, aggregate._asdict())
+    return _WithAggregate(**fields, aggregate=kept)
 
 
 def _averaged(

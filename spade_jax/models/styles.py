@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from spade_jax.learning.latents import prior
+from spade_jax.learning.latents import prior as standard
+from spade_jax.models.aggregate import Aggregate, chosen
 from spade_jax.models.inputs import Picture, is_several, listed
 from spade_jax.nets.encoder import sample_latent
 
@@ -31,10 +32,12 @@ class Styles:
     Attributes:
       latent_size: N, or None for a model that starts from the layout alone.
       encoder: from a photograph to its posterior, or None for a model without one.
+      aggregate: which styles the training pictures have, or None.
     """
 
     latent_size: int | None
     encoder: Callable[[Picture], Posterior] | None
+    aggregate: Aggregate | None = None
 
     def posterior(self, photo: Picture) -> Posterior:
         """The distribution of a photograph's style.
@@ -85,21 +88,26 @@ class Styles:
             )
         return latents
 
-    def of_call(self, style: Any, *, seed: int, count: int) -> Sequence[Any]:
+    def of_call(
+        self, style: Any, *, seed: int, count: int, prior: str = "data"
+    ) -> Sequence[Any]:
         """A latent `[1, N]` for each picture of a call, or one for all of them.
 
         Args:
-          style: see `given`; None draws from the prior.
+          style: see `given`; None draws.
           seed: of the draws.
           count: label maps.
+          prior: what is drawn from; see `aggregate.PRIORS`.
 
         Returns:
           [None] for a model that starts from the layout.
 
         Raises:
-          ValueError: that model got a style; or see `given` and `check_seed`.
+          ValueError: that model got a style, or `prior` is not known; or see `given`
+            and `check_seed`.
         """
         check_seed(seed)
+        aggregate = chosen(self.aggregate, prior)
         if self.latent_size is None:
             if style is not None:
                 raise ValueError(
@@ -108,7 +116,12 @@ class Styles:
                 )
             return [None]
         if style is None:
-            latents = drawn(range(count), seed=seed, latent_size=self.latent_size)
+            latents = drawn(
+                range(count),
+                seed=seed,
+                latent_size=self.latent_size,
+                aggregate=aggregate,
+            )
         else:
             latents = self.given(style)
         return list(latents[:, None])
@@ -167,6 +180,7 @@ def drawn(
     sample: int = 0,
     latent_size: int,
     posterior: Posterior | None = None,
+    aggregate: Aggregate | None = None,
 ) -> np.ndarray:
     """Draws a style for each example: float32 `[B, N]`.
 
@@ -175,13 +189,14 @@ def drawn(
       seed: of all draws.
       sample: of the several styles of an example.
       latent_size: N.
-      posterior: to draw from; None: the prior.
+      posterior: to draw from; None: none of a photograph.
+      aggregate: to draw from then; None: N(0, 1).
     """
     noise = np.stack(
-        [prior(seed, number, sample, latent_size=latent_size) for number in numbers]
+        [standard(seed, number, sample, latent_size=latent_size) for number in numbers]
     )
     if posterior is None:
-        return noise
+        return noise if aggregate is None else aggregate.placed(noise)
     return np.asarray(sample_latent(*posterior, noise))
 
 

@@ -212,10 +212,11 @@ def _planes_around(
         edges = _around(is_edge, at, size, chunk, outside=0)
 
     _, height, width = layout.label.shape
+    noises = 0 if layout.noise is None else len(layout.noise)
     within = regions = None
-    if layout.noise is not None and layout.regions is not None:
+    if noises and layout.regions is not None:
         regions = _around(layout.regions, at, size, chunk, outside=-1)
-    elif layout.noise is not None:
+    elif noises:
         inside = jnp.ones(layout.label.shape, kernel.dtype)
         within = _around(inside, at, size, chunk, outside=0)
 
@@ -227,14 +228,12 @@ def _planes_around(
         is_edge = None if edges is None else edges(start)
         is_noise = None
         if regions is not None:
-            is_noise = jax.nn.one_hot(
-                regions(start), len(layout.noise), dtype=kernel.dtype
-            )
+            is_noise = jax.nn.one_hot(regions(start), noises, dtype=kernel.dtype)
             is_noise = is_noise.swapaxes(1, 2).reshape(len(is_noise), -1)
         elif within is not None:
             taps = within(start)
             picture = _read(at, start, len(taps)) // (height * width)
-            is_noise = jax.nn.one_hot(picture, len(layout.noise), dtype=kernel.dtype)
+            is_noise = jax.nn.one_hot(picture, noises, dtype=kernel.dtype)
             is_noise = (is_noise[:, :, None] * taps[:, None]).reshape(len(taps), -1)
         return row, is_class.astype(kernel.dtype), is_edge, is_noise
 

@@ -15,7 +15,6 @@ if __name__ == "__main__":
     beginning.importing()
 
 import json
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -55,14 +54,15 @@ _JSON = command_line.path_flag("json", None, "File to write the plan to.")
 
 def main(argv: Sequence[str]) -> None:
     """Makes and prints a plan; exits with status 1 if the step does not fit."""
-    if len(argv) > 1:
-        sys.exit(f"Arguments without a flag: {' '.join(argv[1:])}")
+    fields = command_line.fields_without_config(argv)
     command_line.log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
     # libtpu would otherwise look for TPUs, and take those that are here.
     jax.config.update("jax_platforms", "cpu")
     # See spade_jax.plan.kept.
     jax.config.update("jax_enable_compilation_cache", False)
     try:
+        if fields:
+            raise ValueError(f"{fields[0]}: --config=FILE is missing, of which it is.")
         claimed = _claimed(_JSON.value)
         plan = _plan()
         result(report.describe(plan, title=_config_file()), plan=plan)
@@ -104,8 +104,6 @@ def _claimed(file: str | None) -> Outputs | None:
     """The right to write the plan to a file, where that is wanted."""
     if not file:
         return None
-    if not pathlib.Path(file).parent.is_dir():
-        raise ValueError(f"--json={file}: its directory does not exist.")
     return outputs.claim_file(file, command="plan", flag="--json", inputs={})
 
 

@@ -15,8 +15,8 @@ from spade_jax.progress.words import clock
 
 _log = logging.getLogger(__name__)
 
-# Seconds after which something is told.
-_PATIENCE = 10.0
+# Seconds after which something is told, so that ten do not pass without a word.
+_PATIENCE = 9.0
 
 # The phases that last, the innermost last, and when something was told.
 _lasting: list["Phase"] = []
@@ -87,7 +87,7 @@ def phase(
     total: int | None = None,
     unit: str = "",
 ) -> Iterator[Phase]:
-    """Announces a piece of work, and says every ten seconds that it goes on.
+    """Announces a piece of work, and says within each ten seconds that it goes on.
 
     Phases may lie within one another: the innermost is told of. What is told meanwhile
     by `tell` is a sign of life, too.
@@ -103,7 +103,7 @@ def phase(
       The phase, which counts by `Phase.at`.
     """
     this = Phase(doing, total=total, unit=unit)
-    announced = doing + (f"; usually {usually}" if usually else "") + "."
+    announced = doing + (f" (usually {usually})" if usually else "") + "."
     announced += f" Next: {then}." if then else ""
     expected = {"usually": usually, "next": then}
     _say(

@@ -26,6 +26,7 @@ from spade_jax.recipe.parts import (
     Segmenter,
 )
 from spade_jax.recipe.reading import (
+    check_changes,
     closed,
     describe,
     from_json,
@@ -49,6 +50,7 @@ __all__ = [
     "Scenes",
     "Schedule",
     "Segmenter",
+    "check_changes",
     "closed",
     "describe",
     "from_json",

@@ -51,6 +51,8 @@ _AUGMENTS = Text(
 # Generators that read the layout in their norms, and the U-Net's halvings and norms.
 _MODULATED = ("spade", "oasis")
 _UNET_HALVINGS = 6
+# What metrics.jsonl has beside terms of the objective and scores.
+_OTHER_METRICS = ("learning_rate/generator", "images_per_second")
 _UNET_NORMS = ("spectral", "spectralnone", "none", "")
 
 FIELDS: Mapping[str, Kind] = {
@@ -159,6 +161,24 @@ FIELDS: Mapping[str, Kind] = {
 
 DESCRIBED = ("data.unknown_label", "data.classes", "data.palette", "data.label_colors")
 """Fields that describe the classes: found, if not given, with those left open."""
+MAY_CHANGE = frozenset(
+    {
+        # How long.
+        *("num_epochs", "decay_epochs", "num_steps"),
+        # What is told and kept.
+        *("log_every", "sample_every", "num_samples", "checkpoint_every"),
+        *("keep_checkpoints", "keep_every", "keep_best"),
+        *(path for path in FIELDS if path.startswith("eval.")),
+        # How it is computed, and by what.
+        *("dtype", "spatial", "accumulate", "remat", "factored", "data.workers"),
+        # Where things are on this machine.
+        *("data.root", "data.manual_dir", "loss.vgg_file"),
+        # Another training, that runs beside.
+        *(path for path in FIELDS if path.startswith("segmenter.")),
+    }
+)
+"""Fields that may change when a run goes on by the config that it keeps; with the
+others it would be another run."""
 
 Values = Mapping[str, Any]
 """Of all fields that are not left open, by their paths."""
@@ -334,6 +354,43 @@ def _only_of_folders(field: str) -> Need:
     return Need(field, "a value unless `data.source` is folder", fault)
 
 
+def _best_is_measured(values: Values) -> str | None:
+    metric = values["keep_best"].removeprefix("-")
+    if not metric or metric in _OTHER_METRICS:
+        return None
+    kind, _, name = metric.partition("/")
+    if kind == "eval" and name.count("/") == 1:
+        if values["eval.every"]:
+            return None
+        return (
+            f"{told(values, 'keep_best')} is a score, of which this run has none:"
+            " config.eval.every=N makes it have them, every N iterations."
+        )
+    terms = _loss_terms(values)
+    if kind == "loss" and name in terms:
+        return None
+    return (
+        f"{told(values, 'keep_best')} is no number of this run. It has"
+        f" {', '.join(f'loss/{term}' for term in terms)},"
+        f" {', '.join(_OTHER_METRICS)}, and with config.eval.every scores as"
+        " eval/own/fd_own."
+    )
+
+
+def _loss_terms(values: Values) -> tuple[str, ...]:
+    """Names of the terms of the objective; a perceptual one needs its network, too."""
+    weighted = ["perceptual"]
+    if values["discriminator.name"] == "multiscale":
+        weighted.append("feature_matching")
+    terms = ["gan", *(name for name in weighted if values[f"loss.{name}"])]
+    if values["generator.latent"] == "vae":
+        terms.append("kld")
+    terms += ["d_fake", "d_real"]
+    if values["loss.labelmix"]:
+        terms.append("d_labelmix")
+    return tuple(terms)
+
+
 NEEDS: tuple[Need, ...] = (
     Need("accumulate", "a divisor of `batch_size`", _in_parts),
     Need("num_epochs", "1 or more in one of the three that say how long", _some_step),
@@ -380,6 +437,7 @@ NEEDS: tuple[Need, ...] = (
         if isinstance(kind, Open)
     ),
     _saved("keep_every"),
+    Need("keep_best", "a number that the run has", _best_is_measured),
     _saved("eval.every"),
 )
 """What fields need of each other, beyond what each takes."""

@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from spade_jax.recipe import library, parts
-from spade_jax.recipe.fields import DESCRIBED, FIELDS, NEEDS, Values
+from spade_jax.recipe.fields import DESCRIBED, FIELDS, MAY_CHANGE, NEEDS, Values
 from spade_jax.recipe.kinds import Open, Wrong
 from spade_jax.recipe.parts import Recipe
 
@@ -111,6 +111,33 @@ def with_fields(recipe: Recipe, **changes: Any) -> Recipe:
             raise KeyError(path)
         node[name] = value
     return describe(fields)
+
+
+def check_changes(kept: Recipe, given: Recipe, *, where: str) -> None:
+    """Refuses to go on with a run by other fields than those that may change.
+
+    Args:
+      kept: the recipe that the run keeps.
+      given: the same with what is to change.
+      where: the run is, for messages.
+
+    Raises:
+      ValueError: listing each field that may not change, with both values.
+    """
+    theirs, ours = _flat(kept.fields), _flat(given.fields)
+    wrong = [
+        f"  config.{path}: {_shown(theirs[path])} in the run, not {_shown(ours[path])}"
+        for path in FIELDS
+        if ours[path] != theirs[path] and path not in MAY_CHANGE
+    ]
+    if wrong:
+        raise ValueError(
+            f"{where} goes on by the config that it keeps, of which this may not"
+            " change:\n"
+            + "\n".join(wrong)
+            + "\nLeave it out, or train into another --workdir with --config=FILE. (May"
+            f" change: {', '.join(path for path in FIELDS if path in MAY_CHANGE)}.)"
+        )
 
 
 def to_json(recipe: Recipe) -> str:

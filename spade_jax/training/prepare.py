@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from spade_jax.learning.sample import synthesise
 from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import Networks, TrainState
 from spade_jax.nets.initial import first_values
-from spade_jax.recipe import Recipe
+from spade_jax.recipe import Best, Recipe
 from spade_jax.training import sheet
 from spade_jax.workdir import checkpoint
 
@@ -185,6 +185,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         evaluate = TrainingEvaluation(
             recipe, networks, workdir=workdir, devices=devices
         )
+        _check_best(recipe.keeping.best, evaluate.names)
     return Run(
         source=source,
         steps_per_epoch=steps_per_epoch,
@@ -206,6 +207,15 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         ),
         evaluate=evaluate,
     )
+
+
+def _check_best(best: Best | None, scores: Sequence[str]) -> None:
+    """Refuses to choose by a score that evaluations do not have."""
+    if best and best.metric.startswith("eval/") and best.metric not in scores:
+        raise ValueError(
+            f"config.keep_best={best.text!r} is not among the scores of this run:"
+            f" {', '.join(scores)}. Give one of these."
+        )
 
 
 def open_data(

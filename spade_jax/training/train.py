@@ -82,7 +82,12 @@ def _train(
     """Trains in a work dir that is held; see `train`."""
     # ---- What can be known to be wrong before any work ------------------------------
     distributed.together(functools.partial(check_own_files, workdir))
-    with phase("Looking for checkpoints", usually="seconds", then="the data"):
+    with _phase_if(
+        paths.has_checkpoint(workdir),
+        f"Reading the checkpoints of {workdir}",
+        usually="seconds",
+        then="the data",
+    ):
         distributed.together(functools.partial(integrity.set_aside_damaged, workdir))
     open_checkpoints = functools.partial(
         Checkpoints,
@@ -168,9 +173,13 @@ def _train(
                         checkpoints,
                         scores=run.evaluate.names if run.evaluate else (),
                     )
-                if due.save or step == first_step + 1:
-                    # At first, too, as it is compiled then.
-                    check_finite(state, checkpoints)
+                is_first = step == first_step + 1
+                if due.save or is_first:
+                    # At first, too, so that it is compiled long before the end.
+                    with _phase_if(
+                        is_first, "Looking for NaN and infinities", usually="seconds"
+                    ):
+                        check_finite(state, checkpoints)
                 if due.save:
                     _save(
                         state,

@@ -148,8 +148,15 @@ class SavedCheckpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        found = described.read(self._path(step))
-        return found.metadata.get("discriminator") is None
+        return not self.has("discriminator", step=step)
+
+    def has(self, name: str, *, step: int | None = None) -> bool:
+        """Whether a checkpoint's state has something of this name.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        return described.read(self._path(step)).metadata.get(name) is not None
 
     def _path(self, step: int | None) -> pathlib.Path:
         if step is None:

@@ -38,6 +38,7 @@ def test_a_table_compares_all_variants():
     assert kinds.CHANNELS_LAST in text[-1]
 
 
+@pytest.mark.long
 def test_a_variant_that_computes_something_else_is_refused():
     def wrong(problem, name):
         variant = variants.our_inference(problem, name)

@@ -16,7 +16,7 @@ from spade_jax.progress import phase, result, tell, telling
 def show(monkeypatch):
     """`show(**options)`: a console; what it shows are `.out` and `.err`."""
     logger, root = logging.getLogger("spade_jax"), logging.getLogger()
-    handlers, level = root.handlers[:], logger.level
+    handlers, level, usual = root.handlers[:], logger.level, root.level
     streams = {"stdout": io.StringIO(), "stderr": io.StringIO()}
 
     class Shown:
@@ -27,12 +27,14 @@ def show(monkeypatch):
         streams["stderr"] = err or streams["stderr"]
         for name, stream in streams.items():
             monkeypatch.setattr(sys, name, stream)
+        root.setLevel(logging.INFO)  # as absl leaves it
         command_line.log_what_matters(**options)
         return Shown()
 
     yield start
     root.handlers[:] = handlers
     logger.setLevel(level)
+    root.setLevel(usual)
 
 
 def say_everything():
@@ -40,6 +42,7 @@ def say_everything():
         tell("step 1", step=1, loss=float("nan"))
     logging.getLogger("spade_jax.x").warning("careful")
     logging.getLogger("jax").info("noise")
+    logging.getLogger("jax").warning("old driver")
     logging.getLogger("spade_jax.x").error("broken")
     result("a table", scores={"fid": 1.5})
 
@@ -50,9 +53,10 @@ def test_lines_are_time_and_message_and_results_alone_on_stdout(show):
     lines = shown.err.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
     assert [line[9:] for line in lines] == [
-        "Compiling; usually a minute.",
+        "Compiling (usually a minute).",
         "step 1",
         "Warning: careful",
+        "Warning: old driver",
         "Error: broken",
     ]
     assert shown.out == "a table\n"

@@ -1,4 +1,5 @@
 import socket
+import sys
 import types
 
 import jax
@@ -246,3 +247,79 @@ def test_what_hosts_find_differently_is_refused(monkeypatch):
 def test_one_process_leaves_as_ever():
     with pytest.raises(SystemExit, match=r"^DataError: no data$"):
         distributed.leave("DataError: no data")
+
+
+# ---- How several end -----------------------------------------------------------------
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """`end(me, told)`: what process `me` of three says at its end.
+
+    Args:
+      me: its number.
+      told: what others have told before, by their numbers: "0" or "1" (at fault or
+        not) and their message. None: process 0 is gone, and the store with it.
+    """
+
+    def run(me, told, *, is_cause=False):
+        kept = {f"spade_jax/ended/{i}": text for i, text in (told or {}).items()}
+        gone = jax.errors.JaxRuntimeError("UNAVAILABLE: the store")
+
+        def set_(key, value, allow_overwrite):
+            if told is None:
+                raise gone
+            kept[key] = value
+
+        def get(key, milliseconds):
+            if key not in kept:
+                raise gone
+            return kept[key]
+
+        client = types.SimpleNamespace(key_value_set=set_, blocking_key_value_get=get)
+        state = types.SimpleNamespace(process_id=me, num_processes=3, client=client)
+        monkeypatch.setattr(distributed, "_coordination", state)
+        monkeypatch.setattr(distributed, "_PARTING", 0)
+        monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr("os._exit", sys.exit)
+        with pytest.raises(SystemExit, match="1"):
+            distributed.leave(f"I am {me}", is_cause=is_cause)
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_one_speaks_where_another_is_gone(end):
+    # Process 1 is.
+    assert end(0, {2: "1I am 2"}) == "I am 0\n"
+    assert end(2, {0: "1I am 0"}) == ""
+
+
+def test_one_speaks_for_who_is_at_fault(end):
+    assert end(0, {2: "0I am 2"}) == "I am 2 (process 2)\n"
+    assert end(2, {0: "1I am 0"}, is_cause=True) == ""
+
+
+def test_who_ends_without_process_0_speaks(end):
+    assert end(2, {}, is_cause=True) == "I am 2\n"
+    assert end(2, None) == "I am 2\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("UNKNOWN: Gloo AllGather failed: [x/pair.cc:538] Read error", True),
+        ("UNKNOWN: Gloo all-reduce failed: Connection closed by peer", True),
+        ("UNAVAILABLE: Failed to send RPC to coordination service", True),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 1024 bytes", False),
+        ("INVALID_ARGUMENT: shapes", False),
+    ],
+)
+def test_what_says_that_another_process_does_not_answer(said, lost):
+    error = jax.errors.JaxRuntimeError(said)
+    assert distributed.lost_contact(error) == lost
+    # And what follows from it, as of a checkpoint that could not be saved.
+    follows = ValueError("not saved")
+    follows.__cause__ = error
+    assert distributed.lost_contact(follows) == lost
+    assert not distributed.lost_contact(ValueError(said))

@@ -1,5 +1,9 @@
+import functools
+
 import jax
+import jax.numpy as jnp
 import pytest
+from jax._src import compilation_cache, compiler, distributed
 
 from spade_jax.devices.programs import keep_programs
 
@@ -51,3 +55,41 @@ def test_without_a_home_none_are_kept(monkeypatch, caplog):
     keep_programs()
     assert jax.config.jax_compilation_cache_dir is None
     assert "HOME is not set" in caplog.text
+
+
+@pytest.fixture
+def compile_as(tmp_path, monkeypatch):
+    """`compile_as(process)`: the programs kept by a process of several, which are new.
+
+    They are named by the process, as their keys are on CPUs.
+    """
+    monkeypatch.setattr(compiler, "_cache_write", compiler._cache_write)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    def compiled(process):
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "kept"))
+        before = set(tmp_path.rglob("*-cache"))
+        monkeypatch.setattr(
+            distributed.global_state, "process_id", process, raising=False
+        )
+        compilation_cache.reset_cache()
+        keep_programs(process=process)
+        function = functools.partial(jnp.multiply, process + 2)
+        jax.jit(function).lower(jnp.ones(3)).compile()
+        return set(tmp_path.rglob("*-cache")) - before
+
+    yield compiled
+    compilation_cache.reset_cache()
+
+
+def test_every_process_keeps_its_programs(compile_as, tmp_path):
+    """JAX itself keeps those of process 0 only."""
+    for process, place in enumerate(["kept", "kept/process_1", "kept/process_2"]):
+        found = compile_as(process)
+        assert {path.parent for path in found} == {tmp_path / place}
+
+
+def test_where_none_are_kept_no_process_keeps_any(monkeypatch):
+    jax.config.update("jax_enable_compilation_cache", False)
+    keep_programs(process=1)
+    assert jax.config.jax_compilation_cache_dir is None

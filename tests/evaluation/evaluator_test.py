@@ -9,6 +9,7 @@ from spade_jax.evaluation import evaluator as evaluators
 from spade_jax.evaluation.nearness import mean_difference
 from spade_jax.metrics import frechet, kernel, protocols, segmentation
 from spade_jax.metrics.observers import Observers
+from spade_jax.progress import Phase
 
 COUNT, SIZE = 11, 8
 TRUTH = np.array([0, 1, 2, -1], np.int32)
@@ -256,3 +257,23 @@ def test_pictures_that_cannot_be_compared(dataset):
     one = ({**batch, "mask": batch["number"] < 1} for batch in batches_of(dataset, 4))
     with pytest.raises(ValueError, match="real has 1 picture"):
         evaluators.reference_of(one, colours, keep=False, name="real")
+
+
+def test_each_look_at_the_pictures_is_announced(dataset, caplog):
+    caplog.set_level("INFO", "spade_jax")
+    evaluator = dataclasses.replace(make(dataset), num_pictures=COUNT)
+    with pytest.MonkeyPatch.context() as patch:
+        counts = []
+        patch.setattr(Phase, "at", lambda self, done: counts.append(done))
+        evaluator.scores(generate)
+        assert evaluator.ceiling
+    begun = [record.told for record in caplog.records]
+    assert [told["phase"] for told in begun] == [
+        "Synthesising pictures, and looking at them",
+        "Comparing the sets of features",
+        "Looking at the real pictures of the same layouts",
+        "Looking at other real pictures",
+    ]
+    assert [told.get("total") for told in begun] == [COUNT, None, COUNT, COUNT]
+    # Batches of four, the last filled up, which `Phase.at` takes off.
+    assert counts == [4, 8, 12, 4, 8, 12, 4, 8, COUNT]

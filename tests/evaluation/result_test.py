@@ -60,3 +60,10 @@ def test_file_is_json_without_nan(tmp_path):
 
 def test_no_target_where_nothing_is_published():
     assert result.target("scenes", "own") is None
+
+
+def test_a_segmenter_that_finds_little_is_told():
+    (told,) = result.worth(19.7)
+    assert "an mIoU of only 19.7 % in real pictures" in told
+    assert "are worth little" in told
+    assert result.worth(67.8) == result.worth(None) == ()

@@ -13,9 +13,10 @@ from jax import export as jax_export
 
 from spade_jax import data, export
 from spade_jax.export import __main__ as door
+from spade_jax.export.card import describe
 from spade_jax.files import outputs
 from spade_jax.layout import Layout
-from spade_jax.models import opening
+from spade_jax.models import aggregate, opening
 
 STYLE = {
     "data.instances": True,
@@ -168,6 +169,19 @@ def test_the_card_knows_the_classes(card):
     assert (card["step"], card["unknown_label"]) == (7, 255)
 
 
+def test_the_card_tells_which_styles_photographs_have(exported, card):
+    assert "random_styles" not in card
+    model, random = exported[1], np.random.default_rng(0)
+    fitted = aggregate.fit(*random.standard_normal((2, 9, 4)))
+    card = describe(model._replace(aggregate=fitted), form={})
+    found = json.loads(json.dumps(card["random_styles"]))
+    rows = [np.pad(row, (0, 4 - len(row))) for row in found["factor"]]
+    np.testing.assert_array_equal(np.float32(rows), fitted.factor)
+    np.testing.assert_array_equal(np.float32(found["mean"]), fitted.mean)
+    inputs = {x["name"]: x for x in card["programs"]["generator"]["inputs"]}
+    assert "see random_styles" in inputs["z"]["means"]
+
+
 def test_the_rule_for_edges_is_that_of_the_data(card):
     (rule,) = (
         x["means"]
@@ -187,7 +201,7 @@ def test_without_style_labels_go_in_alone_and_kernels_are_portable(
 ):
     with two_blocks():
         save_model(tmp_path / "run", **{"generator.width": 16, "data.crop_size": 64})
-        files = export.export(tmp_path / "run", tmp_path / "plain.jax")
+        files = export.export(tmp_path / "run", tmp_path / "new" / "plain.jax")
         here = opening.load_model(tmp_path / "run").generator
         portable = opening.load_model(tmp_path / "run", portable=True).generator
     # Kernels transformed for CPUs are four times as large.
@@ -213,6 +227,13 @@ def test_nothing_of_the_users_is_written_over(exported):
         with pytest.raises(SystemExit, match=message):
             door.main([str(run), f"--out={out / name}"])
     assert (out / "other.encoder.jax").read_text() == "mine"
+    # Names that share a card, which would then tell of the last one's files only.
+    for name in ("style", "style.onnx", "style.v2"):
+        with pytest.raises(
+            SystemExit, match=r"style\.json is the card of style\.jax, wh"
+        ):
+            door.main([str(run), f"--out={out / name}"])
+        assert not (out / name).exists()
     # The programs themselves may be made anew.
     files = [(name, "") for name in ("style.jax", "style.encoder.jax", "style.json")]
     outputs.claim(out, files, command="export", flag="--out", inputs={})
@@ -220,7 +241,7 @@ def test_nothing_of_the_users_is_written_over(exported):
 
 def test_what_cannot_be_written_or_read(tmp_path):
     for out, match in (
-        (tmp_path / "no" / "model.jax", r"no/model\.jax: its directory does not exist"),
+        (tmp_path / "no" / "model.jax", r"CheckpointError.*nothing"),
         (tmp_path, r"is a directory"),
         (tmp_path / "model.json", r"the card gets this name.*model\.jax"),
         (tmp_path / "model.jax", r"CheckpointError.*nothing"),

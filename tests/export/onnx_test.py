@@ -18,7 +18,6 @@ from spade_jax.export.onnx_graph import Graph
 from spade_jax.layout import Layout, positions
 from spade_jax.models import opening
 from spade_jax.models.predictor import Predictor
-from spade_jax.nets.stages import STAGES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -47,10 +46,9 @@ def make_model(tiny_recipe, fill):
 
 
 @pytest.fixture
-def make_small(make_model, two_blocks, two_stages, monkeypatch):
+def make_small(make_model, two_blocks, two_stages, other_blocks):
     """`make_model` where a SPADE has two blocks."""
-    monkeypatch.setitem(STAGES, "oasis", two_stages)
-    with two_blocks():
+    with two_blocks(), other_blocks("oasis", two_stages):
         yield make_model
 
 

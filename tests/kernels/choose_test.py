@@ -5,7 +5,8 @@ from spade_jax.kernels import choose
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_less_work_pays_on_cpus(platform):
-    assert choose.factored_pays(platform) == (platform == "cpu")
+    assert choose.factored_pays(platform, hidden=128) == (platform == "cpu")
+    assert not choose.factored_pays(platform, hidden=32)
     assert choose.winograd_pays_on(platform) == (platform == "cpu")
 
 

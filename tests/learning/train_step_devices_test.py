@@ -1,6 +1,7 @@
 """Devices do not show in the results of an iteration."""
 
 import jax
+import pytest
 
 from spade_jax.devices import batches, mesh
 from spade_jax.devices.parallel import parallel_train_step
@@ -24,6 +25,7 @@ def nets_of(state):
     return {name: getattr(state, name) for name in NETS}
 
 
+@pytest.mark.long
 def test_the_same_step_runs_under_pmap(
     small_networks, small_batch, make_state, make_step, relative_error
 ):

@@ -240,9 +240,9 @@ def test_discriminator_alone(small, make_step, relative_error, assert_same_tree)
 @pytest.mark.parametrize(
     ("tabulated", "reuse_fake"),
     [
-        (True, True),
+        pytest.param(True, True, marks=pytest.mark.long),
         pytest.param(True, False, marks=pytest.mark.long),
-        pytest.param(False, True, marks=pytest.mark.long),
+        (False, True),
         pytest.param(False, False, marks=pytest.mark.long),
     ],
 )

@@ -42,6 +42,8 @@ def workdirs(tmp_path_factory, save_model):
         "generator.latent_size": LATENT_SIZE,
         "encoder.width": 2,
         "encoder.image_size": 8,
+        # By themselves networks as narrow as these are not.
+        "factored": True,
     }
     save_model(root / "vae", **style)
     save_model(root / "edges", **{"data.instances": True})

@@ -102,7 +102,7 @@ FACTORED = [(name, True) for name in CASES if name.startswith("oasis")]
     ("name", "factored"),
     marked(
         DENSE + FACTORED,
-        short=[(INSTANCES, False), (ICPE, False), (NOISE, False), (NOISE, True)],
+        short=[(INSTANCES, False), (ICPE, False), (NOISE, False)],
     ),
 )
 def test_generator(name, factored, golden, variables, layout, compare):

@@ -68,10 +68,14 @@ def test_a_small_recipe_is_planned_for_tpus(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--config.dtype=bfloat16"],
+            "--config.dtype=bfloat16: --config=FILE is missing",
+        ),
         (["--config=configs/default.py"], "--topology is missing, for example v5e:2x4"),
         (
-            ["--config=configs/default.py", "--topology=x", "--json=no/where.json"],
-            "--json=no/where.json: its directory does not exist",
+            ["--config=configs/default.py", "--topology=x", "--json=LICENSE/x.json"],
+            "--json: LICENSE is no directory",
         ),
         (
             ["--config=configs/default.py", "--topology=x", "--json=LICENSE"],

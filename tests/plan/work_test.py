@@ -246,7 +246,8 @@ def lower_step(
     return xla_flops(train_step, before, batch, params)
 
 
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("whole", [False, True])
 def test_a_train_step_of_spade(whole, two_stages):
     # Of the size at which the encoder resizes nothing.
     size, grid = (256, 256), (8, 8) if whole else (128, 128)

@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 def test_a_phase_is_announced_before_it_begins(log):
     with phase("Compiling", usually="a minute", then="step 1"):
-        assert log.messages == ["Compiling; usually a minute. Next: step 1."]
+        assert log.messages == ["Compiling (usually a minute). Next: step 1."]
     # Short ones end without a word.
     (record,) = log.records
     assert record.told["phase"] == "Compiling"
@@ -71,8 +71,8 @@ def test_what_is_told_meanwhile_is_a_sign_of_life(log, monkeypatch):
     monkeypatch.setattr(telling, "_lasting", [Phase("Training")])
     monkeypatch.setattr(telling, "_last_told", 0.0)
     telling._tell_of_long_ones()
-    # Ten from the beginning, then again ten from the word at six seconds.
-    assert waits == [10.0, 10.0]
+    # From the beginning, then again as long from the word at six seconds.
+    assert waits == [9.0, 9.0]
     assert log.messages == ["step 1"]
 
 

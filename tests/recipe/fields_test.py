@@ -219,6 +219,37 @@ def test_a_batch_is_worked_through_in_equal_parts():
         describe(changed(batch_size=6, accumulate=4))
 
 
+@pytest.mark.parametrize(
+    ("fields", "has", "has_not"),
+    [
+        (
+            {"generator.latent": "vae"},
+            ["", "loss/gan", "-loss/kld", "loss/perceptual", "images_per_second"],
+            ["nope", "loss/nope", "loss/d_labelmix", "gan", "eval/own/fid"],
+        ),
+        (
+            {"loss.perceptual": 0.0, "loss.feature_matching": 0.0},
+            ["loss/d_real", "learning_rate/generator"],
+            ["loss/perceptual", "loss/feature_matching", "loss/kld"],
+        ),
+        (
+            {"eval.every": 1000},
+            ["eval/own/fd_own", "-eval/own/mean_iou"],
+            ["eval/fd_own", "own/fd_own"],
+        ),
+    ],
+)
+def test_the_best_is_chosen_by_a_number_that_the_run_has(fields, has, has_not):
+    for name in has:
+        describe(changed(**fields, keep_best=name))
+    for name in has_not:
+        with pytest.raises(
+            ValueError, match=rf"^config\.keep_best='{name}' is "
+        ) as told:
+            describe(changed(**fields, keep_best=name))
+        assert "eval.every" in str(told.value)
+
+
 def test_what_is_no_field_is_told_with_the_nearest_that_is():
     fields = changed()
     fields["generator"]["widht"] = 3

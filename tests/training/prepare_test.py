@@ -32,13 +32,12 @@ def test_what_it_would_not(default_config, tmp_path):
     assert dict(share(recipe).shape) == {"data": 8, "spatial": 1}
 
 
-def test_check_data_asks(monkeypatch):
+def test_check_data_asks(monkeypatch, default_config):
     def refuse(recipe, workdir):
         raise ValueError(f"{workdir} is refused")
 
-    monkeypatch.setattr(main, "_CONFIG", type("Flag", (), {"value": {}}))
-    monkeypatch.setattr(main, "describe", lambda config: config)
+    monkeypatch.setattr(main, "_recipe", lambda fields: describe(default_config))
     monkeypatch.setattr(main, "_workdir", lambda: "here")
     monkeypatch.setattr(main, "check", refuse)
     with pytest.raises(ValueError, match="here is refused"):
-        main._run("check_data")
+        main._run("check_data", [])

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -39,10 +42,11 @@ from spade_jax import assemble
 from spade_jax.data import DataError
 from spade_jax.metrics import observers, own_segmenter
 from spade_jax.metrics.observers import Observers
+from spade_jax.progress import telling
 from spade_jax.recipe import describe, with_fields
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.stop import StopRequest
-from spade_jax.training.train import train
+from spade_jax.training.train import _due, train
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir import checkpoint, lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -360,13 +364,127 @@ def test_a_run_under_nohup_goes_on():
 # ---- Divergence ----------------------------------------------------------------------
 
 
+class Event(NamedTuple):
+    """A line, or a program that was compiled, and the phase that lasted then.
+
+    Attributes:
+      seconds: of some clock.
+      line: or None.
+      program: or None.
+      doing: what the phase does, or None without one.
+    """
+
+    seconds: float
+    line: str | None
+    program: str | None
+    doing: str | None
+
+
+class Hearing(logging.Handler):
+    """While it is entered, notes what is told, and what is compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.events = []
+        self._logger = logging.getLogger("spade_jax")
+        self._level = self._logger.level
+
+    def __enter__(self):
+        self._logger.setLevel(logging.INFO)
+        self._logger.addHandler(self)
+        jax.monitoring.register_event_duration_secs_listener(self._measured)
+        return self.events
+
+    def __exit__(self, *_):
+        jax.monitoring.unregister_event_duration_listener(self._measured)
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
+
+    def emit(self, record):
+        self._note(line=record.getMessage())
+
+    def _measured(self, event, seconds, *, fun_name="", **_):
+        # Those of programs that are read from the cache, too.
+        if event == "/jax/core/compile/backend_compile_duration":
+            self._note(program=fun_name)
+
+    def _note(self, *, line=None, program=None):
+        phase = telling.innermost()
+        doing = None if phase is None else phase.doing
+        self.events.append(Event(time.monotonic(), line, program, doing))
+
+
 @pytest.fixture(scope="module")
-def trained(pictures, tmp_path_factory):
-    """A work dir after two good steps of the small network."""
+def first_run(pictures, tmp_path_factory):
+    """A work dir after two good steps of the small network, and what was heard."""
     workdir = tmp_path_factory.mktemp("trained")
-    state = train(configure(SMALL, pictures), workdir)
+    with Hearing() as events:
+        state = train(configure(SMALL, pictures), workdir)
     assert state.step == 2
+    return workdir, events
+
+
+@pytest.fixture(scope="module")
+def trained(first_run):
+    """That work dir."""
+    workdir, _ = first_run
     return workdir
+
+
+def check_announced(events, workdir):
+    """Nothing that takes long begins before it is told.
+
+    Seconds are another machine's business: it is what they go by in that counts.
+    """
+    lines = [event for event in events if event.line]
+    gaps = [
+        (after.seconds - before.seconds, before)
+        for before, after in itertools.pairwise(lines)
+    ]
+    _, before = max(gaps)
+    # The longest silence is one of a phase, which was told before.
+    told = [event.line for event in lines if event.seconds <= before.seconds]
+    assert before.doing, before.line
+    assert any(line.startswith(before.doing) for line in told)
+    # And so is whatever is compiled.
+    where = {event.program: event.doing for event in events if event.program}
+    assert all(where.values()), where
+    step = "Compiling the train step, and taking step 1"
+    assert where["jit(create_state)"] == "Drawing the first weights"
+    assert where["jit(of_all)"] == step
+    # Beside it; it is what the first pictures wait for, at the latest.
+    assert where["jit(synthesise)"] in (step, "Making the pictures of step 1")
+    # So that when training ends there is nothing left to compile but Orbax's slices.
+    (last,) = (e.seconds for e in lines if e.line.startswith("step 2/2 "))
+    late = {e.program for e in events if e.program and e.seconds > last}
+    assert late <= {"jit(slice)"}
+    shown = workdir / "samples.png"
+    told = [event.line for event in lines]
+    assert f"Pictures of step 1: {shown} (layout | synthesised | real)." in told
+    assert told[-1] == f"Step 2 is saved in {workdir}; its pictures are {shown}."
+
+
+def test_what_takes_long_is_announced_before_it_begins(first_run):
+    workdir, events = first_run
+    check_announced(events, workdir)
+
+
+@pytest.mark.long
+def test_what_takes_long_is_announced_with_a_cold_cache(pictures, tmp_path):
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        with Hearing() as events:
+            train(configure(SMALL, pictures), tmp_path)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    check_announced(events, tmp_path)
+
+
+def test_pictures_come_early():
+    """However seldom they are configured."""
+    keeping = configure(SMALL, "nowhere").keeping
+    due = [n for n in range(1, 2001) if _due(keeping, n, last=False).sample]
+    assert due == [1, 20, 50, 100, 200, 500, 1000, 2000]
 
 
 @pytest.fixture
@@ -452,7 +570,7 @@ def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch
 
     config = configure(SMALL | changes | {"keep_best": "eval/own/fid"}, pictures)
     config = with_fields(config, num_steps=6)
-    with pytest.raises(CheckpointError, match=r"'eval/own/fid' .* eval/own/fd_own"):
+    with pytest.raises(ValueError, match=r"'eval/own/fid' .* eval/own/fd_own"):
         train(config, workdir)
 
 

@@ -12,7 +12,7 @@ import concurrent.futures
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -84,14 +84,7 @@ def label_photos(
     if len(missing) < len(paths):
         _log.info("%d layouts are there already.", len(paths) - len(missing))
     todo = {name: (photos / files[name], paths[name]) for name in missing}
-    with phase(
-        f"Labelling {len(todo)} photographs",
-        usually="seconds each; the first of a size is compiled",
-        then=f"a contact sheet beside {layouts}",
-        total=len(todo),
-        unit="photographs",
-    ) as labelling:
-        pixels, unreadable = _label(todo, maker, labelling.at)
+    pixels, unreadable = _label(todo, maker)
     written = {name: path for name, path in paths.items() if path.is_file()}
     if written:
         sheet = contact_sheet(
@@ -116,25 +109,33 @@ def _layouts_name(photos: str) -> str:
 
 
 def _label(
-    files: Mapping[str, tuple[pathlib.Path, pathlib.Path]],
-    maker: LayoutMaker,
-    at: Callable[[int], None],
+    files: Mapping[str, tuple[pathlib.Path, pathlib.Path]], maker: LayoutMaker
 ) -> tuple[np.ndarray, list[data.DataError]]:
     """Writes layouts.
 
     Args:
       files: from names to photographs and the layouts to write.
       maker: makes them.
-      at: is told how many are done.
 
     Returns:
       Numbers of pixels of each id that was written, and what could not be read.
     """
     unreadable: list[data.DataError] = []
     ids = maker.ids.astype(np.min_scalar_type(maker.ids.max()))
-    pixels = np.zeros(len(maker.names), np.int64)
-    done = 0
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+    pixels, done = np.zeros(len(maker.names), np.int64), 0
+    if not files:
+        return pixels, unreadable
+    labelling = phase(
+        f"Labelling {len(files)} photographs",
+        usually="seconds each; the first of a size is compiled",
+        then="a contact sheet of them",
+        total=len(files),
+        unit="photographs",
+    )
+    with (
+        labelling as told,
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads,
+    ):
         for chunk in _chunks(list(files)):
             read = list(
                 threads.map(lambda name: read_photo(files[name][0], maker.shown), chunk)
@@ -145,7 +146,7 @@ def _label(
                 label = ids[classes]
                 pixels += np.bincount(label.ravel(), minlength=len(pixels))
                 done += 1
-                at(done)
+                told.at(done)
                 writes.append(
                     threads.submit(write_layout, files[name][1], label, photo)
                 )

@@ -359,6 +359,7 @@ def _latents(
             sample=sample,
             latent_size=predictor.latent_size,
             posterior=of_photos,
+            aggregate=predictor.trained.aggregate,
         )
 
     return latents

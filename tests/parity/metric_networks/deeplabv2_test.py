@@ -13,11 +13,12 @@ def variables(golden_weights):
 @pytest.mark.parametrize(
     ("size", "variant"),
     [
-        pytest.param("129x129", "raw", marks=pytest.mark.long),
+        ("129x129", "raw"),
         ("129x129", "cal"),
-        pytest.param("120x161", "cal", marks=pytest.mark.long),
+        ("120x161", "cal"),
     ],
 )
+@pytest.mark.long
 def test_logits(
     size, variant, variables, metric_golden, assert_close, assert_same_classes
 ):
