@@ -149,11 +149,13 @@ done
 
 worst=0
 deadline=
+killed=
 ended=()
 while true; do
   for ((i = 0; i < processes; i++)); do
     if [[ ! ${ended[i]:-} ]] && ! kill -0 "${pids[i]}" 2>/dev/null; then
-      wait "${pids[i]}"
+      # Bash would tell in its own words that it was killed.
+      wait "${pids[i]}" 2>/dev/null
       status=$?
       ended[i]=yes
       ((status > worst)) && worst=$status
@@ -164,13 +166,16 @@ while true; do
     fi
   done
   alive || break
-  if [[ $deadline ]] && ((SECONDS >= deadline)); then
-    echo "launch/local.sh: killing the others." >&2
+  if [[ $deadline && ! $killed ]] && ((SECONDS >= deadline)); then
+    echo "launch/local.sh: killing the others. A run goes on from its newest checkpoint when the same command is given again." >&2
+    killed=yes
     send KILL
   fi
   # In the background, because a trap waits for a command in the foreground.
-  sleep 0.2 &
-  wait $!
+  {
+    sleep 0.2 &
+    wait $!
+  } 2>/dev/null
 done
 wait "$show"
 rm -f "$shown"

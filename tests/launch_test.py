@@ -213,7 +213,12 @@ def test_a_failure_ends_the_others(launch, stand_in, tmp_path):
     )
     assert time.monotonic() - start < 30
     assert result.returncode == 128 + signal.SIGKILL
-    assert "killing the others" in result.stderr
+    assert result.stderr.splitlines()[1:] == [
+        "launch/local.sh: process 1 ended with status 3; see"
+        f" {tmp_path}/logs/process_1.log",
+        "launch/local.sh: killing the others. A run goes on from its newest checkpoint"
+        " when the same command is given again.",
+    ]
 
 
 BUSY = """
