@@ -147,6 +147,7 @@ for ((i = 0; i < processes; i++)); do
   pids+=($!)
 done
 
+again="A run goes on from its newest checkpoint when the same command is given again."
 worst=0
 deadline=
 killed=
@@ -161,13 +162,15 @@ while true; do
       ((status > worst)) && worst=$status
       if ((status != 0)) && [[ ! $deadline ]]; then
         echo "launch/local.sh: process $i ended with status $status; see $logs/process_$i.log" >&2
+        # Process 0 has told it, unless it was killed itself.
+        ((i == 0 && status > 128)) && echo "launch/local.sh: $again" >&2
         deadline=$((SECONDS + grace))
       fi
     fi
   done
   alive || break
   if [[ $deadline && ! $killed ]] && ((SECONDS >= deadline)); then
-    echo "launch/local.sh: killing the others. A run goes on from its newest checkpoint when the same command is given again." >&2
+    echo "launch/local.sh: killing the others. $again" >&2
     killed=yes
     send KILL
   fi
