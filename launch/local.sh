@@ -147,30 +147,38 @@ for ((i = 0; i < processes; i++)); do
   pids+=($!)
 done
 
+again="A run goes on from its newest checkpoint when the same command is given again."
 worst=0
 deadline=
+killed=
 ended=()
 while true; do
   for ((i = 0; i < processes; i++)); do
     if [[ ! ${ended[i]:-} ]] && ! kill -0 "${pids[i]}" 2>/dev/null; then
-      wait "${pids[i]}"
+      # Bash would tell in its own words that it was killed.
+      wait "${pids[i]}" 2>/dev/null
       status=$?
       ended[i]=yes
       ((status > worst)) && worst=$status
       if ((status != 0)) && [[ ! $deadline ]]; then
         echo "launch/local.sh: process $i ended with status $status; see $logs/process_$i.log" >&2
+        # Process 0 has told it, unless it was killed itself.
+        ((i == 0 && status > 128)) && echo "launch/local.sh: $again" >&2
         deadline=$((SECONDS + grace))
       fi
     fi
   done
   alive || break
-  if [[ $deadline ]] && ((SECONDS >= deadline)); then
-    echo "launch/local.sh: killing the others." >&2
+  if [[ $deadline && ! $killed ]] && ((SECONDS >= deadline)); then
+    echo "launch/local.sh: killing the others. $again" >&2
+    killed=yes
     send KILL
   fi
   # In the background, because a trap waits for a command in the foreground.
-  sleep 0.2 &
-  wait $!
+  {
+    sleep 0.2 &
+    wait $!
+  } 2>/dev/null
 done
 wait "$show"
 rm -f "$shown"

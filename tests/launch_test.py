@@ -213,7 +213,24 @@ def test_a_failure_ends_the_others(launch, stand_in, tmp_path):
     )
     assert time.monotonic() - start < 30
     assert result.returncode == 128 + signal.SIGKILL
-    assert "killing the others" in result.stderr
+    assert result.stderr.splitlines()[1:] == [
+        "launch/local.sh: process 1 ended with status 3; see"
+        f" {tmp_path}/logs/process_1.log",
+        "launch/local.sh: killing the others. A run goes on from its newest checkpoint"
+        " when the same command is given again.",
+    ]
+
+
+def test_how_to_go_on_where_process_0_was_killed(launch, stand_in, tmp_path):
+    python = stand_in("import os; index or os.kill(os.getpid(), signal.SIGKILL)")
+    result = launch("local.sh", f"--logs={tmp_path}/logs", "--", "x", PYTHON=python)
+    assert result.returncode == 128 + signal.SIGKILL
+    again = "A run goes on from its newest checkpoint when the same command is given"
+    assert result.stderr.splitlines()[1:] == [
+        "launch/local.sh: process 0 ended with status 137; see"
+        f" {tmp_path}/logs/process_0.log",
+        f"launch/local.sh: {again} again.",
+    ]
 
 
 BUSY = """
