@@ -256,6 +256,11 @@ def recipe_from_options(
         assemble.networks(recipe.architecture, recipe.compute)
     except ValueError as error:
         raise OptionsError(f"{name}: {error}") from error
+    for field in recipe.open:
+        raise OptionsError(
+            f"{name}: config.{field}=None must be a value: it is of a network that was"
+            " trained."
+        )
     return recipe
 
 

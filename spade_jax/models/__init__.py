@@ -11,6 +11,6 @@
     finite.py       weights and pictures of numbers that are none
     publishing.py   a checkpoint without what only training needs
 
-May import: PIL, jax, `assemble`, `convert`, `data`, `devices`, `files`, `kernels`,
-`layout`, `learning`, `nets`, `recipe`, `workdir`.
+May import: PIL, flax, jax, `assemble`, `convert`, `data`, `devices`, `files`,
+`kernels`, `layout`, `learning`, `nets`, `recipe`, `workdir`.
 """

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from spade_jax import assemble
 from spade_jax.convert import official
@@ -92,7 +93,7 @@ class Opened:
         """
         if self.checkpoints is None:
             return _official_model(self.directory, portable=portable)
-        state = self.read_state()
+        state = self.read_state(check=False)
         variables = state.generator_variables
         if renew is not None and state.ema is not None:
             variables = renew(variables, state.encoder_variables)
@@ -125,7 +126,9 @@ class Opened:
         checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
         return Aggregate(**jax.device_get(found[AGGREGATE]))
 
-    def read_state(self, *, discriminator: bool = False) -> TrainState:
+    def read_state(
+        self, *, discriminator: bool = False, check: bool = True
+    ) -> TrainState:
         """Reads what synthesis needs of a checkpoint's state; None for the rest.
 
         That is the discriminator, the optimisers' states, and the generator's own
@@ -133,6 +136,8 @@ class Opened:
 
         Args:
           discriminator: read it too, where there is one: published models have none.
+          check: compare what is there with the networks that the config describes. That
+            takes a second, and who computes with them will see in any case.
 
         Raises:
           CheckpointError: it is an official checkpoint, it holds other networks than
@@ -144,18 +149,16 @@ class Opened:
                 " training. Convert it first: python -m spade_jax.convert"
                 f" {official.kind_of(self.directory)}."
             )
-        recipe, is_averaged = self.recipe, self.recipe.schedule.ema_decay > 0
-        shapes = assemble.abstract_variables(
-            recipe.architecture,
-            assemble.networks(recipe.architecture, recipe.compute),
-            discriminator=discriminator
-            and not self.checkpoints.is_published(step=self.step),
-        )
+        is_averaged = self.recipe.schedule.ema_decay > 0
+        shapes = jax.tree.map(_as_learned, self.checkpoints.shapes(step=self.step))
+        if not discriminator:
+            shapes["discriminator"] = None
+        if check:
+            self._check_networks(shapes)
         wanted: dict[str, Any] = {"step": jax.ShapeDtypeStruct((), jnp.int32)}
         for name in ("generator", "discriminator", "encoder"):
-            if shapes[name] is not None:
-                stats = dict(shapes[name])
-                wanted[name] = {"params": stats.pop("params"), "stats": stats}
+            if (net := shapes.get(name)) is not None:
+                wanted[name] = {part: net[part] for part in ("params", "stats")}
         if is_averaged:
             wanted["ema"] = wanted["generator"].pop("params")
         found = self.checkpoints.restore_part(
@@ -177,6 +180,42 @@ class Opened:
             encoder=net("encoder"),
             ema=found.get("ema"),
         )
+
+    def _check_networks(self, shapes: dict[str, Any]) -> None:
+        """Refuses a state that is not of the networks of the recipe."""
+        networks = assemble.networks(self.recipe.architecture, self.recipe.compute)
+        described = assemble.abstract_variables(
+            self.recipe.architecture,
+            networks,
+            discriminator=shapes.get("discriminator") is not None,
+        )
+        for name, variables in described.items():
+            net = shapes.get(name) or {"params": {}, "stats": {}}
+            stored = _by_name({"params": net["params"], **net["stats"]})
+            wanted = _by_name(variables or {})
+            for path in sorted(stored.keys() | wanted.keys()):
+                if stored.get(path) != wanted.get(path):
+                    raise CheckpointError(
+                        f"{self.directory}, step {self.step}: {name}/{path} is"
+                        f" {_shape(stored.get(path))}, and in the network that its"
+                        f" config describes {_shape(wanted.get(path))}. It was made by"
+                        " another version of spade_jax, or changed."
+                    )
+
+
+def _as_learned(stored: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Published floats may be shorter than those that networks learn."""
+    is_float = jnp.issubdtype(stored.dtype, jnp.floating)
+    return jax.ShapeDtypeStruct(stored.shape, jnp.float32 if is_float else stored.dtype)
+
+
+def _by_name(variables: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items()}
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else f"of shape {shape}"
 
 
 def load_model(path: str | os.PathLike[str], *, portable: bool = False) -> Model:

@@ -17,10 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
 from spade_jax import assemble, data
 from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
+from spade_jax.files.arrays import in_one_line
 from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.models import finite, inputs, maps, regions
 from spade_jax.models.aggregate import chosen
@@ -35,6 +37,7 @@ from spade_jax.models.opening import Model, load_model
 from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
 from spade_jax.models.styles import Posterior, Styles, check_seed, drawn
+from spade_jax.workdir.checkpoint import CheckpointError
 
 _log = logging.getLogger(__name__)
 
@@ -97,15 +100,25 @@ class Predictor:
         self._told: set[str] = set()
         self._process = os.getpid()
 
+        def apply(variables, *inputs, **options):
+            try:
+                return generator.apply(variables, *inputs, **options)
+            except FlaxError as error:
+                raise CheckpointError(
+                    "The weights are not those of the network that their config"
+                    f" describes ({in_one_line(error)}): the checkpoint was made by"
+                    " another version of spade_jax, or changed."
+                ) from error
+
         @jax.jit
         def modulate(variables, layout):
-            return generator.apply(variables, layout, method="modulations")
+            return apply(variables, layout, method="modulations")
 
         @jax.jit
         def generate(variables, layout, modulations, z):
             latent = () if z is None else (z,)
             known = {} if modulations is None else {"modulations": modulations}
-            return generator.apply(variables, layout, *latent, **known, train=False)
+            return apply(variables, layout, *latent, **known, train=False)
 
         self._modulate, self._generate = modulate, generate
         self._styles = Styles(

@@ -142,6 +142,21 @@ class SavedCheckpoints:
         except ValueError as error:
             raise CheckpointError(str(error)) from error
 
+    def shapes(self, *, step: int | None = None) -> dict[str, Any]:
+        """Shapes and dtypes of what a checkpoint holds, by default the newest.
+
+        Returns:
+          The state as nested dicts of `jax.ShapeDtypeStruct`s; None where it has
+          nothing.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+            described.read(self._path(step)).metadata,
+        )
+
     def is_published(self, *, step: int | None = None) -> bool:
         """Whether a checkpoint holds only what synthesis needs; see `publish`.
 

@@ -7,6 +7,7 @@ import pytest
 from spade_jax import assemble
 from spade_jax.models import opening
 from spade_jax.models.opening import open_model
+from spade_jax.models.predictor import Predictor
 from spade_jax.recipe import describe
 from spade_jax.workdir import checkpoint
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -108,3 +109,18 @@ def test_a_model_is_of_this_machine(monkeypatch):
     assert opening.find("~/run")[0] == pathlib.Path("/home/me/run")
     with pytest.raises(ValueError, match=r"^gs://bucket/run is no path of this mach"):
         open_model("gs://bucket/run")
+
+
+def test_other_networks_than_described_are_told(tmp_path, tiny_recipe):
+    """As a version would make them whose networks differ from those of another."""
+    wide = assemble.abstract_state(tiny_recipe(**{"generator.width": 4}))
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), wide)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(jax.device_put(state), recipe=tiny_recipe())
+    opened = open_model(tmp_path)
+    wrong = r"step 0: generator/\S+ is of shape .*describes of shape .*another"
+    with pytest.raises(CheckpointError, match=wrong):
+        opened.read_state()
+    model = Predictor(opened.read())
+    with pytest.raises(CheckpointError, match=r"not those of the network .*another"):
+        model(np.zeros((32, 32), np.uint8))
