@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint docs bench notebooks clean
+.PHONY: demo studio test test-long lint docs bench notebooks clean
 
 demo: $(VENV)/.installed  ## draw landscapes, train on them, score what it makes
 	$(BIN)/python -m spade_jax.main --config=configs/scenes.py
 	$(BIN)/python -m spade_jax.main --mode=eval --workdir=runs/scenes --untrained
 	@echo "Look at runs/scenes/samples.png (layout | synthesised | real)."
 	@echo "Loss curves: $(BIN)/tensorboard --logdir=runs/scenes"
+
+studio: $(VENV)/.studio-installed  ## paint layouts in a web page, and see the pictures
+	$(BIN)/python -m spade_jax.studio --browser
 
 # Two processes; each works through a whole file, the slowest ones first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
@@ -46,6 +49,10 @@ $(VENV)/.dev-installed: $(VENV)/.installed pyproject.toml
 
 $(VENV)/.long-installed: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet -e '.[dev,tpu]'
+	touch $@
+
+$(VENV)/.studio-installed: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[studio]'
 	touch $@
 
 $(VENV)/.docs-installed: $(VENV)/.installed pyproject.toml

@@ -53,26 +53,44 @@ def runtime(kept: pathlib.Path, provider: str = "wasm") -> list[pathlib.Path]:
     Raises:
       MissingError: npm is not installed, or finds no package index.
     """
-    directory = kept / RUNTIME
+    fetched(
+        kept, RUNTIME, [f"dist/{name}" for name in itertools.chain(*FILES.values())]
+    )
+    return [kept / RUNTIME / name for name in FILES[provider]]
+
+
+def fetched(kept: pathlib.Path, package: str, members: list[str]) -> pathlib.Path:
+    """The directory of some files of a package, which npm fetches the first time.
+
+    Args:
+      kept: directory that holds it, or will.
+      package: its name and version.
+      members: paths of the files in it; they are kept by their names.
+
+    Raises:
+      MissingError: npm is not installed, or finds no package index.
+    """
+    directory = kept / package
     if not directory.is_dir():
         npm = shutil.which("npm")
         if npm is None:
             raise MissingError("There is no npm here: apt-get install npm.")
-        unfinished = kept / f"{RUNTIME}.{os.getpid()}"
+        unfinished = kept / f"{package}.{os.getpid()}"
         unfinished.mkdir(parents=True)
-        pack = [npm, "pack", RUNTIME, "--silent", "--pack-destination", unfinished]
+        pack = [npm, "pack", package, "--silent", "--pack-destination", unfinished]
         packed = subprocess.run(pack, capture_output=True, text=True, check=False)
         if packed.returncode:
-            raise MissingError(f"npm pack {RUNTIME}: {packed.stderr.strip()}")
+            raise MissingError(f"npm pack {package}: {packed.stderr.strip()}")
         (archive,) = unfinished.glob("*.tgz")
         with tarfile.open(archive) as tar:
-            for name in itertools.chain(*FILES.values()):
-                member = tar.extractfile(f"package/dist/{name}")
+            for path in members:
+                member = tar.extractfile(f"package/{path}")
                 assert member is not None
+                name = pathlib.PurePosixPath(path).name
                 (unfinished / name).write_bytes(member.read())
         archive.unlink()
         unfinished.rename(directory)
-    return [directory / name for name in FILES[provider]]
+    return directory
 
 
 @contextlib.contextmanager

@@ -1,0 +1,90 @@
+// Live: the newest layout is sent when none is in flight, else when the answer comes; so
+// at most one is, and the last is always answered. What can wait, waits for a rest.
+
+const REST = 500; // milliseconds without a change
+
+export class Live {
+  #engine;
+  #request;
+  #shown;
+  #dirty = false;
+  #busy = false;
+  #held = 0;
+  #rest = null;
+  #later = null;
+
+  // `request()` gives {ids, style}; `shown` has `picture(answer)`, `failed(error)` and
+  // `stale(is)`.
+  constructor(engine, request, shown) {
+    this.#engine = engine;
+    this.#request = request;
+    this.#shown = shown;
+  }
+
+  get isBusy() { return this.#busy || this.#dirty; }
+
+  changed() {
+    this.#dirty = true;
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => this.#run(), REST);
+    this.#run();
+  }
+
+  // What is computed while nothing else is: a generator of functions, each of which
+  // gives a promise. The next one of these, or a change, ends it.
+  whenIdle(jobs) {
+    this.#later = jobs;
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => this.#run(), REST);
+  }
+
+  // Computes for somebody else, who wants it now and one after another.
+  async exclusively(work) {
+    this.#held++;
+    try {
+      while (this.#busy) await new Promise((done) => setTimeout(done, 20));
+      return await work();
+    } finally {
+      this.#held--;
+      this.#run();
+    }
+  }
+
+  async #run() {
+    if (this.#busy || this.#held) return;
+    this.#busy = true;
+    const timer = setTimeout(() => this.#shown.stale(true), 300);
+    while (this.#dirty && !this.#held) {
+      this.#dirty = false;
+      const { ids, style } = this.#request();
+      try {
+        this.#shown.picture(await this.#engine.synthesise(ids, style));
+      } catch (error) {
+        this.#shown.failed(error);
+      }
+    }
+    clearTimeout(timer);
+    this.#shown.stale(false);
+    this.#busy = false;
+    await this.#idle();
+  }
+
+  async #idle() {
+    const jobs = this.#later;
+    if (!jobs || this.isBusy || this.#held) return;
+    this.#busy = true;
+    try {
+      for (const job of jobs) {
+        await job();
+        if (this.#dirty || this.#held || jobs !== this.#later) break;
+      }
+      if (jobs === this.#later && !this.#dirty) this.#later = null;
+    } catch (error) {
+      this.#later = null;
+      this.#shown.failed(error);
+    } finally {
+      this.#busy = false;
+    }
+    if (this.#dirty || this.#later) this.#run();
+  }
+}

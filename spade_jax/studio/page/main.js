@@ -1,0 +1,133 @@
+// The page: makes its parts and ties them together.
+import { bind } from "./actions.js";
+import { Classes } from "./classes.js";
+import { listenToArrows } from "./crosshair.js";
+import { Editor } from "./editor.js";
+import { openEngine } from "./engine.js";
+import { Live } from "./live.js";
+import { listen } from "./pointer.js";
+import { say } from "./shell.js";
+import { State } from "./state.js";
+import { Store } from "./store.js";
+import { draw, Styles } from "./styles.js";
+import { Tools } from "./tools.js";
+import { View } from "./view.js";
+import { packWork, unpackWork } from "./work.js";
+
+const get = (id) => document.getElementById(id);
+const KEPT = ["ids", "style", "styleName", "seed", "classId"];
+
+const engine = await openEngine().catch((error) => {
+  say(error.message, true);
+  throw error;
+});
+const { model } = engine;
+const { width, height } = model;
+const store = new Store(model.digest);
+export const state = new State({
+  ids: await engine.landscape(model.first_landscape), tool: "brush",
+  brush: Math.max(1, Math.round(width / 16)), classId: Math.max(0, model.classes.indexOf("water")),
+  style: new Float32Array(model.style_size), styleName: "seed 0", seed: 0,
+  bitmap: null, png: null, milliseconds: 0, shown: 0, strokes: 0, compare: false,
+});
+document.documentElement.style.setProperty("--ratio", width / height);
+document.title = `${model.name}: spade_jax studio`;
+get("model-name").textContent = `${model.name}, ${width}×${height}, ${model.classes.length} classes`;
+get("styles").hidden = !model.style_size;
+get("style-photo").hidden = !model.encoder;
+get("landscape").hidden = !model.landscapes;
+get("size").max = Math.max(16, Math.round(Math.max(width, height) / 2));
+
+const view = new View(get("layout"), get("overlay"), model);
+export const live = new Live(engine, () => ({ ids: state.get("ids"), style: state.get("style") }), {
+  picture({ bitmap, png, milliseconds }) {
+    draw(get("picture"), bitmap);
+    state.set({ bitmap, png, milliseconds, shown: state.get("shown") + 1 });
+  },
+  failed(error) { say(error.message, true); },
+  stale(is) {
+    get("stale").hidden = !is;
+    const seconds = state.get("milliseconds") / 1000;
+    if (is && seconds > 10) say(`The model is large: ${Math.round(seconds)} s a picture on ${model.device}.`);
+  },
+});
+engine.onchange = say;
+const styles = new Styles(state, live, engine, {
+  strip: get("strip"), seed: get("seed"), between: get("between"),
+  ends: { a: get("end-a"), b: get("end-b") },
+});
+const classes = new Classes(state, model, get("class-list"), get("search"));
+
+const editor = new Editor(state, model, {
+  show: (...given) => view.showIds(...given),
+  rested() {
+    get("hint").hidden = true;
+    showSteps();
+    styles.refresh();
+    keep();
+  },
+  say,
+});
+function showSteps() {
+  classes.show();
+  get("undo").disabled = !editor.canUndo;
+  get("redo").disabled = !editor.canRedo;
+}
+function keep() {
+  const work = packWork(Object.fromEntries(KEPT.map((name) => [name, state.get(name)])), model);
+  store.write(work).catch((error) => say(error.message, true));
+}
+function takeWork({ values: { ids, ...others }, words }) {
+  editor.replace(ids);
+  state.set(others);
+  if (others.style) styles.take(others.style, others.styleName, others.seed);
+  if (words) say(words);
+}
+
+const tools = new Tools({
+  get ids() { return state.get("ids"); },
+  get tool() { return state.get("tool"); },
+  get brush() { return state.get("brush"); },
+  get classId() { return state.get("classId"); },
+  size: { width, height },
+  changed: (rows) => editor.changed(rows),
+  done: (before) => editor.done(before),
+  picked: (id) => state.set({ classId: id, tool: "brush" }),
+  say,
+});
+let hovered = null;
+function hover(place) {
+  hovered = place;
+  view.draw();
+  if (!place) return;
+  const [x, y] = [Math.floor(place.x), Math.floor(place.y)];
+  if (x >= 0 && y >= 0 && x < width && y < height)
+    say(`${model.classes[state.get("ids")[y * width + x]]} at ${x}, ${y}`);
+}
+view.drawOver((context, scale) => tools.preview(context, scale, hovered));
+listen(get("overlay"), view, tools, { onhover: hover });
+listenToArrows(get("overlay"), tools, {
+  size: model,
+  isShape: () => ["line", "rect", "ellipse"].includes(state.get("tool")),
+  onmove: hover,
+});
+bind({ state, model, engine, live, view, editor, tools, styles, classes, takeWork });
+state.watch(["ids", "style"], () => live.changed());
+state.watch(["style"], () => state.get("shown") && keep());
+
+// Begin, with what was there before.
+styles.takeSeed(0);
+editor.changed();
+if (!(await store.open())) say("Another tab keeps this work: what is painted here is not kept.");
+else {
+  const kept = await store.read();
+  try {
+    if (kept) takeWork(unpackWork(kept, model));
+  } catch (error) {
+    say(error.message, true);
+  }
+  editor.forget();
+}
+showSteps();
+styles.refresh();
+document.body.dataset.ready = "true";

@@ -1,0 +1,68 @@
+// What surrounds the work: the status line, themes, the list of tools, files dropped.
+
+const get = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+export function say(words, isWrong = false) {
+  const status = get("status");
+  if (status.textContent !== words) status.textContent = words;
+  status.classList.toggle("wrong", isWrong);
+}
+
+export function makeToolList(list, state, tools, choose) {
+  for (const { name, title, key } of tools) {
+    const label = document.createElement("label"), input = document.createElement("input");
+    const svg = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
+    Object.assign(label, { className: "tool", title: `${title} (${key})` });
+    Object.assign(input, { type: "radio", name: "tool", value: name });
+    input.setAttribute("aria-label", title);
+    input.setAttribute("aria-keyshortcuts", key);
+    svg.setAttribute("aria-hidden", "true");
+    use.setAttribute("href", `#i-${name}`);
+    svg.append(use);
+    label.append(input, svg);
+    input.addEventListener("change", () => choose(name));
+    list.append(label);
+  }
+  state.watch(["tool"], () => {
+    list.querySelector(`[value="${state.get("tool")}"]`).checked = true;
+  });
+}
+
+// As the system has it, until a person chooses.
+export function makeTheme(button) {
+  const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
+  const kept = (() => { try { return localStorage.theme; } catch { return null; } })();
+  if (kept) root.dataset.theme = kept;
+  button.addEventListener("click", () => {
+    const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
+    root.dataset.theme = now === "dark" ? "light" : "dark";
+    try { localStorage.theme = root.dataset.theme; } catch { /* storage is forbidden */ }
+  });
+}
+
+// Buttons that open files, and files that are dropped: on the strip they are styles.
+export function listenToFiles({ open, trace, style }) {
+  for (const [button, act] of [["open", open], ["trace", trace], ["style-photo", style]]) {
+    const input = get(`${button === "style-photo" ? "style" : button}-file`);
+    get(button).addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      if (input.files[0]) act(input.files[0]);
+      input.value = "";
+    });
+  }
+  const dropping = (is) => document.body.classList.toggle("dropping", is);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    dropping(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget || dropping(false));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    dropping(false);
+    const [file] = event.dataTransfer.files;
+    if (!file) return;
+    if (style && event.target.closest("#styles")) style(file);
+    else open(file);
+  });
+}

@@ -1,0 +1,801 @@
+"""The page in a real browser: what a person does, and the ids and pixels it makes.
+
+With a server of a quick model that shows classes as colours; and, the long ones, as
+static files with the shipped model in them, which the browser itself computes.
+"""
+
+import base64
+import contextlib
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import spade_jax
+from benchmarks import browser
+from spade_jax.data import scenes
+
+SKY, GRASS, TREE, WATER = map(scenes.CLASSES.index, ("sky", "grass", "tree", "water"))
+PALETTE = np.array(scenes.PALETTE, np.uint8)
+AXE = "axe-core@4.14.1"
+SECONDS = 120
+
+# Until then it is asked again, within the page: its policy lets no text be a program.
+UNTIL = """async ([condition, given]) => {
+  const page = await import("./main.js"), get = (id) => document.getElementById(id);
+  const conditions = {
+    ready: () => document.body.dataset.ready === "true",
+    rested: () => page.state.get("shown") > 0 && !page.live.isBusy,
+    cards: () => [...document.querySelectorAll(".style canvas")]
+      .every((canvas) => canvas.dataset.drawn),
+    film: () => !get("film-save").disabled,
+    strokes: () => page.state.get("strokes") > given && !page.live.isBusy,
+    drawn: () => frames-- === 0,
+  };
+  let frames = 2;
+  while (!conditions[condition]())
+    await new Promise((next) => requestAnimationFrame(next));
+}"""
+
+
+def encoded(array, kind="png", **options):
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+class Studio:
+    """The page, as a person has it before them."""
+
+    def __init__(self, page, expected):
+        self.page, self._expected = page, expected
+
+    def until(self, condition, given=None):
+        self.page.evaluate(UNTIL, [condition, given])
+
+    def give(self, opened_by, name, content, kind="image/png"):
+        """Chooses a file, as in the browser's dialog."""
+        given = {"name": name, "mimeType": kind, "buffer": content}
+        self.page.locator(f"#{opened_by}-file").set_input_files(given)
+
+    def open(self, *given):
+        """Opens a file, and waits until the layout is its."""
+        strokes = self.state("strokes")
+        self.give("open", *given)
+        self.until("strokes", strokes)
+
+    def state(self, name):
+        code = "async (n) => (await import('./main.js')).state.get(n)"
+        return self.page.evaluate(code, name)
+
+    @property
+    def ids(self):
+        code = """async () => {
+          const ids = (await import("./main.js")).state.get("ids");
+          return btoa(String.fromCharCode(...ids));
+        }"""
+        found = np.frombuffer(base64.b64decode(self.page.evaluate(code)), np.uint8)
+        return found.reshape(self.size)
+
+    @property
+    def size(self):
+        code = "async () => { const c = document.getElementById('picture');"
+        return tuple(self.page.evaluate(code + "return [c.height, c.width]; }"))
+
+    def pixels(self, canvas):
+        code = "id => document.getElementById(id).toDataURL().split(',')[1]"
+        content = base64.b64decode(self.page.evaluate(code, canvas))
+        return np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+
+    def check_picture(self):
+        """What is shown is the picture of the present ids in the present style."""
+        self.until("rested")
+        style = np.array(self.state("style"), np.float32)
+        expected = self._expected(self.ids, style).astype(int)
+        assert np.abs(self.pixels("picture") - expected).max() <= 2
+
+    def choose(self, name):
+        self.page.locator("#class-list label", has_text=name).first.click()
+
+    def tool(self, name):
+        self.page.locator(f"#tool-list [value={name}]").check()
+
+    def brush(self, size):
+        self.page.locator("#size").fill(str(size))
+
+    def place(self, x, y):
+        """Of the page, from a share of the layout's width and height."""
+        box = self.page.locator("#overlay").bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def drag(self, *points):
+        self.page.mouse.move(*self.place(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.place(*point), steps=4)
+        self.page.mouse.up()
+
+    def click(self, x, y):
+        self.page.mouse.click(*self.place(x, y))
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def save(self, kind):
+        with self.page.expect_download() as download:
+            self.page.locator("#save").click()
+            self.page.locator(f"[data-save={kind}]").click()
+        return download.value.path().read_bytes(), download.value.suggested_filename
+
+    def pixel(self, x, y):
+        """The (row, column) of a share."""
+        height, width = self.size
+        return int(y * height), int(x * width)
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory, repository, unavailable):
+    """The address of the shipped model's static page, and its true pictures."""
+    from spade_jax.studio import static
+
+    pytest.importorskip("onnx")
+    try:
+        runtime = browser.runtime(repository / "build")[0].parent
+    except browser.MissingError as error:
+        unavailable(str(error))
+    directory = tmp_path_factory.mktemp("static")
+    static.write("scenes", directory, runtime=runtime)
+    predictor = spade_jax.load("scenes")
+
+    def expected(ids, style):
+        return predictor(ids.astype(np.int32), style=style)[0]
+
+    with browser.served(directory, isolated=True) as address:
+        yield address, expected
+
+
+@pytest.fixture
+def site(request, studio, fake_engine):
+    """The address of a page, and a function to the pictures it should show."""
+    if request.param == "static":
+        return request.getfixturevalue("static")
+    return studio, fake_engine().synthesise
+
+
+def pytest_generate_tests(metafunc):
+    if "site" in metafunc.fixturenames:
+        kinds = ["server", pytest.param("static", marks=pytest.mark.long)]
+        metafunc.parametrize("site", kinds, indirect=True, scope="session")
+
+
+@pytest.fixture
+def open_page(site, chromium):
+    """`open_page(**options)`: a `Studio` in a new browser profile, or that one again.
+
+    At the end nothing may have been logged as an error, nor asked of another host.
+    """
+    address, expected = site
+    wrong, contexts = [], []
+
+    def logged(message):
+        if message.type == "error":
+            wrong.append(message.text)
+
+    def asked(request):
+        if not request.url.startswith((address, "blob:", "data:")):
+            wrong.append(f"asked {request.url}")
+
+    def open(context=None, **options):
+        if context is None:
+            context = chromium.new_context(
+                **{"viewport": {"width": 1440, "height": 900}} | options
+            )
+            context.set_default_timeout(1000 * SECONDS)
+            contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", logged)
+        page.on("request", asked)
+        page.goto(address)
+        page.wait_for_selector("body[data-ready=true]", state="attached")
+        studio = Studio(page, expected)
+        studio.until("rested")
+        return studio
+
+    yield open
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def opened(open_page):
+    """A studio, just opened."""
+    return open_page()
+
+
+# ---- Painting ------------------------------------------------------------------------
+
+
+def test_it_begins_with_a_landscape_and_its_picture(opened):
+    height, width = opened.size
+    expected = scenes.draw(5013, height=height, width=width).label
+    np.testing.assert_array_equal(opened.ids, expected)
+    opened.check_picture()
+    assert opened.page.locator("#hint").inner_text() == "Paint over it."
+    # The layout's own pixels are its colours, with nothing between them.
+    shown = opened.pixels("layout").reshape(-1, 3)
+    assert set(map(tuple, np.unique(shown, axis=0))) <= set(map(tuple, PALETTE))
+
+
+def test_a_stroke_paints_its_class_and_the_picture_follows(opened):
+    opened.choose("house")
+    opened.brush(4)
+    before = opened.ids
+    opened.drag((0.25, 0.5), (0.75, 0.5))
+    after = opened.ids
+    rows, columns = np.nonzero(after != before)
+    house = scenes.CLASSES.index("house")
+    assert (after[rows, columns] == house).all()
+    middle = opened.pixel(0.5, 0.5)[0]
+    # As thick as the brush, and as long as the way with its ends.
+    assert (rows.min(), rows.max()) == (middle - 2, middle + 1)
+    width = opened.size[1]
+    assert columns.max() - columns.min() + 1 == width // 2 + 4
+    assert (after[middle, width // 4 : 3 * width // 4] == house).all()
+    opened.check_picture()
+    shown = opened.pixels("layout")
+    at = shown[shown.shape[0] // 2, shown.shape[1] // 2]
+    assert tuple(at) == scenes.PALETTE[house]
+
+
+def test_a_fill_stops_at_other_classes(opened):
+    opened.press("n")
+    opened.choose("water")
+    opened.tool("rect")
+    opened.drag((0.2, 0.1), (0.4, 0.3))
+    opened.tool("fill")
+    opened.choose("snow")
+    opened.click(0.7, 0.1)
+    ids = opened.ids
+    snow = scenes.CLASSES.index("snow")
+    assert set(np.unique(ids)) == {snow, WATER, GRASS}
+    assert ids[opened.pixel(0.3, 0.2)] == WATER
+    assert (ids == snow).sum() + (ids == WATER).sum() == (ids != GRASS).sum()
+    opened.check_picture()
+
+
+@pytest.mark.parametrize("tool", ["line", "rect", "ellipse"])
+def test_shapes_reach_from_press_to_release(opened, tool):
+    opened.press("n")
+    opened.brush(2)
+    opened.choose("sun")
+    opened.tool(tool)
+    opened.drag((0.25, 0.25), (0.6, 0.4), (0.75, 0.5))
+    ids, sun = opened.ids, scenes.CLASSES.index("sun")
+    (y0, x0), (y1, x1) = opened.pixel(0.25, 0.25), opened.pixel(0.75, 0.5)
+    rows, columns = np.nonzero(ids == sun)
+    assert abs(rows.min() - y0) <= 1
+    assert abs(rows.max() - y1) <= 1
+    assert abs(columns.min() - x0) <= 1
+    assert abs(columns.max() - x1) <= 1
+    box = (y1 - y0 + 1) * (x1 - x0 + 1)
+    share = {"rect": (1, 1), "ellipse": (0.74, 0.83), "line": (0.02, 0.3)}[tool]
+    assert share[0] <= len(rows) / box <= share[1]
+    opened.check_picture()
+
+
+def test_a_polygon_ends_at_its_first_corner_or_with_enter(opened):
+    opened.press("n", "p")
+    opened.choose("rock")
+    rock = scenes.CLASSES.index("rock")
+    for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.8), (0.2, 0.2)):
+        opened.click(x, y)
+    area = (opened.ids == rock).mean()
+    assert abs(area - 0.18) < 0.02
+    opened.choose("sun")
+    for x, y in ((0.05, 0.05), (0.1, 0.05), (0.1, 0.9), (0.05, 0.9)):
+        opened.click(x, y)
+    opened.press("Enter")
+    assert opened.ids[opened.pixel(0.075, 0.5)] == scenes.CLASSES.index("sun")
+
+
+def test_pick_and_swap(opened):
+    ids = opened.ids
+    y, x = np.argwhere(ids == TREE)[0]
+    height, width = ids.shape
+    place = (x + 0.5) / width, (y + 0.5) / height
+    opened.tool("pick")
+    opened.click(*place)
+    assert opened.state("classId") == TREE
+    opened.choose("water")
+    opened.tool("swap")
+    opened.click(*place)
+    expected = np.where(ids == TREE, WATER, np.where(ids == WATER, TREE, ids))
+    np.testing.assert_array_equal(opened.ids, expected)
+    opened.check_picture()
+
+
+def test_undo_and_redo(opened):
+    opened.press("b")
+    states = [opened.ids]
+    for i, name in enumerate(("sky", "sun", "road")):
+        opened.choose(name)
+        opened.drag((0.2 + 0.2 * i, 0.3), (0.3 + 0.2 * i, 0.8))
+        states.append(opened.ids)
+    opened.press("Control+z", "Control+z")
+    np.testing.assert_array_equal(opened.ids, states[1])
+    opened.page.locator("#undo").click()
+    np.testing.assert_array_equal(opened.ids, states[0])
+    assert opened.page.locator("#undo").is_disabled()
+    opened.press("Control+Shift+z", "Control+y")
+    np.testing.assert_array_equal(opened.ids, states[2])
+    opened.check_picture()
+    # A new stroke leaves nothing to redo.
+    opened.drag((0.5, 0.1), (0.6, 0.1))
+    assert opened.page.locator("#redo").is_disabled()
+
+
+def test_painting_while_zoomed_hits_what_is_under_the_pointer(opened):
+    opened.press("n")
+    opened.brush(1)
+    opened.choose("house")
+    opened.page.mouse.move(*opened.place(0.25, 0.25))
+    opened.page.mouse.wheel(0, -700)
+    opened.press("0", "+", "+", "+")
+    zoom = 1.25**3
+    opened.click(0.1, 0.1)
+    y, x = np.argwhere(opened.ids == scenes.CLASSES.index("house"))[0]
+    height, width = opened.size
+    expected = 0.5 + (0.1 - 0.5) / zoom
+    assert (x, y) == (int(expected * width), int(expected * height))
+    assert (opened.ids == scenes.CLASSES.index("house")).sum() == 1
+
+
+def test_search_finds_classes(opened):
+    opened.press("/")
+    opened.page.keyboard.type("OU")
+    names = opened.page.locator("#class-list span").all_inner_texts()
+    assert sorted(names) == ["cloud", "house", "mountain"]
+    opened.page.keyboard.press("Enter")
+    assert opened.state("classId") in map(scenes.CLASSES.index, names)
+    opened.page.keyboard.type("xyz")
+    assert opened.page.locator("#class-list").inner_text() == "No class of that name."
+
+
+def test_classes_on_the_canvas_come_first(opened):
+    opened.press("n")
+    names = opened.page.locator("#class-list span").all_inner_texts()
+    assert names[:2] == ["sky", "grass"]
+    assert len(names) == len(scenes.CLASSES)
+    shares = opened.page.locator("#class-list small").all_inner_texts()
+    assert shares[:3] == ["60%", "40%", ""]
+
+
+# ---- Without a mouse -----------------------------------------------------------------
+
+
+def test_by_keyboard_alone(opened):
+    opened.press("n", "1")
+    assert opened.state("classId") == SKY
+    # To the layout with Tab, as everything is reached.
+    for _ in range(80):
+        if opened.page.evaluate("document.activeElement.id") == "overlay":
+            break
+        opened.press("Tab")
+    opened.press("u")
+    height, width = opened.size
+    opened.press(*["Shift+ArrowDown"], "Space", "Shift+ArrowRight", "Shift+ArrowDown")
+    opened.press("Space")
+    y, x = height // 2 + 10, width // 2
+    expected = np.full((height, width), SKY)
+    expected[round(0.6 * height) :] = GRASS
+    expected[y : y + 11, x : x + 11] = SKY
+    np.testing.assert_array_equal(opened.ids, expected)
+    opened.press("ArrowLeft")
+    status = opened.page.locator("#status").inner_text()
+    assert status == f"sky at {x + 9}, {y + 10}"
+    opened.press("Control+z", "?")
+    assert opened.page.locator("#keys-sheet").is_visible()
+    opened.press("Escape")
+    assert opened.page.locator("#keys-sheet").is_hidden()
+    # A stroke of the brush, with its key held, where there is the other class.
+    opened.page.locator("#overlay").focus()
+    opened.press("b", "1", *["["] * 20)
+    before = opened.ids
+    opened.page.keyboard.down(" ")
+    opened.press("ArrowUp", "ArrowUp", "ArrowUp")
+    opened.page.keyboard.up(" ")
+    assert (opened.ids != before).sum() == 4
+    opened.check_picture()
+
+
+def test_by_touch(open_page):
+    opened = open_page(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    opened.page.locator("#open-classes").tap()
+    opened.page.locator("#class-list label", has_text="sun").tap()
+    sun = scenes.CLASSES.index("sun")
+    assert opened.page.locator("#open-classes").inner_text() == "sun"
+    session = opened.page.context.new_cdp_session(opened.page)
+
+    def touch(kind, *points):
+        places = [opened.place(*point) for point in points]
+        session.send(
+            "Input.dispatchTouchEvent",
+            {
+                "type": kind,
+                "touchPoints": [
+                    {"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)
+                ],
+            },
+        )
+
+    before = opened.ids
+    touch("touchStart", (0.3, 0.5))
+    touch("touchMove", (0.5, 0.5))
+    touch("touchMove", (0.7, 0.5))
+    touch("touchEnd")
+    painted = opened.ids
+    row = opened.pixel(0.5, 0.5)[0]
+    width = opened.size[1]
+    assert (painted[row, int(0.3 * width) : int(0.7 * width)] == sun).all()
+    assert (painted != before).any()
+    # Two fingers enlarge, and paint nothing.
+    touch("touchStart", (0.4, 0.5))
+    touch("touchStart", (0.4, 0.5), (0.6, 0.5))
+    touch("touchMove", (0.3, 0.5), (0.7, 0.5))
+    touch("touchMove", (0.2, 0.5), (0.8, 0.5))
+    touch("touchEnd")
+    np.testing.assert_array_equal(opened.ids, painted)
+    assert opened.page.evaluate("document.getElementById('zoom-shown').value") != "100%"
+    opened.page.locator("#switch label", has_text="Picture").tap()
+    assert opened.page.locator("#picture").is_visible()
+    opened.check_picture()
+
+
+# ---- Files ---------------------------------------------------------------------------
+
+
+def test_a_layout_is_saved_exactly_and_opens_again(opened):
+    opened.drag((0.1, 0.1), (0.9, 0.9))
+    saved = opened.ids
+    content, name = opened.save("ids")
+    picture = Image.open(io.BytesIO(content))
+    np.testing.assert_array_equal(np.array(picture), saved)
+    assert name == "layout.png"
+    assert picture.text["classes"].splitlines()[TREE] == f"{TREE} tree"
+    content, _ = opened.save("colours")
+    np.testing.assert_array_equal(
+        np.array(Image.open(io.BytesIO(content))), PALETTE[saved]
+    )
+    content_of_picture, _ = opened.save("picture")
+    shown = np.array(Image.open(io.BytesIO(content_of_picture)).convert("RGB"))
+    np.testing.assert_array_equal(shown, opened.pixels("picture"))
+    opened.press("n")
+    assert (opened.ids != saved).any()
+    opened.open("layout.png", encoded(saved.astype(np.uint8)))
+    np.testing.assert_array_equal(opened.ids, saved)
+
+
+def test_a_work_is_saved_and_opens_elsewhere(open_page):
+    first = open_page()
+    first.choose("sun")
+    first.drag((0.2, 0.2), (0.5, 0.6))
+    first.page.locator("#seed").fill("4000000001")
+    first.press("Enter")
+    first.until("rested")
+    content, name = first.save("work")
+    assert name == "work.spade.json"
+    second = open_page()
+    second.open(name, content, "application/json")
+    np.testing.assert_array_equal(second.ids, first.ids)
+    assert second.state("style") == first.state("style")
+    assert second.page.locator("#seed").input_value() == "4000000001"
+    second.check_picture()
+    other = json.loads(content)
+    other["model"] |= {"digest": "other", "name": "else", "classes": ["a"]}
+    second.give("open", name, json.dumps(other).encode(), "application/json")
+    status = second.page.locator("#status.wrong")
+    status.wait_for()
+    assert "made with else" in status.inner_text()
+
+
+def test_a_picture_of_two_readings_is_asked_about(opened):
+    height, width = opened.size
+    ids = np.zeros((height, width), np.uint8)
+    ids[height // 2 :] = 1
+    picture = Image.fromarray(ids)
+    # The colours of the classes, but not in their order.
+    picture.putpalette([c for i in (1, 0) for c in scenes.PALETTE[i]])
+    stream = io.BytesIO()
+    picture.save(stream, "png")
+    opened.give("open", "palette.png", stream.getvalue())
+    choices = opened.page.locator("#readings button")
+    choices.first.wait_for()
+    assert choices.count() == 2
+    choices.first.click()
+    opened.until("rested")
+    np.testing.assert_array_equal(opened.ids, ids)
+
+
+def test_a_photograph_is_traced(opened):
+    before = opened.pixels("layout").astype(int)
+    photo = encoded(np.full((60, 60, 3), 255, np.uint8), "jpeg")
+    opened.give("trace", "white.jpg", photo, "image/jpeg")
+    opened.page.locator("#trace-opacity").wait_for()
+    opened.page.locator("#trace-opacity").fill("50")
+    opened.until("drawn")
+    under = opened.pixels("layout")
+    assert np.abs(under - (before + 255) / 2).max() <= 2
+    # It is for the eye alone.
+    opened.check_picture()
+    opened.page.locator("#trace-off").click()
+    opened.until("drawn")
+    np.testing.assert_array_equal(opened.pixels("layout"), before)
+
+
+def test_what_is_no_picture_is_told(opened):
+    before = opened.ids
+    for name, content in (("a.txt", b"text"), ("a.json", b"{"), ("a.png", b"\x89PNG")):
+        opened.give("open", name, content, "application/octet-stream")
+        opened.page.locator("#status.wrong").wait_for()
+        opened.page.mouse.move(*opened.place(0.5, 0.5))
+        opened.page.mouse.move(*opened.place(0.4, 0.5))
+        opened.page.locator("#status:not(.wrong)").wait_for()
+    np.testing.assert_array_equal(opened.ids, before)
+
+
+# ---- Styles, film, storage -----------------------------------------------------------
+
+
+def test_styles_by_card_seed_photograph_and_between(opened):
+    opened.until("cards")
+    cards = opened.page.locator(".style")
+    assert cards.count() == 6
+    cards.nth(3).click()
+    seed = opened.page.locator("#seed").input_value()
+    assert cards.nth(3).get_attribute("aria-pressed") == "true"
+    opened.check_picture()
+    opened.page.locator("#end-a").click()
+    opened.page.locator("#seed").fill("12")
+    opened.press("Enter")
+    assert seed != "12"
+    opened.check_picture()
+    # A photograph joins the strip, and is taken.
+    photo = np.zeros((20, 30, 3), np.uint8)
+    photo[..., 0] = 128
+    opened.give("style", "red.png", encoded(photo))
+    opened.page.locator(".style", has_text="red.png").wait_for()
+    assert cards.count() == 7
+    opened.check_picture()
+    opened.page.locator("#end-b").click()
+    ends = [opened.state("style")]
+    opened.page.locator("#between").fill("0")
+    opened.check_picture()
+    ends.insert(0, opened.state("style"))
+    opened.page.locator("#between").fill("50")
+    opened.check_picture()
+    a, b, middle = (np.array(s) for s in (*ends, opened.state("style")))
+    between = spade_jax.models.styles.along_arc(
+        a.astype(np.float32), b.astype(np.float32), 3
+    )[1]
+    np.testing.assert_allclose(middle, between, atol=1e-5)
+    opened.press("r")
+    opened.until("rested")
+    assert cards.count() == 7
+
+
+def test_a_film_of_the_strokes(opened):
+    opened.press("n")
+    for i in range(3):
+        opened.press(str(1 + i % 2))
+        opened.drag((0.2 + 0.2 * i, 0.2), (0.2 + 0.2 * i, 0.9))
+    last = opened.ids
+    opened.page.locator("#film").click()
+    opened.until("film")
+    with opened.page.expect_download() as download:
+        opened.page.locator("#film-gif").click()
+    film = Image.open(download.value.path())
+    # The landscape, the empty horizon, and three strokes.
+    assert film.n_frames == 5
+    film.seek(4)
+    shown = np.asarray(film.convert("RGB"), float)
+    height, width = opened.size
+    scale = shown.shape[0] // height
+    layout = shown[:, : shown.shape[1] // 2].reshape(height, scale, width, scale, 3)
+    # Dithered: the mean of a pixel's block is its colour.
+    found = layout.mean((1, 3))
+    distance = np.abs(found[:, :, None] - PALETTE).sum(-1)
+    distance[..., ~np.isin(np.arange(len(PALETTE)), last)] = np.inf
+    np.testing.assert_array_equal(distance.argmin(-1), last)
+    with opened.page.expect_download() as download:
+        opened.page.locator("#film-save").click()
+    content = download.value.path().read_bytes()
+    assert download.value.suggested_filename in ("film.webm", "film.mp4")
+    assert content[:4] == b"\x1aE\xdf\xa3" or content[4:8] == b"ftyp"
+
+
+def test_the_work_survives_a_reload(open_page):
+    opened = open_page()
+    opened.choose("sun")
+    opened.drag((0.2, 0.2), (0.7, 0.4))
+    opened.page.locator("#seed").fill("9")
+    opened.press("Enter")
+    opened.until("rested")
+    before = opened.ids
+    opened.page.reload()
+    opened.page.wait_for_selector("body[data-ready=true]", state="attached")
+    opened.until("rested")
+    np.testing.assert_array_equal(opened.ids, before)
+    assert opened.page.locator("#seed").input_value() == "9"
+    opened.check_picture()
+    # A second tab is told, and does not write over it.
+    second = open_page(opened.page.context)
+    assert "Another tab" in second.page.locator("#status").inner_text()
+    second.press("n")
+    opened.page.reload()
+    opened.page.wait_for_selector("body[data-ready=true]", state="attached")
+    np.testing.assert_array_equal(opened.ids, before)
+
+
+def test_picture_under_outlines(opened):
+    opened.press("c")
+    opened.until("rested")
+    opened.until("drawn")
+    shown = opened.pixels("layout")
+    ids = opened.ids
+    width = ids.shape[1]
+    # In the middle of a pixel far from any border stands the picture's.
+    same = np.ones(ids.shape, bool)
+    for shift in range(-2, 3):
+        for axis in (0, 1):
+            same &= np.roll(ids, shift, axis) == ids
+    same[:3] = same[-3:] = same[:, :3] = same[:, -3:] = False
+    y, x = np.argwhere(same)[len(np.argwhere(same)) // 2]
+    scale = shown.shape[1] / width
+    at = shown[int((y + 0.5) * scale), int((x + 0.5) * scale)].astype(int)
+    assert np.abs(at - opened.pixels("picture")[y, x]).max() <= 40
+    assert (shown == 255).all(-1).mean() > 0.002
+    opened.press("c")
+
+
+# ---- For everybody -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def axe(repository, unavailable):
+    """The accessibility checker, as a program."""
+    try:
+        directory = browser.fetched(repository / "build", AXE, ["axe.min.js"])
+    except browser.MissingError as error:
+        unavailable(str(error))
+    return (directory / "axe.min.js").read_text(encoding="utf-8")
+
+
+SIZES = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing(open_page, axe, size, scheme):
+    width, height = SIZES[size]
+    opened = open_page(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        has_touch=size != "desktop",
+        reduced_motion="reduce",
+    )
+    page = opened.page
+    page.evaluate(axe)
+    steps = {
+        "page": lambda: None,
+        "save": lambda: page.locator("#save").click(),
+        "keys": lambda: (opened.press("Escape"), page.locator("#keys").click()),
+    }
+    if size == "phone":
+        steps["classes"] = lambda: (
+            opened.press("Escape"),
+            page.locator("#open-classes").click(),
+        )
+    for step, act in steps.items():
+        act()
+        found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        told = [
+            (v["id"], node["html"][:200], node["failureSummary"])
+            for v in found["violations"]
+            for node in v["nodes"]
+        ]
+        assert told == [], step
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_is_on_the_page_and_large_enough(open_page, size):
+    width, height = SIZES[size]
+    opened = open_page(
+        viewport={"width": width, "height": height}, has_touch=size != "desktop"
+    )
+    code = """() => [...document.querySelectorAll("header button, #tools button, .tool,"
+        + "#styles button, #styles input, #layout, #picture, #status")]
+      .filter((e) => e.checkVisibility({ visibilityProperty: true }))
+      .filter((e) => !e.closest("#strip"))
+      .map((e) => { const b = e.getBoundingClientRect();
+        return [e.id || e.className, b.x, b.y, b.right, b.bottom]; })"""
+    boxes = opened.page.evaluate(code)
+    assert len(boxes) > 20
+    least = 36 if size == "desktop" else 40
+    for name, x, y, right, bottom in boxes:
+        assert x >= 0, name
+        assert y >= 0, name
+        assert right <= width, name
+        assert bottom <= height, name
+        if "status" not in name:
+            assert min(right - x, bottom - y) >= min(least, 36), name
+    code = "() => [document.documentElement.scrollWidth, innerWidth]"
+    assert opened.page.evaluate(code) == [width, width]
+
+
+def test_light_and_dark_by_choice(opened):
+    code = "() => getComputedStyle(document.body).backgroundColor"
+    light = opened.page.evaluate(code)
+    opened.page.locator("#theme").click()
+    dark = opened.page.evaluate(code)
+    assert light != dark
+    opened.page.reload()
+    opened.page.wait_for_selector("body[data-ready=true]", state="attached")
+    assert opened.page.evaluate(code) == dark
+
+
+# ---- Live ----------------------------------------------------------------------------
+
+
+def test_of_many_changes_the_newest_is_shown_and_few_are_asked_for(
+    start, fake_engine, chromium
+):
+    """While the model is busy strokes do not queue up."""
+    engine, gate = fake_engine(), threading.Event()
+    true = engine.synthesise
+    engine.synthesise = lambda ids, style: (gate.wait(SECONDS), true(ids, style))[1]
+    with (
+        start(engine) as (host, port),
+        contextlib.closing(chromium.new_context()) as context,
+    ):
+        page = context.new_page()
+        page.set_default_timeout(1000 * SECONDS)
+        page.goto(f"http://{host}:{port}/")
+        page.wait_for_selector("body[data-ready=true]", state="attached")
+        opened = Studio(page, true)
+        opened.press("n")
+        for i in range(10):
+            opened.press(str(1 + i % 2))
+            opened.click(0.05 + 0.09 * i, 0.3)
+        # The bar that says so, after a third of a second.
+        page.locator("#stale").wait_for()
+        before = len(engine.asked)
+        gate.set()
+        opened.check_picture()
+        # The one in flight, the newest, and the thumbnails of it.
+        asked = engine.asked[before:]
+        assert len(asked) <= 2 + 6
+        np.testing.assert_array_equal(asked[-1], opened.ids)
+
+
+def test_a_server_that_comes_back_is_found_again(start, fake_engine, chromium):
+    engine = fake_engine()
+    with contextlib.closing(chromium.new_context()) as context:
+        page = context.new_page()
+        page.set_default_timeout(1000 * SECONDS)
+        with start(engine) as (host, port):
+            page.goto(f"http://{host}:{port}/")
+            page.wait_for_selector("body[data-ready=true]", state="attached")
+            opened = Studio(page, engine.synthesise)
+            opened.until("rested")
+        opened.press("n")
+        page.locator("#status", has_text="The server is away").wait_for()
+        with start(engine, port=port):
+            opened.check_picture()
