@@ -50,10 +50,11 @@ def test_the_same_weights_in_less(tmp_path, run, assert_same_tree, capsys):
     whole = open_model(run).read_state()
     for dtype in ("float32", "float16"):
         out = tmp_path / dtype
-        publish.main([str(run), f"--out={out}", f"--dtype={dtype}"])
+        publish.main([str(run), f"--out={out}", f"--dtype={dtype}", "--prior=standard"])
         assert "step 7" in capsys.readouterr().out
         published = open_model(out).read_state()
         assert int(published.step) == 7
+        assert open_model(out).read_aggregate() is None
         for name in ("generator_variables", "encoder_variables"):
             kept, had = (jax.device_get(getattr(m, name)) for m in (published, whole))
             if dtype == "float16":
@@ -96,17 +97,15 @@ def test_random_styles_are_those_of_the_training_pictures(
     np.testing.assert_allclose(published.prior(5, 2, 1), found.placed(noise), rtol=1e-5)
     for of_paper in (published.prior(5, 2, 1, prior="standard"), model.prior(5, 2, 1)):
         np.testing.assert_array_equal(of_paper, noise)
-    # Without, where that is asked for, or where there are no pictures.
+    # Without, where there are no pictures.
     assert not caplog.records
-    publish_model(run, tmp_path / "standard", prior="standard", fitted=None)
 
     def missing(recipe, encoder):
         raise DataError("no pictures in DIR")
 
     publish_model(run, tmp_path / "missing", fitted=missing)
     assert "no pictures in DIR\nRandom styles stay those of N(0, 1)" in caplog.text
-    for name in ("standard", "missing"):
-        assert open_model(tmp_path / name).read_aggregate() is None
+    assert open_model(tmp_path / "missing").read_aggregate() is None
     with pytest.raises(ValueError, match=r"prior='paper' is not one of data, standard"):
         publish_model(run, tmp_path / "paper", prior="paper")
 
@@ -148,7 +147,7 @@ def test_averaged_weights_have_their_own_statistics(tmp_path, save_model):
 def test_what_cannot_be_done(tmp_path, run):
     opened = open_model(run)
     recipe, state = opened.recipe, opened.read_state()
-    publish_model(run / "checkpoints" / "7", tmp_path / "out")
+    publish_model(run / "checkpoints" / "7", tmp_path / "out", prior="standard")
     with pytest.raises(CheckpointError, match=r"out already holds a checkpoint"):
         publish_model(run, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"out is a published model.*--workdir"):
@@ -157,7 +156,7 @@ def test_what_cannot_be_done(tmp_path, run):
         lock.held(tmp_path / "busy", command="train"),
         pytest.raises(CheckpointError, match=r"busy is in use: train"),
     ):
-        publish_model(run, tmp_path / "busy")
+        publish_model(run, tmp_path / "busy", prior="standard")
     with pytest.raises(ValueError, match=r"^--out: .* is read from WORKDIR="):
         publish_model(run, run / "checkpoints" / "new")
     large = jax.tree.map(lambda x: x + 1e5, state.generator.params)

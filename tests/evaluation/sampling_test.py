@@ -11,6 +11,7 @@ from spade_jax.files import pictures
 from spade_jax.learning.batch import layout_of
 from spade_jax.learning.latents import prior
 from spade_jax.learning.state import Networks
+from spade_jax.models.aggregate import Aggregate
 from spade_jax.models.opening import load_model
 from spade_jax.nets.norm import BatchNorm
 
@@ -156,9 +157,9 @@ def test_diversity_is_of_samples_that_share_their_layouts_modulations(dataset, f
     variables, _ = variables_of(networks, dataset, fill)
     calls.clear()
 
-    def measure(devices, size):
+    def measure(devices, size, **of):
         distances = diversity.make_diversity(
-            networks, devices, seed=3, num_samples=4, distance=mean_over_pairs
+            networks, devices, seed=3, num_samples=4, distance=mean_over_pairs, **of
         )
         parts = [
             distances(variables, 2.0, {k: v[i : i + size] for k, v in dataset.items()})
@@ -176,10 +177,17 @@ def test_diversity_is_of_samples_that_share_their_layouts_modulations(dataset, f
 
     z = jax.vmap(jax.vmap(noise, (0, None)), (None, 0))(np.arange(16), np.arange(4))
     layout = layout_of(dataset)
-    samples = [
-        networks.generator.apply(variables, layout, of_sample, train=False)
-        for of_sample in z
-    ]
-    expected = [mean_over_pairs(2, pictures) for pictures in np.stack(samples, 1)]
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert min(expected) > 0.01
+
+    def expected(z):
+        samples = [
+            networks.generator.apply(variables, layout, of_sample, train=False)
+            for of_sample in z
+        ]
+        return [mean_over_pairs(2, pictures) for pictures in np.stack(samples, 1)]
+
+    np.testing.assert_allclose(found, expected(z), rtol=1e-4)
+    assert min(found) > 0.01
+    # Of a model that knows which styles photographs have.
+    fitted = Aggregate(np.full(LATENT, 0.5, np.float32), 3 * np.tri(LATENT, dtype="f"))
+    of_photographs = measure(mesh.make_mesh(), 16, aggregate=fitted)
+    np.testing.assert_allclose(of_photographs, expected(fitted.placed(z)), rtol=1e-4)
