@@ -1,6 +1,7 @@
 """The engine: what a studio asks of a model, as functions of arrays and pictures.
 
-Called on one thread (`spade_jax.studio.worker`).
+Called on one thread (`spade_jax.studio.worker`), but for `describe` and `landscape`,
+which do not compute with the model.
 
 Letters: H height, W width of the layouts that are painted, C classes, N latent size.
 """

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -112,8 +113,9 @@ class _Studio:
 
     async def landscape(self, request: Request) -> Response:
         seed = _seed(request)
+        # Drawn beside the worker, so that the page need not wait for compilations.
         return JSONResponse(
-            await self._computed(lambda: answers.landscape(self._engine, seed))
+            await run_in_threadpool(answers.landscape, self._engine, seed)
         )
 
     async def synthesise(self, request: Request) -> Response:
@@ -182,7 +184,7 @@ class _Studio:
             given = await newest.take()
             if isinstance(given, protocol.Request):
                 compute = functools.partial(answers.synthesised, self._engine, given)
-                job = self._worker.submit(socket, compute)
+                job = self._worker.submit(newest, compute)
                 given = await asyncio.wrap_future(job)
             async with asyncio.timeout(self._limits.send_seconds):
                 await socket.send_bytes(protocol.encode_answer(given))

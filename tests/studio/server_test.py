@@ -420,7 +420,7 @@ def test_200_clients_at_once(start, fake_engine, live):
 def test_requests_that_wait_are_few(start, fake_engine):
     with start(fake_engine(), limits=Limits(waiting=0)) as (host, port):
         address = f"http://{host}:{port}/"
-        assert ask(address, "/api/landscape")[0] == 503
+        assert ask(address, "/api/encode", body=b"")[0] == 503
         assert ask(address, "/api/model")[0] == 200
 
 

@@ -36,9 +36,9 @@ export function listenToKeys(table) {
     if (event.defaultPrevented || event.altKey) return;
     if (document.querySelector("dialog[open]")) return;
     const name = nameOf(event);
-    // Letters belong to whoever writes, and arrows to sliders.
+    // Who writes a text has the keys for it.
     const writes = event.target.matches?.("input[type=text], input[type=search]");
-    if (writes && !event.ctrlKey && !event.metaKey) return;
+    if (writes && name !== "Escape") return;
     const found = table.find(([keys]) => keys.includes(name));
     if (!found) return;
     event.preventDefault();

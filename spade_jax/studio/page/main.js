@@ -28,7 +28,7 @@ export const state = new State({
   ids: await engine.landscape(model.first_landscape), tool: "brush",
   brush: Math.max(1, Math.round(width / 16)), classId: Math.max(0, model.classes.indexOf("water")),
   style: new Float32Array(model.style_size), styleName: "seed 0", seed: 0,
-  bitmap: null, png: null, milliseconds: 0, shown: 0, strokes: 0, compare: false,
+  bitmap: null, png: null, milliseconds: 0, shown: 0, strokes: 0, unsaved: 0, compare: false,
 });
 document.documentElement.style.setProperty("--ratio", width / height);
 document.title = `${model.name}: spade_jax studio`;
@@ -75,7 +75,10 @@ function showSteps() {
 }
 function keep() {
   const work = packWork(Object.fromEntries(KEPT.map((name) => [name, state.get(name)])), model);
-  store.write(work).catch((error) => say(error.message, true));
+  state.set({ unsaved: state.get("unsaved") + 1 });
+  store.write(work)
+    .catch((error) => say(error.message, true))
+    .finally(() => state.set({ unsaved: state.get("unsaved") - 1 }));
 }
 function takeWork({ values: { ids, ...others }, words }) {
   editor.replace(ids);

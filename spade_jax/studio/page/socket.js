@@ -35,6 +35,7 @@ class SocketEngine {
   #socket = null;
   #number = 0;
   #waiting = null;
+  #wasLost = false;
   onchange = () => {};
 
   constructor(server, model) {
@@ -48,7 +49,8 @@ class SocketEngine {
         return await this.#once(ids, style);
       } catch (error) {
         if (!error.isLost) throw error;
-        this.onchange("The server is away. Trying again…");
+        this.#wasLost = true;
+        this.onchange(`${error.message} Trying again…`);
         await new Promise((done) => setTimeout(done, 1000));
       }
     }
@@ -97,14 +99,15 @@ class SocketEngine {
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
       socket.onclose = (event) => {
-        const lost = new Error(event.code === TOO_MANY ? event.reason : "The connection is lost.");
+        const lost = new Error(event.code === TOO_MANY ? event.reason : "The server is away.");
         lost.isLost = true;
         reject(lost);
         this.#waiting?.reject(lost);
       };
     });
     this.#socket = socket;
-    this.onchange("");
+    if (this.#wasLost) this.onchange("The server is back.");
+    this.#wasLost = false;
     return socket;
   }
 }
