@@ -157,8 +157,8 @@ class Opened:
             self._check_networks(shapes)
         wanted: dict[str, Any] = {"step": jax.ShapeDtypeStruct((), jnp.int32)}
         for name in ("generator", "discriminator", "encoder"):
-            if (net := shapes.get(name)) is not None:
-                wanted[name] = {part: net[part] for part in ("params", "stats")}
+            if (stored := shapes.get(name)) is not None:
+                wanted[name] = {part: stored[part] for part in ("params", "stats")}
         if is_averaged:
             wanted["ema"] = wanted["generator"].pop("params")
         found = self.checkpoints.restore_part(
@@ -189,10 +189,10 @@ class Opened:
             networks,
             discriminator=shapes.get("discriminator") is not None,
         )
-        for name, variables in described.items():
+        for name in ("generator", "discriminator", "encoder"):
             net = shapes.get(name) or {"params": {}, "stats": {}}
             stored = _by_name({"params": net["params"], **net["stats"]})
-            wanted = _by_name(variables or {})
+            wanted = _by_name(described[name] or {})
             for path in sorted(stored.keys() | wanted.keys()):
                 if stored.get(path) != wanted.get(path):
                     raise CheckpointError(
