@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from benchmarks.gpu import report
 from benchmarks.gpu.order import SECTIONS
 
+# What of a GPU's memory JAX takes for itself.
 _SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+_ALONE = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92"}
 _SLOWER = 20  # than a GPU, by which limits are larger where everything is tiny
 
 
@@ -90,14 +92,17 @@ def main(options: argparse.Namespace) -> int:
         out=out,
         seconds=60 * options.minutes,
         heading={"command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]])},
-        environments={name: _SHARED for name in names if SECTIONS[name].shares},
+        environments={
+            name: _SHARED if SECTIONS[name].shares else _ALONE for name in names
+        },
     )
     # Not before: it imports both frameworks, and the sections have their own.
     from benchmarks.gpu import tables
 
     print("\n" + tables.text(found))
     rows = [row for s in found["sections"].values() for row in s["rows"]]
-    failed = [s for s in found["sections"].values() if s["ended"] != "well"]
+    # What did not fit into the time is no failure; the report says it.
+    failed = [s for s in found["sections"].values() if "status" in s["ended"]]
     wrong = [row for row in rows if not row.get("right", True) or "where" in row]
     return 1 if failed or wrong else 0
 

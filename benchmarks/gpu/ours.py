@@ -80,7 +80,7 @@ def product(size: int, dtype: str) -> Program:
 
 
 def peak_mib() -> float | None:
-    """Most that this process had on the device, or None where nobody counts."""
+    """Most that this process had on the device so far, or None where nobody counts."""
     stats = jax.devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     return None if peak is None else peak / 2**20

@@ -89,7 +89,11 @@ def _attempt(base: Row, find: Callable[[], Row]) -> Row:
     except Exception as error:
         # The first lines say what, the last of a compiler's hundreds only where.
         where = traceback.format_exc(limit=-3)[-1500:]
-        return {**base, "error": str(error)[:1500], "where": where}
+        return {**base, "error": _told(error), "where": where}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:1500]
 
 
 # --- The machine ----------------------------------------------------------------------
@@ -146,7 +150,7 @@ def parity(setting: Setting) -> Iterator[Row]:
             yield from check()
         except Exception as error:
             row = {"what": "parity", "variant": name, "right": False}
-            yield {**row, "error": str(error)[:1500]}
+            yield {**row, "error": _told(error)}
 
 
 # --- Training and synthesis -----------------------------------------------------------

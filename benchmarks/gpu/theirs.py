@@ -1,5 +1,7 @@
 """PyTorch's programs: mixed precision and `channels_last`, eager or compiled."""
 
+import gc
+
 import torch
 
 from benchmarks import variants
@@ -10,7 +12,7 @@ from spade_jax.layout import Layout
 
 def training(problem: Problem, layout: Layout, *, compiled: bool) -> Program:
     """The official iteration, which updates networks that the program keeps."""
-    torch.backends.cudnn.benchmark = True
+    _begin()
     trainer = variants.pytorch_trainer(problem, best=True, compiled=compiled)
     image = variants.pytorch_image(problem, channels_last=True)
 
@@ -25,7 +27,7 @@ def synthesis(
     problem: Problem, layout: Layout, *, compiled: bool, mode: str | None = None
 ) -> Program:
     """The trained generator; `mode` is of `torch.compile`."""
-    torch.backends.cudnn.benchmark = True
+    _begin()
     synthesise = variants.pytorch_synthesis(
         problem, best=True, compiled=compiled, mode=mode
     )
@@ -51,10 +53,20 @@ def copy(mib: int) -> Program:
 
 
 def peak_mib() -> float | None:
-    """Most that this process had on the GPU at once, or None without one."""
+    """Most that the last program had on the GPU at once, or None without one."""
     if not torch.cuda.is_available():
         return None
     return torch.cuda.max_memory_allocated() / 2**20
+
+
+def _begin() -> None:
+    torch.backends.cudnn.benchmark = True
+    # Where a second batch is compiled beside a first, it would be for all of them.
+    torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _wait(result: object) -> object:
