@@ -22,7 +22,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -101,7 +101,7 @@ def feed(
     batch: int,
     seed: int,
     sizes: Sequence[tuple[int, int]] = (),
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Endless batches, in another order in each epoch, read ahead by threads.
 
     Args:

@@ -65,13 +65,17 @@ def of_pytorch(program: Program, *, calls: int, top: int = 10) -> dict[str, Any]
         for _ in range(calls):
             result = program.run(inputs)
         program.wait(result)
-    on_gpu = torch.autograd.DeviceType.CUDA
-    events = [
+    return summary(pytorch_events_of(profile.events()), calls=calls, top=top)
+
+
+def pytorch_events_of(events: Iterable[Any]) -> list[Event]:
+    """The kernels among the events of `torch.profiler`."""
+    return [
         Event(event.name, "", 1e3 * event.time_range.elapsed_us())
-        for event in profile.events()
-        if event.device_type == on_gpu or not torch.cuda.is_available()
+        for event in events
+        # Ranges that PyTorch names tell of the same time once more.
+        if str(event.device_type).endswith("CUDA") and not event.is_user_annotation
     ]
-    return summary(events, calls=calls, top=top)
 
 
 def events_of(trace: Any) -> Iterator[Event]:

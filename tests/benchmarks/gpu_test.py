@@ -221,6 +221,24 @@ def test_kernels_of_a_gpu_are_told_once_and_by_operation():
     assert on_cpu == [kernels.Event("y", "z", 5)]
 
 
+def test_kernels_of_pytorch_are_those_of_the_gpu():
+    def event(name, device, us, named=False):
+        return SimpleNamespace(
+            name=name,
+            device_type=f"DeviceType.{device}",
+            is_user_annotation=named,
+            time_range=SimpleNamespace(elapsed_us=lambda: us),
+        )
+
+    events = [
+        event("aten::conv2d", "CPU", 9),
+        event("sm90_xmma_fprop", "CUDA", 2),
+        event("Torch-Compiled Region", "CUDA", 5, named=True),
+    ]
+    found = kernels.pytorch_events_of(events)
+    assert found == [kernels.Event("sm90_xmma_fprop", "", 2000)]
+
+
 # --- The programs ---------------------------------------------------------------------
 
 
