@@ -16,6 +16,7 @@ from PIL import Image
 
 import spade_jax
 from benchmarks import browser
+from benchmarks import studio as studio_benchmark
 from spade_jax.data import scenes
 
 SKY, GRASS, TREE, WATER = map(scenes.CLASSES.index, ("sky", "grass", "tree", "water"))
@@ -808,3 +809,23 @@ def test_a_server_that_comes_back_is_found_again(start, fake_engine, chromium):
         page.locator("#status", has_text="The server is away").wait_for()
         with start(engine, port=port):
             opened.check_picture()
+
+
+@pytest.mark.long
+def test_the_benchmark_paints_and_notices_a_wrong_picture(fake_engine, unavailable):
+    try:
+        browser.chromium()
+    except browser.MissingError as error:
+        unavailable(str(error))
+    engine = fake_engine()
+
+    def right(ids, style):
+        return engine.synthesise(ids, style)[None]
+
+    found = studio_benchmark.paint(engine, right, count=3, minutes=0)
+    assert len(found["rounds"]) == 3
+    assert 0 < found["median"] <= found["worst"]
+    with pytest.raises(SystemExit, match="off by"):
+        studio_benchmark.paint(
+            engine, lambda ids, style: 255 - right(ids, style), count=1, minutes=0
+        )
