@@ -73,9 +73,15 @@ KINDS = {
     "edges": {"data.instances": True},
     "noise at every pixel": {
         "generator.name": "oasis",
-        "discriminator.name": "oasis",
         "generator.latent": "noise",
-        "generator.latent_size": 4,
+        "generator.latent_size": 3,
+        "discriminator.name": "unet",
+        "discriminator.norm": "none",
+        "discriminator.width": 1,
+        "loss.feature_matching": 0.0,
+        # As small as its discriminator can see.
+        "data.crop_size": 64,
+        "data.load_size": 64,
     },
 }
 
