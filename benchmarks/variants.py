@@ -60,14 +60,18 @@ class Problem:
       size: height and width of pictures.
       width: of the generator's last block and the discriminator's first layer.
       hidden: of SPADE.
+      norm: of the generator; PyTorch's has the one of SPADE.
       dtype: of this project's computations, and of PyTorch's at its best.
+      batch: pictures that are made or learned from at once.
     """
 
     num_classes: int = 183
     size: int = 256
     width: int = 64
     hidden: int = 128
+    norm: str = "spectralspadesyncbatch3x3"
     dtype: str = "float32"
+    batch: int = 1
 
     @property
     def num_planes(self) -> int:
@@ -79,7 +83,11 @@ class Problem:
         dtype = jnp.dtype(self.dtype)
         return {
             "generator": nets.SPADEGenerator(
-                self.num_classes, width=self.width, hidden=self.hidden, dtype=dtype
+                self.num_classes,
+                width=self.width,
+                hidden=self.hidden,
+                norm=self.norm,
+                dtype=dtype,
             ),
             "discriminator": nets.MultiscaleDiscriminator(
                 self.num_classes, width=self.width, dtype=dtype
@@ -108,13 +116,13 @@ class Problem:
         return module.to(torch_device())
 
     def image(self) -> np.ndarray:
-        """A random picture `[1, H, W, 3]` in [-1, 1], to train on."""
-        shape = (1, self.size, self.size, 3)
+        """Random pictures `[B, H, W, 3]` in [-1, 1], to train on."""
+        shape = (self.batch, self.size, self.size, 3)
         return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
     def empty_layout(self) -> Layout:
         """For its shape."""
-        shape = (1, self.size, self.size)
+        shape = (self.batch, self.size, self.size)
         return Layout(np.zeros(shape, np.int32), np.zeros(shape, bool))
 
     def tabulated(self, layout: Layout, *, tight: bool = False) -> Layout:
@@ -140,24 +148,43 @@ def pytorch_inference(
     problem: Problem, name: str, *, best: bool = False, compiled: bool = False
 ) -> Variant:
     """PyTorch as the official program runs it, or at its best."""
+    synthesise = pytorch_synthesis(problem, best=best, compiled=compiled)
+
+    def prepare(layout: Layout) -> Run:
+        def run():
+            planes = pytorch_planes(problem, layout, channels_last=best)
+            return _wait(synthesise(planes)).permute(0, 2, 3, 1)
+
+        return run
+
+    return Variant(name, prepare)
+
+
+def pytorch_synthesis(
+    problem: Problem, *, best: bool, compiled: bool, mode: str | None = None
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """PyTorch's function from planes `[B, P, H, W]` to pictures `[B, 3, H, W]`.
+
+    Args:
+      problem: whose generator it is.
+      best: without spectral norm, in `channels_last`, and in mixed precision.
+      compiled: by `torch.compile`.
+      mode: of that.
+    """
     generator = problem.pytorch("generator").eval()
     if best:
         generator = pytorch_spade.frozen(generator)
         generator.to(memory_format=torch.channels_last)
     if compiled:
-        generator = torch.compile(generator)
+        generator = torch.compile(generator, mode=mode)
     no_gradients = torch.inference_mode if best else torch.no_grad
     mixed = _autocast(problem, best)
 
-    def prepare(layout: Layout) -> Run:
-        def run():
-            with no_gradients(), mixed:
-                image = generator(_pytorch_planes(problem, layout, channels_last=best))
-            return _wait(image).permute(0, 2, 3, 1)
+    def synthesise(planes):
+        with no_gradients(), mixed:
+            return generator(planes)
 
-        return run
-
-    return Variant(name, prepare)
+    return synthesise
 
 
 def our_inference(
@@ -169,30 +196,38 @@ def our_inference(
     restyles: bool = False,
 ) -> Variant:
     """This project, with and without spectral norm, tables and ready modulations."""
-    module = problem.networks["generator"]
-    variables = jax.device_put(problem.variables("generator"))
-    if frozen:
-        transformed = choose.winograd_pays_on(jax.default_backend())
-        inputs = (problem.empty_layout(),) if transformed else ()
-        module, variables = nets.frozen(module, variables, inputs=inputs)
+    module, variables = our_generator(
+        problem, frozen=frozen, platform=jax.default_backend()
+    )
 
     def prepare(layout: Layout) -> Run:
         if restyles:
-            known = _modulations(
+            known = modulations_by(
                 module, variables, problem.tabulated(layout, tight=True)
             )
             jax.block_until_ready(known)
             return lambda: jax.block_until_ready(
-                _synthesise(module, variables, layout, known)
+                synthesise_by(module, variables, layout, known)
             )
 
         def run():
             seen = problem.tabulated(layout, tight=True) if factored else layout
-            return jax.block_until_ready(_synthesise(module, variables, seen))
+            return jax.block_until_ready(synthesise_by(module, variables, seen))
 
         return run
 
     return Variant(name, prepare, factored=factored, restyles=restyles, frozen=frozen)
+
+
+def our_generator(problem: Problem, *, frozen: bool, platform: str) -> tuple[Any, Any]:
+    """The generator and its variables, on the device, as they are on a platform."""
+    module = problem.networks["generator"]
+    variables = jax.device_put(problem.variables("generator"))
+    if not frozen:
+        return module, variables
+    transformed = choose.winograd_pays_on(platform)
+    inputs = (problem.empty_layout(),) if transformed else ()
+    return nets.frozen(module, variables, inputs=inputs)
 
 
 INFERENCE: dict[str, Callable[[Problem, str], Variant]] = {
@@ -209,12 +244,14 @@ INFERENCE: dict[str, Callable[[Problem, str], Variant]] = {
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _synthesise(module, variables, layout, modulations=None):
+def synthesise_by(module, variables, layout, modulations=None):
+    """A generator's pictures, `[B, H, W, 3]`."""
     return module.apply(variables, layout, modulations=modulations, train=False)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _modulations(module, variables, layout):
+def modulations_by(module, variables, layout):
+    """What a generator reads of a layout."""
     return module.apply(variables, layout, method="modulations")
 
 
@@ -225,23 +262,12 @@ def pytorch_training(
     problem: Problem, name: str, *, best: bool = False, compiled: bool = False
 ) -> Variant:
     """The official iteration in PyTorch, as the official program runs it or better."""
-    modules = [problem.pytorch(name) for name in problem.networks]
-    image = torch.from_numpy(problem.image()).permute(0, 3, 1, 2).contiguous()
-    if best:
-        modules = [m.to(memory_format=torch.channels_last) for m in modules]
-        image = image.contiguous(memory_format=torch.channels_last)
-    if compiled:
-        modules = [torch.compile(m) for m in modules]
-    trainer = pytorch_spade.Trainer(
-        *modules,
-        fused=best,
-        skip_unused=best,
-        autocast=_autocast(problem, best),
-    )
+    trainer = pytorch_trainer(problem, best=best, compiled=compiled)
+    image = pytorch_image(problem, channels_last=best)
 
     def prepare(layout: Layout) -> Run:
         def run():
-            planes = _pytorch_planes(problem, layout, channels_last=best)
+            planes = pytorch_planes(problem, layout, channels_last=best)
             return _wait(trainer.step(planes, image.to(planes.device)))
 
         return run
@@ -249,8 +275,46 @@ def pytorch_training(
     return Variant(name, prepare)
 
 
+def pytorch_trainer(
+    problem: Problem, *, best: bool, compiled: bool
+) -> pytorch_spade.Trainer:
+    """PyTorch's networks and optimisers; arguments as of `pytorch_synthesis`."""
+    modules = [problem.pytorch(name) for name in problem.networks]
+    if best:
+        modules = [m.to(memory_format=torch.channels_last) for m in modules]
+    if compiled:
+        modules = [torch.compile(m) for m in modules]
+    return pytorch_spade.Trainer(
+        *modules,
+        fused=best,
+        skip_unused=best,
+        autocast=_autocast(problem, best),
+    )
+
+
 def our_training(problem: Problem, name: str, *, factored: bool = False) -> Variant:
     """This project's train step; layouts are tabulated while it waits."""
+    state, train_step, features = our_trainer(problem)
+    image = problem.image()
+
+    def prepare(layout: Layout) -> Run:
+        def run():
+            nonlocal state
+            seen = problem.tabulated(layout, tight=False) if factored else layout
+            state, terms = train_step(state, our_batch(image, seen), features)
+            jax.block_until_ready(state)
+            return terms
+
+        return run
+
+    return Variant(name, prepare, factored=factored)
+
+
+def our_trainer(problem: Problem) -> tuple[TrainState, Any, Any]:
+    """The first state, the jitted train step, which takes it for good, and constants.
+
+    The step is called with the state, what `our_batch` makes, and the constants.
+    """
     optimizer = optax.scale_by_adam(b1=0.0, b2=0.9, eps=1e-8)
 
     def net(network):
@@ -281,22 +345,13 @@ def our_training(problem: Problem, name: str, *, factored: bool = False) -> Vari
         ),
         donate_argnums=0,
     )
-    image = problem.image()
+    return state, train_step, features
 
-    def prepare(layout: Layout) -> Run:
-        def run():
-            nonlocal state
-            seen = problem.tabulated(layout, tight=False) if factored else layout
-            batch = {"image": image, "label": seen.label, "edge": seen.edge}
-            if factored:
-                batch["tables"] = seen.tables
-            state, terms = train_step(state, batch, features)
-            jax.block_until_ready(state)
-            return terms
 
-        return run
-
-    return Variant(name, prepare, factored=factored)
+def our_batch(image: np.ndarray, layout: Layout) -> dict[str, Any]:
+    """A batch of pictures `[B, H, W, 3]` and their layout, with its tables if any."""
+    batch = {"image": image, "label": layout.label, "edge": layout.edge}
+    return batch if layout.tables is None else batch | {"tables": layout.tables}
 
 
 TRAINING: dict[str, Callable[[Problem, str], Variant]] = {
@@ -311,16 +366,27 @@ TRAINING: dict[str, Callable[[Problem, str], Variant]] = {
 # --- Shared parts -------------------------------------------------------------------
 
 
-def _pytorch_planes(
+def pytorch_image(problem: Problem, *, channels_last: bool) -> torch.Tensor:
+    """The pictures to train on, `[B, 3, H, W]`, in main memory."""
+    image = torch.from_numpy(problem.image()).permute(0, 3, 1, 2)
+    return image.contiguous(memory_format=_memory_format(channels_last))
+
+
+def pytorch_planes(
     problem: Problem, layout: Layout, *, channels_last: bool
 ) -> torch.Tensor:
+    """The planes `[B, P, H, W]` of a layout, on the device."""
     device = torch_device()
     return pytorch_spade.planes(
         torch.from_numpy(layout.label).to(device).long(),
         torch.from_numpy(layout.edge).to(device),
         problem.num_classes,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        memory_format=_memory_format(channels_last),
     )
+
+
+def _memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _autocast(problem: Problem, best: bool) -> contextlib.AbstractContextManager:

@@ -36,7 +36,7 @@ class Kind:
       candidates: of these, the settings that PyTorch offers.
       ours: of these, this project's to compare.
       alone: of ours, those to run in processes of their own.
-      flops: of a variant on a layout.
+      flops: of a variant on a layout, all of its pictures together.
       difference: of a result from the official one.
       tolerance: the largest difference, by platform. On a GPU neither side computes in
         float32 proper.
@@ -83,9 +83,13 @@ def _typical_name(bench: Bench) -> str:
 
 
 def distinct(problem: Problem, layout: Layout) -> dict[work.Size, tuple[int, int]]:
-    """By size of a scale, the distinct neighbourhoods of the two levels."""
+    """By size of a scale, a picture's distinct neighbourhoods of the two levels.
+
+    Of several pictures, which share one table, the mean.
+    """
+    pictures = len(layout.label)
     return {
-        found.index.shape[1:]: tuple(map(int, found.count[0]))
+        found.index.shape[1:]: tuple(int(n) // pictures for n in found.count[0])
         for found in problem.tabulated(layout, tight=False).tables.values()
     }
 
@@ -106,18 +110,20 @@ def _inference_flops(problem: Problem, variant: Variant, layout: Layout) -> int:
     counted = _generator_work(
         problem, layout, factored=variant.factored, frozen=variant.frozen
     )
-    return 2 * (counted.start + counted.main if variant.restyles else counted.forward)
+    of_picture = counted.start + counted.main if variant.restyles else counted.forward
+    return 2 * len(layout.label) * of_picture
 
 
 def _training_flops(problem: Problem, variant: Variant, layout: Layout) -> int:
     size = (problem.size, problem.size)
-    return 2 * work.train_step(
+    of_picture = work.train_step(
         generator=_generator_work(problem, layout, factored=variant.factored),
         discriminator=work.discriminator(
             problem.networks["discriminator"], size, edges=True
         ),
         perceptual=work.perceptual(problem.networks["perceptual"], size),
     )
+    return 2 * len(layout.label) * of_picture
 
 
 def _picture_difference(ours: Any, theirs: Any) -> float:

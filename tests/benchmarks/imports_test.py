@@ -1,4 +1,4 @@
-"""The benchmark beside PyTorch runs where nothing that reads data is installed."""
+"""The benchmarks beside PyTorch run where nothing that reads data is installed."""
 
 import subprocess
 import sys
@@ -23,6 +23,7 @@ SCRIPT = """
     sys.meta_path.insert(0, Blocker())
 
     from benchmarks import variants, versus_pytorch
+    from benchmarks.gpu import __main__, camvid, sections, tables
     from benchmarks.versus import kinds, table, timing
 
     problem = variants.Problem(num_classes=5, size=32, width=2, hidden=4)
