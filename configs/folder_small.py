@@ -1,7 +1,7 @@
-"""A quick look at what your own pictures give: small, narrow, a quarter of an hour.
+"""A quick look at what your own pictures give: small, narrow and short.
 
 Data as for `configs/folder.py`, a few hundred photographs; pictures of some 128x96, as
-their shape allows. Hardware: two CPU cores, about a quarter of an hour.
+their shape allows. Hardware: two CPU cores, for which its length is chosen.
 
     python -m spade_jax.main --config=configs/folder_small.py --config.data.root=DIR
 """
@@ -14,7 +14,7 @@ from configs import folder
 def get_config() -> ConfigDict:
     """See the module."""
     config = folder.get_config()
-    config.num_steps = 1000
+    config.num_steps = 700
     config.data.most_pixels = 128 * 96
     config.generator.width = 12
     config.generator.hidden = 32
@@ -24,6 +24,6 @@ def get_config() -> ConfigDict:
     # The networks are narrow and the run is short: twice the paper's rate.
     config.optimizer.learning_rate = 4e-4
     config.log_every = 50
-    config.sample_every = 200
-    config.checkpoint_every = 200
+    config.sample_every = 100
+    config.checkpoint_every = 100
     return config

@@ -79,6 +79,7 @@ SLOWEST = (
     "publish_test.py",
     "learning/train_step_devices_test.py",
     "docs_test.py",
+    "studio/browser_test.py",
     "launch_test.py",
     "models/predictor_test.py",
     "parity/metric_networks/upernet_test.py",

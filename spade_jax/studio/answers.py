@@ -15,7 +15,7 @@ from PIL import Image
 
 from spade_jax.data.error import DataError
 from spade_jax.studio import protocol
-from spade_jax.studio.engine import Engine
+from spade_jax.studio.engine import Engine, Reading
 from spade_jax.studio.protocol import Answer, Request
 from spade_jax.studio.uploads import UploadError, open_upload
 
@@ -115,7 +115,7 @@ def png(picture: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def _readings(engine: Engine, content: bytes, most_pixels: int):
+def _readings(engine: Engine, content: bytes, most_pixels: int) -> list[Reading]:
     picture = open_upload(content, most_pixels=most_pixels)
     try:
         return engine.read_layout(picture)

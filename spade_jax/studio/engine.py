@@ -33,7 +33,7 @@ class Reading(NamedTuple):
     """A picture read as a layout.
 
     Attributes:
-      how: "ids", "palette" (its indices are the ids) or "colours".
+      how: "ids", also as greys; "palette", whose indices are the ids; or "colours".
       ids: uint16 `[H, W]`.
     """
 
@@ -154,8 +154,8 @@ class Engine:
         """Reads a picture as a layout, by the rules that label maps are read by.
 
         Returns:
-          One reading; or two, where its palette's indices and its colours both make
-          sense and nothing says which is meant.
+          One reading; or several, where its palette's indices and its colours both
+          make sense and nothing says which is meant.
 
         Raises:
           DataError: it can be read in no way.
@@ -186,13 +186,15 @@ class Engine:
         return [Reading("ids" if is_grey else "colours", self._scaled(ids))]
 
     def _both_readings(self, picture: Image.Image) -> list[Reading]:
-        """The readings of a palette picture, by its indices and by its colours."""
+        """The readings of a palette picture, by its indices, greys and colours."""
         indices = np.asarray(picture).astype(np.int32)
         colors = np.asarray(picture.convert("RGB"))
         is_color = (colors[:, :, None] == self._predictor.palette).all(-1)
         readings = []
         if indices.max() < self.num_classes:
             readings.append(Reading("palette", self._scaled(indices)))
+        if (colors == colors[..., :1]).all() and colors.max() < self.num_classes:
+            readings.append(Reading("ids", self._scaled(colors[..., 0])))
         if is_color.any(-1).all():
             readings.append(Reading("colours", self._scaled(is_color.argmax(-1))))
         return readings

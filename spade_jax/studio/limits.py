@@ -24,7 +24,7 @@ class Limits:
     connections: int = 512
     frame_bytes: int = 2**22
     upload_bytes: int = 2**25
-    upload_pixels: int = 50_000_000
+    upload_pixels: int = 32_000_000
     upload_seconds: float = 60
     send_seconds: float = 20
     style: float = 100

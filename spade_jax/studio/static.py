@@ -39,6 +39,7 @@ _SHA256 = {
         "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
     ),
 }
+_TOLD = ("model.json", "landscapes.json")
 _LANDSCAPES = 24
 
 
@@ -65,13 +66,23 @@ def write(
       ImportError: the package onnx is not installed.
     """
     onnx_file.import_onnx()
+    found = {**_page(), **_runtime(runtime)}
     model = load_model(path, portable=True)
     if assemble.reads_positions(model.recipe.architecture):
         raise ValueError(
             "--export: this model takes the positions of pixels in their objects"
             " (cladeicpe), which the page does not compute. Serve it instead."
         )
-    found = {**_page(), **_described(model, name=name_of(os.fspath(path)))}
+    networks = ["generator"] + ["encoder"] * (model.encoder is not None)
+    names = [*found, *_TOLD, *(f"{name}.onnx" for name in networks)]
+    claimed = outputs.claim(
+        directory,
+        [(name, "a file of the page") for name in names],
+        command="studio",
+        flag="--export",
+        inputs={"MODEL": paths.checkpoints(find(path)[0])},
+    )
+    found |= _described(model, name=name_of(os.fspath(path)))
     described = card.describe(
         model,
         form=onnx_file.form(precision="float32"),
@@ -80,14 +91,6 @@ def write(
     graphs = onnx_file.graphs(model, precision="float32")
     for name, content in onnx_file.contents(graphs, described).items():
         found[f"{name}.onnx"] = content
-    found.update(_runtime(runtime))
-    claimed = outputs.claim(
-        directory,
-        [(name, "a file of the page") for name in found],
-        command="studio",
-        flag="--export",
-        inputs={"MODEL": paths.checkpoints(find(path)[0])},
-    )
     written = []
     for name, content in found.items():
         with claimed.replacing(directory / name) as unfinished:
@@ -121,10 +124,8 @@ def _described(model: Model, *, name: str) -> dict[str, bytes]:
     seeds = [FIRST_LANDSCAPE, *range(1, _LANDSCAPES)]
     runs = [protocol.encode_runs(engine.landscape(seed)) for seed in seeds]
     landscapes = [base64.b64encode(run).decode() for run in runs]
-    return {
-        "model.json": json.dumps(told, ensure_ascii=False).encode(),
-        "landscapes.json": json.dumps(landscapes).encode(),
-    }
+    contents = (json.dumps(x, ensure_ascii=False).encode() for x in (told, landscapes))
+    return dict(zip(_TOLD, contents, strict=True))
 
 
 def _runtime(directory: pathlib.Path | None) -> dict[str, bytes]:

@@ -261,6 +261,7 @@ def test_diversity_is_lpips_between_samples(made, recipe, one_device, monkeypatc
         ),
         generator=jnp.float32(0.1),
         encoder=None,
+        aggregate=None,
     )
     scores = scores_of(model, made, num_samples=2, devices=one_device)
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 import spade_jax
 from benchmarks import browser
+from benchmarks import studio as studio_benchmark
 from spade_jax.data import scenes
 
 SKY, GRASS, TREE, WATER = map(scenes.CLASSES.index, ("sky", "grass", "tree", "water"))
@@ -665,7 +666,7 @@ def test_picture_under_outlines(opened):
     scale = shown.shape[1] / width
     at = shown[int((y + 0.5) * scale), int((x + 0.5) * scale)].astype(int)
     assert np.abs(at - opened.pixels("picture")[y, x]).max() <= 40
-    assert (shown == 255).all(-1).mean() > 0.002
+    assert (shown > 225).all(-1).mean() > 0.005
     opened.press("c")
 
 
@@ -766,8 +767,14 @@ def test_of_many_changes_the_newest_is_shown_and_few_are_asked_for(
     """While the model is busy strokes do not queue up."""
     engine, gate = fake_engine(), threading.Event()
     gate.set()
-    true = engine.synthesise
-    engine.synthesise = lambda ids, style: (gate.wait(SECONDS), true(ids, style))[1]
+    true, asked = engine.synthesise, []
+
+    def synthesise(ids, style):
+        asked.append(ids)
+        assert gate.wait(SECONDS)
+        return true(ids, style)
+
+    engine.synthesise = synthesise
     with (
         start(engine) as (host, port),
         contextlib.closing(chromium.new_context()) as context,
@@ -785,13 +792,12 @@ def test_of_many_changes_the_newest_is_shown_and_few_are_asked_for(
             opened.click(0.05 + 0.09 * i, 0.3)
         # The bar that says so, after a third of a second.
         page.locator("#stale").wait_for()
-        before = len(engine.asked)
+        before = len(asked)
         gate.set()
         opened.check_picture()
-        # The one in flight, the newest, and the thumbnails of it.
-        asked = engine.asked[before:]
-        assert len(asked) <= 2 + 6
-        np.testing.assert_array_equal(asked[-1], opened.ids)
+        # One was in flight; of the others the newest, and its thumbnails.
+        assert len(asked) - before <= 1 + 6
+        np.testing.assert_array_equal(asked[before], opened.ids)
 
 
 def test_a_server_that_comes_back_is_found_again(start, fake_engine, chromium):
@@ -808,3 +814,23 @@ def test_a_server_that_comes_back_is_found_again(start, fake_engine, chromium):
         page.locator("#status", has_text="The server is away").wait_for()
         with start(engine, port=port):
             opened.check_picture()
+
+
+@pytest.mark.long
+def test_the_benchmark_paints_and_notices_a_wrong_picture(fake_engine, unavailable):
+    try:
+        browser.chromium()
+    except browser.MissingError as error:
+        unavailable(str(error))
+    engine = fake_engine()
+
+    def right(ids, style):
+        return engine.synthesise(ids, style)[None]
+
+    found = studio_benchmark.paint(engine, right, count=3, minutes=0)
+    assert len(found["rounds"]) == 3
+    assert 0 < found["median"] <= found["worst"]
+    with pytest.raises(SystemExit, match="off by"):
+        studio_benchmark.paint(
+            engine, lambda ids, style: 255 - right(ids, style), count=1, minutes=0
+        )

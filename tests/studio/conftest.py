@@ -30,7 +30,6 @@ class FakeEngine:
 
     def __init__(self):
         self.palette = np.array(scenes.PALETTE, np.uint8)
-        self.asked = []
 
     def describe(self):
         height, width = self.size
@@ -57,7 +56,6 @@ class FakeEngine:
         return np.full(self.style_size, seed % 7, np.float32)
 
     def synthesise(self, ids, style):
-        self.asked.append(ids)
         picture = self.palette[ids].copy()
         picture[..., 0] -= (picture[..., 0] * min(1, abs(float(style[0])) / 4)).astype(
             np.uint8

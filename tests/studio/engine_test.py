@@ -73,9 +73,15 @@ KINDS = {
     "edges": {"data.instances": True},
     "noise at every pixel": {
         "generator.name": "oasis",
-        "discriminator.name": "oasis",
         "generator.latent": "noise",
-        "generator.latent_size": 4,
+        "generator.latent_size": 3,
+        "discriminator.name": "unet",
+        "discriminator.norm": "none",
+        "discriminator.width": 1,
+        "loss.feature_matching": 0.0,
+        # As small as its discriminator can see.
+        "data.crop_size": 64,
+        "data.load_size": 64,
     },
 }
 
@@ -103,7 +109,7 @@ def test_pictures_are_those_of_a_fresh_computation(make_predictor, kind, random)
 def test_kept_modulations_are_fresh_ones(plain, random):
     """Bit by bit near, at every pixel, also after the tables began anew."""
     kept, ids = KeptRows(plain), np.zeros((32, 32), np.int32)
-    restarts, before = 0, 0
+    seen = set()
     for i in range(40):
         ids = painted(random, ids, 3)
         if i % 10 == 9:
@@ -117,15 +123,15 @@ def test_kept_modulations_are_fresh_ones(plain, random):
                     found[stage][name].at_pixels(), modulation.at_pixels(), strict=True
                 ):
                     np.testing.assert_allclose(ours, fresh, atol=1e-5)
-        count = kept.counts["32x32"]
-        assert count <= 32 * 32
-        restarts += count < before
-        before = count
-    assert restarts > 0
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(ids + 1, 2), (5, 5))
+        seen |= {window.tobytes() for window in windows.reshape(-1, 25)}
+        assert kept.counts["32x32"] <= 32 * 32
+    # More than it can hold at once.
+    assert len(seen) > 32 * 32
 
 
 def test_a_stroke_computes_little(plain, random):
-    kept, ids = KeptRows(plain), random.integers(0, 3, (8, 8)).repeat(4, 0).repeat(4, 1)
+    kept, ids = KeptRows(plain), random.integers(0, 3, (4, 4)).repeat(8, 0).repeat(8, 1)
     counts = []
     for x in range(3):
         ids[3, x] = 2
@@ -133,7 +139,7 @@ def test_a_stroke_computes_little(plain, random):
         kept.modulations(plain.with_tables(layout, size=(32, 32), tight=False))
         counts.append(kept.counts["32x32"])
     # A pixel is seen from 25.
-    assert counts[0] > 100
+    assert counts[0] > 60
     assert max(np.diff(counts)) <= 25
     kept.modulations(plain.with_tables(layout, size=(32, 32), tight=False))
     assert kept.counts["32x32"] == counts[-1]
@@ -183,16 +189,16 @@ def test_label_maps_are_read_by_the_rules_of_training(plain, stripes):
 
 
 def test_two_readings_of_a_palette(plain, stripes):
-    engine = Engine(plain, name="it")
+    """Indices, and greys that are others: either could be the ids."""
     picture = Image.fromarray(stripes)
-    # Indices that nothing supports, and greys that are others.
     picture.putpalette([i for grey in (3, 2, 1, 0) for i in (grey,) * 3])
-    with pytest.raises(DataError, match="palette of greys"):
-        engine.read_layout(picture)
-    colors = [(9, 9, 9), (9, 9, 9), (255, 0, 0), (1, 2, 3)]
-    picture.putpalette([i for color in colors for i in color])
-    (reading,) = engine.read_layout(Image.fromarray(np.zeros((4, 4), np.uint8)))
-    assert (reading.ids == 0).all()
+    by_index, by_grey = Engine(plain, name="it").read_layout(picture)
+    assert (by_index.how, by_grey.how) == ("palette", "ids")
+    np.testing.assert_array_equal(by_index.ids, stripes)
+    np.testing.assert_array_equal(by_grey.ids, 3 - stripes)
+    picture.putpalette([i for grey in (90, 91, 92, 93) for i in (grey,) * 3])
+    (reading,) = Engine(plain, name="it").read_layout(picture)
+    assert reading.how == "palette"
 
 
 def test_ids_of_no_class_are_refused(plain):

@@ -133,8 +133,7 @@ def test_the_static_page_is_whole(workdir, runtime, tmp_path):
     index = (out / "index.html").read_text()
     assert '<html data-engine="worker"' in index
     assert "script-src 'self' 'wasm-unsafe-eval'" in index
-    # Again over its own files, but not over what somebody has changed.
-    static.write(workdir, out, runtime=runtime)
+    # It does not write over what somebody has changed.
     (out / "main.js").write_text("mine")
     with pytest.raises(ValueError, match=r"main\.js is there already"):
         static.write(workdir, out, runtime=runtime)

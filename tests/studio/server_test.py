@@ -432,7 +432,7 @@ def test_a_slow_reader_stalls_nobody_and_is_let_go(start, fake_engine, live):
     with start(engine, limits=Limits(send_seconds=1.5)) as (host, port):
         address = f"http://{host}:{port}/"
         # It takes in one message, and the system a little more; then it does not read.
-        few = socket.client()
+        few = socket.socket()
         few.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         few.connect((host, port))
         slow = live(address, max_queue=1, sock=few)

@@ -54,7 +54,10 @@ def test_a_run(family, tmp_path, other_blocks):
     workdir = tmp_path / "run"
     with other_blocks(changed, blocks):
         train(recipe, workdir)
-        model = spade_jax.load(workdir)
+        label = np.zeros((64, 64), np.uint8)
+        instances = label if recipe.data.instances else None
+        picture = spade_jax.load(workdir)(label, instances=instances)
+    assert picture.shape == (1, 64, 64, 3)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     losses = {
         key.removeprefix("loss/"): value
@@ -66,6 +69,3 @@ def test_a_run(family, tmp_path, other_blocks):
         # Each may choose the best checkpoint.
         with_fields(recipe, keep_best=f"loss/{term}")
     assert np.isfinite(list(losses.values())).all()
-    label = np.zeros((64, 64), np.uint8)
-    instances = label if recipe.data.instances else None
-    assert model(label, instances=instances).shape == (1, 64, 64, 3)

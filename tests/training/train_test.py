@@ -401,16 +401,20 @@ class Hearing(logging.Handler):
         self._logger.setLevel(self._level)
 
     def emit(self, record):
-        self._note(line=record.getMessage())
+        told = getattr(record, "told", {})
+        # What is announced begins after its line.
+        begun = told["phase"] if told.get("event") == "begin" else None
+        self._note(line=record.getMessage(), doing=begun)
 
     def _measured(self, event, seconds, *, fun_name="", **_):
         # Those of programs that are read from the cache, too.
         if event == "/jax/core/compile/backend_compile_duration":
             self._note(program=fun_name)
 
-    def _note(self, *, line=None, program=None):
+    def _note(self, *, line=None, program=None, doing=None):
         phase = telling.innermost()
-        doing = None if phase is None else phase.doing
+        if phase is not None and doing is None:
+            doing = phase.doing
         self.events.append(Event(time.monotonic(), line, program, doing))
 
 

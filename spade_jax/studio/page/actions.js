@@ -4,7 +4,7 @@ import { chooseReading, showFilm } from "./dialogs.js";
 import { horizon } from "./editor.js";
 import { download, made, opened, photograph } from "./files.js";
 import { keySheet, keyTable, listenToKeys } from "./keys.js";
-import { listenToFiles, makeTheme, makeToolList, say } from "./shell.js";
+import { listenToFiles, makeTheme, makeTitles, makeToolList, say } from "./shell.js";
 import { TOOLS } from "./tools.js";
 import { outlines } from "./view.js";
 
@@ -81,6 +81,7 @@ export function bind({ state, model, engine, live, view, editor, tools, styles, 
   get("keys-list").append(...keySheet(table));
   makeToolList(get("tool-list"), state, TOOLS, actions.tool);
   makeTheme(get("theme"));
+  makeTitles();
   listenToFiles({
     open: openFile,
     trace: (file) => guarded(async () => traced(await photograph(file))),

@@ -9,7 +9,7 @@ const get = (id) => document.getElementById(id);
 export function chooseReading(readings, paintIds) {
   if (readings.length === 1) return Promise.resolve(readings[0]);
   const sheet = get("readings-sheet"), words = {
-    palette: "The numbers of its palette", colours: "Its colours", ids: "Its numbers",
+    palette: "The numbers of its palette", colours: "Its colours", ids: "Its greys",
   };
   return new Promise((resolve) => {
     get("readings").replaceChildren(...readings.map((reading) => {

@@ -2,6 +2,7 @@
 // at most one is, and the last is always answered. What can wait, waits for a rest.
 
 const REST = 500; // milliseconds without a change
+const SOON = 300; // milliseconds after which a picture is late
 
 export class Live {
   #engine;
@@ -11,6 +12,7 @@ export class Live {
   #busy = false;
   #held = 0;
   #rest = null;
+  #late = null;
   #later = null;
 
   // `request()` gives {ids, style}; `shown` has `picture(answer)`, `failed(error)` and
@@ -25,6 +27,7 @@ export class Live {
 
   changed() {
     this.#dirty = true;
+    this.#late ??= setTimeout(() => this.#shown.stale(true), SOON);
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => this.#run(), REST);
     this.#run();
@@ -53,7 +56,6 @@ export class Live {
   async #run() {
     if (this.#busy || this.#held) return;
     this.#busy = true;
-    const timer = setTimeout(() => this.#shown.stale(true), 300);
     while (this.#dirty && !this.#held) {
       this.#dirty = false;
       const { ids, style } = this.#request();
@@ -63,8 +65,11 @@ export class Live {
         this.#shown.failed(error);
       }
     }
-    clearTimeout(timer);
-    this.#shown.stale(false);
+    if (!this.#dirty) {
+      clearTimeout(this.#late);
+      this.#late = null;
+      this.#shown.stale(false);
+    }
     this.#busy = false;
     await this.#idle();
   }

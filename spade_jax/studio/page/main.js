@@ -41,7 +41,7 @@ get("size").max = Math.max(16, Math.round(Math.max(width, height) / 2));
 const view = new View(get("layout"), get("overlay"), model);
 export const live = new Live(engine, () => ({ ids: state.get("ids"), style: state.get("style") }), {
   picture({ bitmap, png, milliseconds }) {
-    draw(get("picture"), bitmap);
+    for (const id of ["picture", "mini"]) draw(get(id), bitmap);
     state.set({ bitmap, png, milliseconds, shown: state.get("shown") + 1 });
   },
   failed(error) { say(error.message, true); },

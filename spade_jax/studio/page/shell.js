@@ -29,6 +29,14 @@ export function makeToolList(list, state, tools, choose) {
   });
 }
 
+// What buttons without words say to readers, they say to who points at them.
+export function makeTitles() {
+  for (const button of document.querySelectorAll("button[aria-label]")) {
+    const keys = button.getAttribute("aria-keyshortcuts")?.replaceAll("Control", "Ctrl");
+    button.title = button.getAttribute("aria-label") + (keys ? ` (${keys})` : "");
+  }
+}
+
 // As the system has it, until a person chooses.
 export function makeTheme(button) {
   const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");

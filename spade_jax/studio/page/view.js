@@ -150,7 +150,7 @@ export class View {
 
 // The borders between classes, dark and light so that they show on every picture.
 function outline(context, path, scale) {
-  for (const [colour, width] of [["#000a", 3], ["#fff", 1.2]]) {
+  for (const [colour, width] of [["#0009", 4], ["#fff", 2]]) {
     context.strokeStyle = colour;
     context.lineWidth = (width * devicePixelRatio) / scale;
     context.stroke(path);
