@@ -9,7 +9,6 @@ from spade_jax.data import DataError
 from spade_jax.layout import Layout
 from spade_jax.models import opening
 from spade_jax.models.predictor import Predictor
-from spade_jax.nets.stages import STAGES
 from spade_jax.studio.engine import Engine
 from spade_jax.studio.rows import KeptRows
 
@@ -23,11 +22,13 @@ VAE = {
 
 
 @pytest.fixture(scope="module")
-def make_predictor(tiny_recipe, fill, two_blocks, two_stages):
+def make_predictor(tiny_recipe, fill, two_blocks, two_stages, other_blocks):
     """`make_predictor(**fields)`: a tiny model with random weights."""
 
     def make(**fields):
-        recipe = tiny_recipe(**{"data.palette": PALETTE, **fields})
+        # By themselves networks as narrow as these are not.
+        narrow = {"factored": True, "data.palette": PALETTE}
+        recipe = tiny_recipe(**narrow | fields)
         networks = assemble.networks(recipe.architecture, recipe.compute)
         shapes = assemble.abstract_variables(recipe.architecture, networks)
         generator, encoder = (
@@ -37,8 +38,7 @@ def make_predictor(tiny_recipe, fill, two_blocks, two_stages):
         model = opening.usable(recipe, networks, generator, encoder, step=7)
         return Predictor(model)
 
-    with pytest.MonkeyPatch.context() as patch, two_blocks():
-        patch.setitem(STAGES, "oasis", two_stages)
+    with two_blocks(), other_blocks("oasis", two_stages):
         yield make
 
 

@@ -424,29 +424,6 @@ def test_requests_that_wait_are_few(start, fake_engine):
         assert ask(address, "/api/model")[0] == 200
 
 
-def test_a_slow_reader_stalls_nobody_and_is_let_go(start, fake_engine, live):
-    exceptions = pytest.importorskip("websockets.exceptions")
-    engine = fake_engine()
-    engine.size = (384, 384)
-    noise = np.random.default_rng(0).integers(0, 13, engine.size)
-    with start(engine, limits=Limits(send_seconds=1.5)) as (host, port):
-        address = f"http://{host}:{port}/"
-        # It takes in one message, and the system a little more; then it does not read.
-        few = socket.socket()
-        few.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        few.connect((host, port))
-        slow = live(address, max_queue=1, sock=few)
-        quick = live(address)
-        for number in range(1, 40):
-            slow.send(layout(number, ids=noise))
-            quick.send(layout(number, ids=np.zeros(engine.size)))
-            assert answer_of(quick).number == number
-        numbers = []
-        with pytest.raises(exceptions.ConnectionClosed):
-            numbers.extend(answer.number for answer in iter(lambda: answer_of(slow), 0))
-        assert 39 not in numbers
-
-
 def fuzz(live, is_alive, count, seed):
     random = np.random.default_rng(seed)
     client = live()
