@@ -5,6 +5,7 @@ static files with the shipped model in them, which the browser itself computes.
 """
 
 import base64
+import concurrent.futures
 import contextlib
 import io
 import json
@@ -286,7 +287,8 @@ def test_shapes_reach_from_press_to_release(opened, tool):
     assert abs(columns.min() - x0) <= 1
     assert abs(columns.max() - x1) <= 1
     box = (y1 - y0 + 1) * (x1 - x0 + 1)
-    share = {"rect": (1, 1), "ellipse": (0.74, 0.83), "line": (0.02, 0.3)}[tool]
+    # A row or column more or less is a rounding of the pointer's place.
+    share = {"rect": (0.94, 1.06), "ellipse": (0.74, 0.83), "line": (0.02, 0.3)}[tool]
     assert share[0] <= len(rows) / box <= share[1]
     opened.check_picture()
 
@@ -646,6 +648,7 @@ def test_the_work_survives_a_reload(open_page):
     second.press("n")
     opened.page.reload()
     opened.page.wait_for_selector("body[data-ready=true]", state="attached")
+    opened.until("rested")
     np.testing.assert_array_equal(opened.ids, before)
 
 
@@ -827,10 +830,16 @@ def test_the_benchmark_paints_and_notices_a_wrong_picture(fake_engine, unavailab
     def right(ids, style):
         return engine.synthesise(ids, style)[None]
 
-    found = studio_benchmark.paint(engine, right, count=3, minutes=0)
+    def paint(engine, right, **options):
+        # In a thread without the loop of the browser that the other tests share.
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            options["minutes"] = 0
+            return threads.submit(
+                studio_benchmark.paint, engine, right, **options
+            ).result()
+
+    found = paint(engine, right, count=3)
     assert len(found["rounds"]) == 3
     assert 0 < found["median"] <= found["worst"]
     with pytest.raises(SystemExit, match="off by"):
-        studio_benchmark.paint(
-            engine, lambda ids, style: 255 - right(ids, style), count=1, minutes=0
-        )
+        paint(engine, lambda ids, style: 255 - right(ids, style), count=1)
