@@ -7,12 +7,13 @@ import itertools
 import os
 import pathlib
 import shutil
-import subprocess
-import tarfile
 import threading
 from collections.abc import Iterator
 
-RUNTIME = "onnxruntime-web@1.30.0"
+from spade_jax.export import onnx_file
+from spade_jax.files.npm import unpack
+
+RUNTIME = onnx_file.WEB_RUNTIME
 FILES = {
     "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
     "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
@@ -77,18 +78,10 @@ def fetched(kept: pathlib.Path, package: str, members: list[str]) -> pathlib.Pat
             raise MissingError("There is no npm here: apt-get install npm.")
         unfinished = kept / f"{package}.{os.getpid()}"
         unfinished.mkdir(parents=True)
-        pack = [npm, "pack", package, "--silent", "--pack-destination", unfinished]
-        packed = subprocess.run(pack, capture_output=True, text=True, check=False)
-        if packed.returncode:
-            raise MissingError(f"npm pack {package}: {packed.stderr.strip()}")
-        (archive,) = unfinished.glob("*.tgz")
-        with tarfile.open(archive) as tar:
-            for path in members:
-                member = tar.extractfile(f"package/{path}")
-                assert member is not None
-                name = pathlib.PurePosixPath(path).name
-                (unfinished / name).write_bytes(member.read())
-        archive.unlink()
+        try:
+            unpack(package, members, unfinished, npm=npm)
+        except RuntimeError as error:
+            raise MissingError(str(error)) from error
         unfinished.rename(directory)
     return directory
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from spade_jax import recipe
 from spade_jax.assemble.architecture import side_multiple
@@ -76,8 +75,8 @@ def find(of: Recipe, *, shares: int, memory: int | None) -> Found:
             threads=d.workers or None,
             progress=lambda done, total: looking.at(done),
         )
-    found = {f"data__{name}": value for name, value in choice.fields.items()}
-    fitted = recipe.with_fields(of, **found)
+    found = {f"data.{name}": value for name, value in choice.fields.items()}
+    fitted = recipe.with_values(of, found)
     notes = [
         (says, tuple(f"data.{name}" for name in names)) for says, names in choice.notes
     ]
@@ -101,9 +100,7 @@ def find(of: Recipe, *, shares: int, memory: int | None) -> Found:
 
 
 def _flag(of: Recipe, path: str) -> str:
-    value: Any = of.fields
-    for name in path.split("."):
-        value = value[name]
+    value = of.field(path)
     return f"--config.{path}={'ID' if value is None else value or repr(value)}"
 
 

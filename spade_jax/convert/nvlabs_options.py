@@ -317,10 +317,10 @@ def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
             "the official code has no network like this:\n  " + "\n  ".join(problems)
         )
     options = _FIXED | _OTHER_OPTIONS
-    options |= {option: _field(recipe, field) for option, field in _FIELDS.items()}
-    options |= {o: not _field(recipe, field) for o, field in _NEGATED_FIELDS.items()}
+    options |= {option: recipe.field(field) for option, field in _FIELDS.items()}
+    options |= {o: not recipe.field(field) for o, field in _NEGATED_FIELDS.items()}
     for option, (switch, field) in _WEIGHTS.items():
-        weight = _field(recipe, field)
+        weight = recipe.field(field)
         options |= {switch: not weight, option: weight or 10.0}
     for option in ("norm_G", "norm_D", "norm_E"):
         # SPADE's norms are officially spelt one way, all others the other way.
@@ -396,13 +396,6 @@ def _value(text: str) -> bool | int | float | str | None:
         except ValueError:
             pass
     return text
-
-
-def _field(recipe: Recipe, path: str) -> Any:
-    value = recipe.fields
-    for part in path.split("."):
-        value = value[part]
-    return value
 
 
 def in_words(options: Options, names: tuple[str, ...]) -> str:

@@ -152,9 +152,7 @@ def recipe_from_options(
         **_rates(options, name=name),
     }
     try:
-        return recipes.with_fields(
-            defaults, **{path.replace(".", "__"): x for path, x in changes.items()}
-        )
+        return recipes.with_values(defaults, changes)
     except ValueError as error:
         raise OptionsError(f"{name}: {error}") from error
 
@@ -185,9 +183,9 @@ def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
     rate, ttur = recipe.optimizer.learning_rate, recipe.optimizer.ttur
     found = dict(_OTHER_OPTIONS)
     for option, field in _FIELDS.items():
-        found[option] = _value(recipe, field)
+        found[option] = recipe.field(field)
     for option, (switch, wanted, field, default) in _SWITCHED.items():
-        value = _value(recipe, field)
+        value = recipe.field(field)
         found |= {option: value or default, switch: bool(value) == wanted}
     return found | {
         "name": directory.name,
@@ -297,10 +295,3 @@ def _not_official(recipe: Recipe) -> Iterator[str]:
             f"config.loss.ignored_ids={ignored}: it has (0,), or () where there is an"
             " unknown label."
         )
-
-
-def _value(recipe: Recipe, path: str) -> Any:
-    value = recipe.fields
-    for part in path.split("."):
-        value = value[part]
-    return value

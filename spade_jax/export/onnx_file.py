@@ -20,6 +20,10 @@ PRECISIONS = ("float32", "float16")
 """In which kernels can be stored; it is all computed in float32."""
 
 OPSET = 18
+
+WEB_RUNTIME = "onnxruntime-web@1.30.0"
+"""The package of npm that such files are tried with in a browser."""
+
 _IR_VERSION = 8  # that of ONNX 1.13, which brought this opset
 _MOST_BYTES = 2**31 - 1  # of a protocol buffer, which such a file is
 

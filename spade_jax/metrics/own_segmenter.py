@@ -26,7 +26,7 @@ from spade_jax.files import provenance
 from spade_jax.files.arrays import in_one_line
 from spade_jax.metrics.nets.unet import Seen, UNet
 from spade_jax.metrics.weights import MALFORMED, META, WeightsError, read_described
-from spade_jax.nets.shapes import variable_shapes
+from spade_jax.nets.shapes import first_difference, variable_shapes
 
 NETWORK = "own"
 FILE = "segmenter.npz"  # in a work dir
@@ -316,14 +316,11 @@ def _check_arrays(segmenter: OwnSegmenter) -> None:
     """Refuses arrays that are not those of the network of the description."""
     module, (height, width) = segmenter.description.module(), segmenter.description.size
     image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    variables = variable_shapes(module, image, train=False)
-    wanted: dict[str, Any] = flatten_dict(variables, sep="/")
-    found: dict[str, Any] = flatten_dict(segmenter.variables, sep="/")
-    for name in sorted({*wanted, *found}):
-        theirs = wanted[name].shape if name in wanted else None
-        ours = found[name].shape if name in found else None
-        if theirs != ours:
-            raise ValueError(f"{name} has shape {ours}, and should have {theirs}")
+    wanted = variable_shapes(module, image, train=False)
+    if fault := first_difference(wanted, segmenter.variables):
+        raise ValueError(
+            f"{fault.name} has shape {fault.found}, and should have {fault.wanted}"
+        )
 
 
 def _as_tuples(value: Any) -> Any:

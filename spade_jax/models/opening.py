@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
 
 from spade_jax import assemble
 from spade_jax.convert import official
@@ -24,6 +23,7 @@ from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.models.aggregate import Aggregate
 from spade_jax.nets import frozen
 from spade_jax.nets.initial import first_values
+from spade_jax.nets.shapes import first_difference
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
@@ -119,11 +119,7 @@ class Opened:
             return None
         wanted = {"mean": (size,), "factor": (size, size)}
         shapes = {k: jax.ShapeDtypeStruct(v, jnp.float32) for k, v in wanted.items()}
-        found = self.checkpoints.restore_part(
-            checkpoint.abstract({AGGREGATE: shapes}, mesh.replicated(mesh.make_mesh())),
-            step=self.step,
-        )
-        checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
+        found = self._restored(self.checkpoints, {AGGREGATE: shapes})
         return Aggregate(**jax.device_get(found[AGGREGATE]))
 
     def read_state(
@@ -161,11 +157,7 @@ class Opened:
                 wanted[name] = {part: stored[part] for part in ("params", "stats")}
         if is_averaged:
             wanted["ema"] = wanted["generator"].pop("params")
-        found = self.checkpoints.restore_part(
-            checkpoint.abstract(wanted, mesh.replicated(mesh.make_mesh())),
-            step=self.step,
-        )
-        checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
+        found = self._restored(self.checkpoints, wanted)
 
         # None stands where nothing was read, whatever a training state has there.
         def net(name: str) -> Any:
@@ -181,6 +173,17 @@ class Opened:
             ema=found.get("ema"),
         )
 
+    def _restored(
+        self, checkpoints: SavedCheckpoints, wanted: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A part of the state, of finite numbers."""
+        everywhere = mesh.replicated(mesh.make_mesh())
+        found = checkpoints.restore_part(
+            checkpoint.abstract(wanted, everywhere), step=self.step
+        )
+        checkpoint.check_finite(found, where=f"{self.directory}, step {self.step}")
+        return found
+
     def _check_networks(self, shapes: dict[str, Any]) -> None:
         """Refuses a state that is not of the networks of the recipe."""
         networks = assemble.networks(self.recipe.architecture, self.recipe.compute)
@@ -191,27 +194,20 @@ class Opened:
         )
         for name in ("generator", "discriminator", "encoder"):
             net = shapes.get(name) or {"params": {}, "stats": {}}
-            stored = _by_name({"params": net["params"], **net["stats"]})
-            wanted = _by_name(described[name] or {})
-            for path in sorted(stored.keys() | wanted.keys()):
-                if stored.get(path) != wanted.get(path):
-                    raise CheckpointError(
-                        f"{self.directory}, step {self.step}: {name}/{path} is"
-                        f" {_shape(stored.get(path))}, and in the network that its"
-                        f" config describes {_shape(wanted.get(path))}. It was made by"
-                        " another version of spade_jax, or changed."
-                    )
+            stored = {"params": net["params"], **net["stats"]}
+            if fault := first_difference(described[name] or {}, stored):
+                raise CheckpointError(
+                    f"{self.directory}, step {self.step}: {name}/{fault.name} is"
+                    f" {_shape(fault.found)}, and in the network that its config"
+                    f" describes {_shape(fault.wanted)}. It was made by another"
+                    " version of spade_jax, or changed."
+                )
 
 
 def _as_learned(stored: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Published floats may be shorter than those that networks learn."""
     is_float = jnp.issubdtype(stored.dtype, jnp.floating)
     return jax.ShapeDtypeStruct(stored.shape, jnp.float32 if is_float else stored.dtype)
-
-
-def _by_name(variables: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    flat: dict[str, Any] = flatten_dict(variables, sep="/")
-    return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -1,10 +1,12 @@
 """Shapes of what networks learn and keep, without computing any of it."""
 
 import functools
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from flax.traverse_util import flatten_dict
 
 
 def variable_shapes(module: nn.Module, *inputs: Any, **options: Any) -> dict[str, Any]:
@@ -47,3 +49,36 @@ def traced(
     init = functools.partial(module.init, **dict(options))
     inputs = jax.tree.unflatten(structure, leaves)
     return jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), *inputs)
+
+
+class Difference(NamedTuple):
+    """An array that is not of the shape that it should be.
+
+    Attributes:
+      name: its path, with slashes.
+      wanted, found: shapes; None where there is none of the name.
+    """
+
+    name: str
+    wanted: tuple[int, ...] | None
+    found: tuple[int, ...] | None
+
+
+def first_difference(
+    wanted: Mapping[str, Any], found: Mapping[str, Any]
+) -> Difference | None:
+    """The first array by name whose shape differs, or that one side lacks; or None.
+
+    Args:
+      wanted, found: nested dicts of arrays, or of what has a shape.
+    """
+
+    def shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        flat: dict[str, Any] = flatten_dict(variables, sep="/")
+        return {name: tuple(leaf.shape) for name, leaf in flat.items()}
+
+    ours, theirs = shapes(wanted), shapes(found)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            return Difference(name, ours.get(name), theirs.get(name))
+    return None

@@ -32,6 +32,7 @@ from spade_jax.recipe.reading import (
     from_json,
     to_json,
     with_fields,
+    with_values,
 )
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "from_json",
     "to_json",
     "with_fields",
+    "with_values",
 ]

@@ -198,20 +198,13 @@ class Maybe:
         return None if value is None else self.of.read(value)
 
 
-@dataclasses.dataclass(frozen=True)
-class Open:
+class Open(Maybe):
     """A value of another kind, or None: left open, to be found in the pictures."""
-
-    of: Kind
 
     @property
     def says(self) -> str:
         """See `Kind`."""
-        return f"{self.of.says}; or None: found by looking at the pictures"
-
-    def read(self, value: Any) -> Any:
-        """See `Kind`."""
-        return None if value is None else self.of.read(value)
+        return f"{super().says}: found by looking at the pictures"
 
 
 @dataclasses.dataclass(frozen=True)

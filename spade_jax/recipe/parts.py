@@ -301,6 +301,17 @@ class Recipe:
     fields: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
     open: tuple[str, ...]
 
+    def field(self, path: str) -> Any:
+        """The value of a field, or the dict of a group of them.
+
+        Args:
+          path: with dots: "data.num_classes".
+        """
+        value: Any = self.fields
+        for name in path.split("."):
+            value = value[name]
+        return value
+
 
 def picture_size(crop_size: int, aspect_ratio: float) -> tuple[int, int]:
     """(height, width) of pictures; the height is rounded half to even."""

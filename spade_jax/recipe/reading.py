@@ -1,7 +1,6 @@
 """Reading: a config in, a `Recipe` out; the one place where fields are checked."""
 
 import contextlib
-import copy
 import difflib
 import functools
 import json
@@ -101,16 +100,21 @@ def with_fields(recipe: Recipe, **changes: Any) -> Recipe:
     Raises:
       ValueError: see `describe`.
     """
-    fields = copy.deepcopy(dict(recipe.fields))
-    for path, value in changes.items():
-        *parents, name = path.split("__")
-        node = fields
-        for parent in parents:
-            node = node[parent]
-        if name not in node:
+    for path in changes:
+        if path.replace("__", ".") not in FIELDS:
             raise KeyError(path)
-        node[name] = value
-    return describe(fields)
+    return with_values(
+        recipe, {path.replace("__", "."): value for path, value in changes.items()}
+    )
+
+
+def with_values(recipe: Recipe, values: Values) -> Recipe:
+    """The recipe with other values, by the paths of their fields.
+
+    Raises:
+      ValueError: see `describe`.
+    """
+    return describe(_nested({**_flat(recipe.fields), **values}))
 
 
 def check_changes(kept: Recipe, given: Recipe, *, where: str) -> None:

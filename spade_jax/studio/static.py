@@ -12,14 +12,13 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import tarfile
 import tempfile
 from typing import Any
 
 from spade_jax import assemble
 from spade_jax.export import card, onnx_file
 from spade_jax.files import outputs
+from spade_jax.files.npm import unpack
 from spade_jax.models.opening import Model, find, load_model
 from spade_jax.models.predictor import Predictor
 from spade_jax.models.sizes import size_rule
@@ -28,7 +27,7 @@ from spade_jax.studio.engine import FIRST_LANDSCAPE, Engine, name_of
 from spade_jax.studio.files import POLICY, page_files
 from spade_jax.workdir import paths
 
-RUNTIME = "onnxruntime-web@1.30.0"
+RUNTIME = onnx_file.WEB_RUNTIME
 """The package of npm that runs the model in a browser (MIT licence)."""
 
 _SHA256 = {
@@ -171,16 +170,8 @@ def _fetched(kept: pathlib.Path) -> pathlib.Path:
         raise ValueError(
             f"--export: npm, which fetches {RUNTIME}, is missing. {remedy}"
         )
-    pack = [npm, "pack", RUNTIME, "--silent", "--pack-destination", str(kept)]
-    packed = subprocess.run(pack, capture_output=True, text=True, check=False)
-    if packed.returncode:
-        raise ValueError(
-            f"--export: npm pack {RUNTIME}: {packed.stderr.strip()}. {remedy}"
-        )
-    (archive,) = kept.glob("*.tgz")
-    with tarfile.open(archive) as tar:
-        for name in _SHA256:
-            member = tar.extractfile(f"package/dist/{name}")
-            assert member is not None
-            (kept / name).write_bytes(member.read())
+    try:
+        unpack(RUNTIME, [f"dist/{name}" for name in _SHA256], kept, npm=npm)
+    except RuntimeError as error:
+        raise ValueError(f"--export: {error}. {remedy}") from error
     return kept

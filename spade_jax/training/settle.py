@@ -8,7 +8,6 @@ import functools
 import json
 import logging
 import pathlib
-from typing import Any
 
 from spade_jax import assemble
 from spade_jax.data import DataError
@@ -16,7 +15,7 @@ from spade_jax.devices import distributed
 from spade_jax.devices.memory import memory
 from spade_jax.devices.mesh import DATA_AXIS, Devices, make_mesh
 from spade_jax.progress import tell
-from spade_jax.recipe import Recipe, with_fields
+from spade_jax.recipe import Recipe, with_values
 from spade_jax.workdir import checkpoint, paths
 
 _log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def settled(
             _log.warning("%s", line)
         return as_saved
     found = distributed.together(functools.partial(_found, recipe, devices))
-    chosen = {path: _at(found.recipe, path) for path in recipe.open}
+    chosen = {path: found.recipe.field(path) for path in recipe.open}
     distributed.check_same("data", json.dumps(chosen))
     tell("\n".join(found.lines), chosen=chosen)
     return found.recipe
@@ -74,10 +73,7 @@ def saved_recipe(workdir: pathlib.Path) -> Recipe | None:
 
 def recorded(recipe: Recipe, saved: Recipe) -> Recipe:
     """The recipe with a run's values where it is open."""
-    values = {path: _at(saved, path) for path in recipe.open}
-    return with_fields(
-        recipe, **{path.replace(".", "__"): v for path, v in values.items()}
-    )
+    return with_values(recipe, {path: saved.field(path) for path in recipe.open})
 
 
 def changes(recipe: Recipe, as_saved: Recipe) -> list[str]:
@@ -93,7 +89,7 @@ def changes(recipe: Recipe, as_saved: Recipe) -> list[str]:
         return [f"{error} (The run goes on with what it has found at its beginning.)"]
     lines = [] if now.problem is None else [str(now.problem)]
     for path in recipe.open:
-        mine, theirs = _at(as_saved, path), _at(now.recipe, path)
+        mine, theirs = as_saved.field(path), now.recipe.field(path)
         # Another number of devices is no change of the pictures.
         if mine != theirs and path != "batch_size" and theirs is not None:
             lines.append(
@@ -109,10 +105,3 @@ def _found(recipe: Recipe, devices: Devices | None) -> assemble.Found:
     if found.problem is not None:
         raise found.problem
     return found
-
-
-def _at(recipe: Recipe, path: str) -> Any:
-    value: Any = recipe.fields
-    for name in path.split("."):
-        value = value[name]
-    return value

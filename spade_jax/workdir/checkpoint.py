@@ -288,9 +288,7 @@ def _not_described(path: pathlib.Path, fault: str) -> CheckpointError:
 
 def _architecture(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     for path in _ARCHITECTURE:
-        value = recipe.fields
-        for part in path.split("."):
-            value = value[part]
+        value = recipe.field(path)
         if isinstance(value, dict):
             yield from ((f"{path}.{name}", v) for name, v in value.items())
         else:
