@@ -15,7 +15,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 
 def run(program: Callable[[], object]) -> None:
@@ -45,6 +45,15 @@ def run(program: Callable[[], object]) -> None:
         status = 1
     else:
         return
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process at once, with what it has printed, and waits for no thread.
+
+    Also for a program that is done while a thread of it is still within XLA, which the
+    usual way out of Python takes the interpreter from: the process would crash.
+    """
     _clean_up()
     os._exit(status)
 

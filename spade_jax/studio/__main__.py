@@ -94,7 +94,8 @@ def _serve(options: argparse.Namespace) -> None:
     if options.browser:
         webbrowser.open(address)
     serving.serve(app, listening)
-    worker.close(timeout=1)
+    if not worker.close(timeout=1):
+        ending.leave(0)
 
 
 def _export(options: argparse.Namespace) -> None:

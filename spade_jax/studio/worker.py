@@ -64,11 +64,14 @@ class Worker:
             overtaken.future.cancel()
         return job.future
 
-    def close(self, *, timeout: float | None = None) -> None:
+    def close(self, *, timeout: float | None = None) -> bool:
         """Cancels what waits, and waits for what is computed.
 
         Args:
           timeout: seconds to wait at most.
+
+        Returns:
+          Whether nothing is computed any more.
         """
         with self._changed:
             self._is_closed = True
@@ -78,6 +81,7 @@ class Worker:
         for job in waiting:
             job.future.cancel()
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while True:

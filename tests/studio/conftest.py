@@ -118,7 +118,7 @@ def unavailable():
     return pytest.fail if needed else pytest.skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(unavailable):
     """A headless Chromium of Playwright."""
     api = pytest.importorskip("playwright.sync_api")

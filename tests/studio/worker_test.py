@@ -72,3 +72,9 @@ def test_what_waits_is_cancelled_at_the_end(worker, busy):
     assert waiting.cancelled()
     with pytest.raises(RuntimeError, match="closed"):
         worker.submit("a", lambda: 3)
+
+
+def test_who_closes_learns_whether_something_is_still_computed(worker, busy):
+    assert not worker.close(timeout=0.01)
+    busy.set()
+    assert worker.close(timeout=SECONDS)
