@@ -40,7 +40,7 @@ def compile_once(
             unfinished.write_bytes(gzip.compress(json.dumps(found).encode()))
     if "does_not_fit" in found:
         raise ahead.DoesNotFitError(found["does_not_fit"])
-    return ahead.Compiled(**found | {"memory": ahead.Memory(**found["memory"])})
+    return ahead.Compiled(memory=ahead.Memory(**found.pop("memory")), **found)
 
 
 def _compile(lowered: jax.stages.Lowered) -> dict:
