@@ -31,10 +31,11 @@ def factored_pays(platform: str, *, hidden: int) -> bool:
     """Whether modulations are computed once a distinct neighbourhood of a layout.
 
     On two CPU cores 0.79 s and not 2.27 s a synthesis, 8.5 s and not 21.0 s a training
-    iteration (benchmarks/results/inference_cpu2.json, training_cpu2.json); on TPUs
-    slower, by what is compiled for them (docs/tpu.md, "Dense or factored"). With the 32
-    hidden features of the models of `scenes` both take as long, and a program
-    that makes no tables is traced in half the time.
+    iteration (benchmarks/results/inference_cpu2.json, training_cpu2.json). On TPUs
+    nobody has timed it: by what is compiled for them it takes half the arithmetic and
+    more traffic, and pays if a row is looked up in three cycles (docs/tpu.md, "Less
+    arithmetic"). With the 32 hidden features of the models of `scenes` both take as
+    long, and a program that makes no tables is traced in half the time.
 
     Args:
       platform: of the devices: "cpu", "gpu" or "tpu".

@@ -21,7 +21,6 @@ from spade_jax.devices.mesh import Devices
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.nets.vgg import Variant
-from spade_jax.plan import hlo
 from spade_jax.plan.chips import MEGACORE, Topology
 from spade_jax.progress import phase
 from spade_jax.recipe import Architecture, Loss, Recipe
@@ -89,15 +88,16 @@ class Compiled(NamedTuple):
     Attributes:
       memory: that it takes.
       flops: floating-point operations, elementwise ones included.
-      bytes_accessed: to and from memory. Loops count as one round, here and in `flops`.
-      collectives: of the program.
+      bytes_accessed: of all operands and results, those that stay on the chip too.
+        Loops count as one round, here and in `flops`.
+      text: the program, optimised; see `spade_jax.plan.hlo`.
       seconds: that compiling took.
     """
 
     memory: Memory
     flops: float
     bytes_accessed: float
-    collectives: list[hlo.Collective]
+    text: str
     seconds: float
 
 
@@ -254,7 +254,7 @@ def compile_step(lowered: jax.stages.Lowered) -> Compiled:
         ),
         flops=cost["flops"],
         bytes_accessed=cost["bytes accessed"],
-        collectives=hlo.collectives(text),
+        text=text,
         seconds=seconds,
     )
 

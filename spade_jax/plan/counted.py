@@ -45,7 +45,7 @@ def count(recipe: Recipe, *, distinct: Mapping[int, float] | None = None) -> Cou
     of_scales = None
     if distinct is not None:
         of_scales = {
-            (height, width): (round(height * width * _nearest(distinct, width)),) * 2
+            (height, width): (round(height * width * nearest(distinct, width)),) * 2
             for height, width in networks.generator.scales(*size)
         }
     generator = work.generator(
@@ -94,5 +94,6 @@ def parse_distinct(entries: Iterable[str]) -> dict[int, float]:
     return found
 
 
-def _nearest(distinct: Mapping[int, float], width: int) -> float:
+def nearest(distinct: Mapping[int, float], width: int) -> float:
+    """The share that a width has: that of the nearest one that is named."""
     return distinct[min(distinct, key=lambda known: abs(known - width))]

@@ -1,96 +1,171 @@
-"""Reading the text of compiled programs."""
+"""The text of compiled programs (HLO), read into computations and instructions."""
 
-import collections
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-_COLLECTIVES = (
-    "all-gather",
-    "all-reduce",
-    "all-to-all",
-    "collective-broadcast",
-    "collective-permute",
-    "ragged-all-to-all",
-    "reduce-scatter",
+_ARRAY = re.compile(
+    r"\b(?P<dtype>pred|bf16|f\d+\w*|[su]\d+|c\d+)\[(?P<shape>[\d,]*)\]"
+    r"(?:\{(?P<order>[\d,]*)(?::(?P<rest>[^}]*))?\})?"
 )
-# `%name = TYPE kind(`; asynchronous ones are pairs of kind-start and kind-done. A quote
-# begins what only tells where an instruction is from.
-_INSTRUCTION = re.compile(
-    r'^\s*(?:ROOT )?%?[\w.-]+ = (?P<type>[^"\n]*?)'
-    rf" (?P<kind>{'|'.join(_COLLECTIVES)})(?P<start>-start)?\(",
-    re.MULTILINE,
-)
-_ARRAY = re.compile(r"\b(pred|bf16|f\d+\w*|[su]\d+|c\d+)\[([\d,]*)\]")
 _BITS = {"pred": 8, "bf16": 16}
+_TILE = re.compile(r"T\(([\d,]+)\)")
+_SPACE = re.compile(r"S\((\d+)\)")
+_COMPUTATION = re.compile(r"(?P<entry>ENTRY )?%?(?P<name>[\w.-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"\s+(?P<root>ROOT )?%?(?P<name>[\w.-]+) = (?P<rest>.*)$")
+_NAME = re.compile(r"%([\w.-]+)")
 
 
-class Collective(NamedTuple):
-    """Collectives of a program that are alike.
+class Array(NamedTuple):
+    """An array, or one element of a tuple.
 
     Attributes:
-      kind: such as "all-reduce".
-      dtype: of the values, or several joined by "+".
-      bytes: of one's result on one device.
-      arrays: that one carries.
-      shape: of its array, if it carries but one.
-      count: how many there are.
+      dtype: such as "bf16".
+      shape: of it.
+      values: bytes of its values.
+      bytes: that it takes in memory, with what fills up its last tiles.
+      space: 0 for the device's memory (HBM); others are on the chip.
     """
 
-    kind: str
     dtype: str
+    shape: tuple[int, ...]
+    values: int
     bytes: int
-    arrays: int
-    shape: tuple[int, ...] | None
-    count: int
+    space: int
 
 
-def collectives(text: str) -> list[Collective]:
-    """Finds every collective of a compiled program, largest first.
+class Instruction(NamedTuple):
+    """One line of a computation.
 
-    One within a loop is counted once.
+    Attributes:
+      name: within its computation.
+      kind: such as "fusion" or "copy-start".
+      type: of the result, as text.
+      operands: names of instructions of the same computation.
+      attributes: what comes behind the operands.
+      literal: of a parameter its number, of a constant its value; else "".
+    """
+
+    name: str
+    kind: str
+    type: str
+    operands: tuple[str, ...]
+    attributes: str
+    literal: str = ""
+
+    def called(self, *attributes: str) -> list[str]:
+        """The names of the computations that it calls by these attributes."""
+        names = "|".join(attributes)
+        found = re.finditer(rf"\b(?:{names})=(\{{[^}}]*\}}|%?[\w.-]+)", self.attributes)
+        return [name for match in found for name in re.findall(r"[\w.-]+", match[1])]
+
+
+class Computation(NamedTuple):
+    """Instructions by their names, in order, and the name of the result's."""
+
+    instructions: dict[str, Instruction]
+    root: str
+
+
+class Program(NamedTuple):
+    """Computations by their names, and the name of the first that runs."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+
+def parse(text: str) -> Program:
+    """Reads a program.
 
     Args:
-      text: HLO, of `jax.stages.Compiled.as_text`.
+      text: of `jax.stages.Compiled.as_text`.
+
+    Raises:
+      ValueError: it has no entry computation.
     """
-    alike = collections.Counter(_found(text))
-    found = [one._replace(count=count) for one, count in alike.items()]
-    return sorted(found, key=lambda c: (-c.bytes, c.kind, c.dtype))
+    computations: dict[str, Computation] = {}
+    entry = None
+    name, root, instructions = "", "", {}
+    for line in text.splitlines():
+        match = _COMPUTATION.match(line)
+        if match:
+            name, root, instructions = match["name"], "", {}
+            if match["entry"]:
+                entry = name
+        elif line.startswith("}"):
+            computations[name] = Computation(instructions, root)
+        elif match := _INSTRUCTION.match(line):
+            instructions[match["name"]] = _instruction(match["name"], match["rest"])
+            if match["root"]:
+                root = match["name"]
+    if entry is None:
+        raise ValueError("The compiler's text has no ENTRY computation.")
+    return Program(computations, entry)
 
 
-def _found(text: str) -> Iterator[Collective]:
-    """Each by itself, so of count 1."""
-    for match in _INSTRUCTION.finditer(text):
-        result = match["type"]
-        if match["start"] and match["kind"] != "all-reduce":
-            # What goes in, what comes out, and perhaps some state.
-            result = _elements(result)[1]
-        arrays = [
-            (dtype, tuple(int(n) for n in shape.split(",") if n))
-            for dtype, shape in _ARRAY.findall(result)
-        ]
-        yield Collective(
-            kind=match["kind"],
-            dtype="+".join(sorted({dtype for dtype, _ in arrays})),
-            bytes=sum(math.prod(shape) * _bits(dtype) // 8 for dtype, shape in arrays),
-            arrays=len(arrays),
-            shape=arrays[0][1] if len(arrays) == 1 else None,
-            count=1,
-        )
+def arrays(type_: str) -> list[Array]:
+    """All arrays of a type, those of tuples within tuples too."""
+    return [_array(match) for match in _ARRAY.finditer(type_)]
 
 
-def _elements(type_: str) -> list[str]:
+def elements(type_: str) -> list[str]:
     """The elements of a tuple type, which may be tuples themselves."""
-    elements, depth = [""], 0
+    found, depth = [""], 0
     for character in type_[1:-1]:
         depth += (character in "([{") - (character in ")]}")
         if character == "," and depth == 0:
-            elements.append("")
+            found.append("")
         else:
-            elements[-1] += character
-    return elements
+            found[-1] += character
+    return found
 
 
-def _bits(dtype: str) -> int:
-    return _BITS.get(dtype) or int(re.findall(r"\d+", dtype)[0])
+def _instruction(name: str, rest: str) -> Instruction:
+    end = _closing(rest) if rest.startswith("(") else rest.index(" ")
+    type_, rest = rest[:end], rest[end:].lstrip()
+    kind, _, rest = rest.partition("(")
+    end = _closing("(" + rest) - 1
+    inside = rest[: end - 1]
+    if kind in ("parameter", "constant"):
+        return Instruction(name, kind, type_, (), rest[end:], inside)
+    return Instruction(name, kind, type_, tuple(_NAME.findall(inside)), rest[end:])
+
+
+def _closing(text: str) -> int:
+    """The index behind the parenthesis that closes the first one."""
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return index + 1
+    raise ValueError(f"The compiler's text has an open parenthesis: {text[:80]}")
+
+
+def _array(match: re.Match) -> Array:
+    shape = tuple(int(n) for n in match["shape"].split(",") if n)
+    # From the axis whose neighbours lie furthest apart to that of adjacent ones.
+    order = [int(n) for n in (match["order"] or "").split(",") if n][::-1]
+    extents = [shape[axis] for axis in order] if order else list(shape)
+    rest = match["rest"] or ""
+    if tile := _TILE.search(rest):
+        sides = [int(n) for n in tile[1].split(",")]
+        extents = [1] * (len(sides) - len(extents)) + list(extents)
+        whole = len(extents) - len(sides)
+        extents[whole:] = [
+            side * -(-extent // side)
+            for side, extent in zip(sides, extents[whole:], strict=True)
+        ]
+    space = _SPACE.search(rest)
+    return Array(
+        dtype=match["dtype"],
+        shape=shape,
+        values=_bytes(match["dtype"], shape),
+        bytes=_bytes(match["dtype"], extents),
+        space=int(space[1]) if space else 0,
+    )
+
+
+def _bytes(dtype: str, shape: Iterable[int]) -> int:
+    bits = _BITS.get(dtype) or int(re.findall(r"\d+", dtype)[0])
+    return -(-math.prod(shape) * bits // 8)

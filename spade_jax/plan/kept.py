@@ -1,9 +1,12 @@
 """What the compiler said, kept so that a step is compiled only once.
 
+All of it, the program too, so that what is read out of it may change.
+
 JAX's own cache does not serve: it keeps programs for devices that are not here, and
 cannot load them.
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -12,7 +15,7 @@ import pathlib
 import jax
 
 from spade_jax import files
-from spade_jax.plan import ahead, hlo
+from spade_jax.plan import ahead
 
 
 def compile_once(
@@ -28,25 +31,16 @@ def compile_once(
     Raises:
       DoesNotFitError: it needs more memory than a device has.
     """
-    file = directory / f"{_key(lowered, chip)}.json"
-    found = json.loads(file.read_text()) if file.exists() else None
+    file = directory / f"{_key(lowered, chip)}.json.gz"
+    found = json.loads(gzip.decompress(file.read_bytes())) if file.exists() else None
     if found is None:
         found = _compile(lowered)
         # At once, so that another process never reads half of it.
         with files.replacing(file) as unfinished:
-            unfinished.write_text(json.dumps(found, indent=1))
+            unfinished.write_bytes(gzip.compress(json.dumps(found).encode()))
     if "does_not_fit" in found:
         raise ahead.DoesNotFitError(found["does_not_fit"])
-    return ahead.Compiled(
-        **found
-        | {
-            "memory": ahead.Memory(**found["memory"]),
-            "collectives": [
-                hlo.Collective(**c | {"shape": c["shape"] and tuple(c["shape"])})
-                for c in found["collectives"]
-            ],
-        }
-    )
+    return ahead.Compiled(memory=ahead.Memory(**found.pop("memory")), **found)
 
 
 def _compile(lowered: jax.stages.Lowered) -> dict:
@@ -54,10 +48,7 @@ def _compile(lowered: jax.stages.Lowered) -> dict:
         compiled = ahead.compile_step(lowered)
     except ahead.DoesNotFitError as error:
         return {"does_not_fit": str(error)}
-    return compiled._asdict() | {
-        "memory": compiled.memory._asdict(),
-        "collectives": [c._asdict() for c in compiled.collectives],
-    }
+    return compiled._asdict() | {"memory": compiled.memory._asdict()}
 
 
 def _key(lowered: jax.stages.Lowered, chip: str) -> str:

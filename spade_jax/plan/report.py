@@ -1,14 +1,17 @@
 """A plan as data, and as text for people."""
 
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from spade_jax import assemble
-from spade_jax.plan import ahead, counted, kept
+from spade_jax.plan import ahead, counted, hlo, kept, table_loops
 from spade_jax.plan.chips import GIB, Chip, Topology, roofline
+from spade_jax.plan.collectives import collectives
+from spade_jax.plan.traffic import traffic
 from spade_jax.recipe import Data, Recipe
 
 # Training pictures of the published datasets, by config.data.source; the recipes say
@@ -56,8 +59,12 @@ def make_plan(
       shortage: only if the compiler gave up; memory and what follows are missing then:
         needed and available, as far as it tells, and its message
       flops: counted; compiled; ratio, the second over the first
-      bytes_accessed, compile_seconds
-      collectives: see `spade_jax.plan.hlo.Collective`
+      traffic: bytes to and from memory (see `spade_jax.plan.traffic`); loops, the part
+        of it in loops of a length that the layouts decide; unknown, how many of these
+        count as one round
+      bytes_accessed: the compiler's own count, of what stays on the chip too
+      compile_seconds
+      collectives: see `spade_jax.plan.collectives.Collective`
       time: arithmetic and traffic, in seconds a step at the device's peak; step, the
         longer one; bound, its name; images_per_second
       recipe: num_examples, steps, days
@@ -110,7 +117,14 @@ def make_plan(
             },
             "remedies": remedies(recipe, topology, num_devices=len(devices)),
         }
-    plan |= _compiled(compiled, plan, recipe, device, num_examples)
+    parts = len(devices) // compute.spatial * compute.accumulate
+    rounds = functools.partial(
+        table_loops.rounds,
+        sizes=table_loops.block_sizes(recipe),
+        pictures=batch_size // parts,
+        distinct=distinct,
+    )
+    plan |= _compiled(compiled, plan, recipe, device, num_examples, rounds)
     if not plan["fits"]:
         plan["remedies"] = remedies(recipe, topology, num_devices=len(devices))
     return plan
@@ -153,9 +167,13 @@ def remedies(
     return found
 
 
-def _compiled(compiled, plan, recipe, device: Chip, num_examples) -> dict[str, Any]:
+def _compiled(
+    compiled, plan, recipe, device: Chip, num_examples, rounds
+) -> dict[str, Any]:
     flops = plan["flops"]["counted"]
-    least = roofline(device, flops=flops, bytes_accessed=compiled.bytes_accessed)
+    program = hlo.parse(compiled.text)
+    moved = _traffic(program, rounds)
+    least = roofline(device, flops=flops, bytes_accessed=moved["bytes"])
     if num_examples is None:
         num_examples = _num_examples(recipe.data)
     steps = recipe.schedule.num_steps
@@ -170,9 +188,10 @@ def _compiled(compiled, plan, recipe, device: Chip, num_examples) -> dict[str, A
             "compiled": compiled.flops,
             "ratio": None if _has_loops(plan["step"]) else compiled.flops / flops,
         },
+        "traffic": moved,
         "bytes_accessed": compiled.bytes_accessed,
         "compile_seconds": compiled.seconds,
-        "collectives": [c._asdict() for c in compiled.collectives],
+        "collectives": [c._asdict() for c in collectives(program)],
         "time": least._asdict()
         | {
             "step": least.seconds,
@@ -184,6 +203,19 @@ def _compiled(compiled, plan, recipe, device: Chip, num_examples) -> dict[str, A
             "steps": steps,
             "days": None if steps is None else steps * least.seconds / 86400,
         },
+    }
+
+
+def _traffic(
+    program: hlo.Program, rounds: Callable[[str], int | None]
+) -> dict[str, int]:
+    found = traffic(program)
+    of_loops = [(loop, rounds(loop.source)) for loop in found.loops]
+    in_loops = sum(loop.bytes * (n or 1) for loop, n in of_loops)
+    return {
+        "bytes": found.bytes + in_loops,
+        "loops": in_loops,
+        "unknown": sum(n is None for _, n in of_loops),
     }
 
 
@@ -220,8 +252,7 @@ def describe(plan: Mapping[str, Any], *, title: str) -> str:
     if "memory" not in plan:
         return "\n".join(lines)
     least, recipe = plan["time"], plan["recipe"]
-    loops = _has_loops(step)
-    at_best = "more than" if loops else "at best"
+    at_best = "more than" if plan["traffic"]["unknown"] else "at best"
     lines += [
         f"Compiled in {plan['compile_seconds']:.0f} s by libtpu"
         f" {plan['versions']['libtpu']} with jax {plan['versions']['jax']}",
@@ -232,9 +263,8 @@ def describe(plan: Mapping[str, Any], *, title: str) -> str:
         "Work of a device in a step",
         f"  arithmetic {_scaled(flops['counted'], 'FLOP'):>12}"
         f" {least['arithmetic'] * 1e3:9.2f} ms at peak; {_against_compiler(plan)}",
-        f"  traffic    {_scaled(plan['bytes_accessed'], 'B'):>12}"
-        f" {least['traffic'] * 1e3:9.2f} ms at full bandwidth, as the compiler counts"
-        " it" + (", less the loops' further rounds" if loops else ""),
+        f"  traffic    {_scaled(plan['traffic']['bytes'], 'B'):>12}"
+        f" {least['traffic'] * 1e3:9.2f} ms at full bandwidth; {_of_traffic(plan)}",
         f"  {at_best} {least['step'] * 1e3:.2f} ms a step, bound by {least['bound']}:"
         f" {least['images_per_second']:.1f} images/s at most",
         "",
@@ -293,6 +323,16 @@ def _against_compiler(plan):
     if flops["ratio"] is None:
         return f"{compiled}, with loops as one round"
     return f"{compiled}, {flops['ratio']:.2f} times that"
+
+
+def _of_traffic(plan):
+    moved = plan["traffic"]
+    parts = [f"compiler {_scaled(plan['bytes_accessed'], 'B')}, on the chip included"]
+    if moved["loops"]:
+        parts.append(f"{_scaled(moved['loops'], 'B')} in loops over neighbourhoods")
+    if moved["unknown"]:
+        parts.append(f"{moved['unknown']} loop(s) of unknown length as one round")
+    return "; ".join(parts)
 
 
 def _recipe(recipe):

@@ -3,11 +3,43 @@ import json
 import jax
 import pytest
 
-from spade_jax.plan import ahead, counted, hlo, kept, report
+from spade_jax.plan import ahead, counted, kept, report
 from spade_jax.plan.chips import parse_topology
 from spade_jax.recipe import describe
 
 GIB = 2**30
+# It reads and writes 40.95 GB each; its collectives stay on the chip.
+LARGE, ROW = "f32[10237500000]{0}", "f32[1024]{0:S(1)}"
+MANY = ", ".join(["f32[1000000]{0:S(1)}"] * 89 + ["f32[11000000]{0:S(1)}"])
+TEXT = f"""\
+HloModule jit_step
+
+ENTRY %main (a: f32[10237500000]) -> f32[10237500000] {{
+  %a = {LARGE} parameter(0)
+  %m = ({MANY}) all-reduce(), to_apply=%sum
+{"".join(f"  %r{n} = {ROW} all-reduce(), to_apply=%sum{chr(10)}" for n in range(24))}\
+  ROOT %b = {LARGE} negate(%a)
+}}
+"""
+LOOP = """\
+HloModule jit_step
+
+%until (s: f32[1000000]) -> pred[] {
+  ROOT %s = pred[]{:S(6)} constant(true)
+}
+
+%round (t: f32[1000000]) -> f32[1000000] {
+  %t = f32[1000000]{0} parameter(0)
+  ROOT %n = f32[1000000]{0} negate(%t)
+}
+
+ENTRY %main (a: f32[1000000]) -> f32[1000000] {
+  %a = f32[1000000]{0} parameter(0)
+  %w = f32[1000000]{0} while(%a), condition=%until, body=%round, \
+metadata={op_name="jit(step)/jvp(SPADEGenerator)/up_3/up_3.modulations/while"}
+  ROOT %v = f32[1000000]{0} while(%w), condition=%until, body=%round
+}
+"""
 COMPILED = ahead.Compiled(
     memory=ahead.Memory(
         arguments=2 * GIB,
@@ -17,11 +49,8 @@ COMPILED = ahead.Compiled(
         program=GIB // 4,
     ),
     flops=5e12,
-    bytes_accessed=81.9e9,
-    collectives=[
-        hlo.Collective("all-reduce", "f32", 400_000_000, 90, None, 1),
-        hlo.Collective("all-reduce", "f32", 4096, 1, (1024,), 24),
-    ],
+    bytes_accessed=163.8e9,
+    text=TEXT,
     seconds=187.4,
 )
 V5E = parse_topology("v5e:2x4")
@@ -91,7 +120,8 @@ def test_a_plan_is_data(make_plan, tiny_config):
             "total": 8 * GIB + GIB // 4 + 512,
         },
         "flops": {"counted": flops, "compiled": 5e12, "ratio": 5e12 / flops},
-        "bytes_accessed": 81.9e9,
+        "traffic": {"bytes": 81_900_000_000, "loops": 0, "unknown": 0},
+        "bytes_accessed": 163.8e9,
         "compile_seconds": 187.4,
         "collectives": [
             {
@@ -163,8 +193,8 @@ def test_a_plan_is_text(make_plan):
         "  arguments     2.00 GiB  state, batch, perceptual network",
         "  outputs       1.00 GiB  1.00 GiB of them in the arguments' place",
         "  total         8.25 GiB  of 16.00 GiB: fits, 48% free",
-        "  traffic         81.9 GB    100.00 ms at full bandwidth, as the compiler"
-        " counts it",
+        "  traffic         81.9 GB    100.00 ms at full bandwidth; compiler 164 GB, on"
+        " the chip included",
         "  at best 100.00 ms a step, bound by traffic: 160.0 images/s at most",
         # 200 epochs of 7,392 steps.
         "The recipe: 1,478,400 steps (118,287 training pictures), 1.71 days or more",
@@ -180,15 +210,22 @@ def test_without_a_number_of_pictures_the_text_asks_for_it(make_plan):
     assert "Give --num_examples for the days that the recipe takes." in text
 
 
-def test_what_loops_hide_of_a_factored_step_is_said(make_plan):
-    plan = make_plan(config={"factored": True}, distinct={32: 0.5})
+def test_a_factored_steps_loops_count_by_the_distinct_neighbourhoods(make_plan):
+    plan = make_plan(
+        config={"factored": True},
+        distinct={32: 0.5},
+        compiled=COMPILED._replace(text=LOOP),
+    )
     assert plan["step"]["factored"]
     assert plan["flops"]["ratio"] is None
+    # Two pictures of 32x32 share a table, whose 1,024 rows take 4 rounds of 256. The
+    # other loop is one over something else.
+    assert plan["traffic"] == {"bytes": 40_000_000, "loops": 40_000_000, "unknown": 1}
     text = report.describe(plan, title="x.py")
     assert "remat off, factored" in text
     assert "compiler 5 TFLOP, with loops as one round" in text
-    assert "as the compiler counts it, less the loops' further rounds" in text
-    assert "  more than 100.00 ms a step, bound by traffic" in text
+    assert "; 40 MB in loops over neighbourhoods; 1 loop(s) of unknown length" in text
+    assert "  more than 0.05 ms a step, bound by traffic" in text
     more = make_plan(config={"factored": True}, distinct={32: 1.0})
     assert more["flops"]["counted"] > plan["flops"]["counted"]
 
