@@ -189,6 +189,7 @@ def two_processes(eight, pictures, tmp_path):
     return start
 
 
+@pytest.mark.long
 def test_sigterm_of_one_of_2_processes_saves_and_ends_both(
     eight, two_processes, run_here
 ):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from spade_jax import assemble, data
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
-from spade_jax.recipe import Data, Recipe, with_fields
+from spade_jax.recipe import Data, Recipe, with_values
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ def with_data(
     changes = {}
     if other is not None:
         _check_classes(recipe.data, other.data)
-        changes["data"] = dict(other.fields["data"])
+        changes = {f"data.{name}": value for name, value in other.field("data").items()}
     if data_root:
-        changes["data__root"] = data_root
-    return with_fields(recipe, **changes) if changes else recipe
+        changes["data.root"] = data_root
+    return with_values(recipe, changes) if changes else recipe
 
 
 def training_recipe(its_own: Recipe, evaluated: Recipe) -> Recipe:

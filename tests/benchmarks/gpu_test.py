@@ -407,6 +407,7 @@ def test_it_trains(folder, tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.long
 def test_the_train_step_of_camvid_is_lowered_for_a_gpu(folder, tmp_path):
     options = camvid.parse(
         [f"--root={folder}", f"--out={tmp_path}", "--size=32", *SMALL]

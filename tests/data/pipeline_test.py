@@ -138,7 +138,7 @@ def test_a_batch_may_hold_two_epochs():
         (1, 3, 3),
         (2, 0, 0),
         (2, 0, 3),
-        (2, 2, 3),
+        pytest.param(2, 2, 3, marks=pytest.mark.long),
         (4, 0, 3),
     ],
 )

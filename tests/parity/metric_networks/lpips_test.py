@@ -41,7 +41,7 @@ def variables(metric_goldens, seeded):
     return make
 
 
-@pytest.mark.parametrize("trunk", CONVS)
+@pytest.mark.parametrize("trunk", ["alex", pytest.param("vgg", marks=pytest.mark.long)])
 def test_distances(trunk, golden, variables):
     module = lpips.LPIPS(trunk)
     seeded = variables(trunk)
