@@ -11,9 +11,8 @@ from spade_jax import assemble
 from spade_jax.kernels.choose import TABLE_ROWS
 from spade_jax.nets.stages import stages
 from spade_jax.plan.counted import nearest
+from spade_jax.plan.work import Size
 from spade_jax.recipe import Recipe
-
-Size = tuple[int, int]
 
 
 def block_sizes(recipe: Recipe) -> dict[str, Size]:
