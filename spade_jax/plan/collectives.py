@@ -52,16 +52,12 @@ def _found(program: hlo.Program) -> Iterator[Collective]:
     for computation in program.computations.values():
         for instruction in computation.instructions.values():
             # Asynchronous ones are pairs of kind-start and kind-done.
-            kind = instruction.kind.removesuffix("-start")
-            if kind not in _KINDS:
+            if instruction.kind.removesuffix("-start") not in _KINDS:
                 continue
-            result = instruction.type
-            if kind != instruction.kind and kind != "all-reduce":
-                # What goes in, what comes out, and perhaps some state.
-                result = hlo.elements(result)[1]
-            arrays = hlo.arrays(result)
+            one = hlo.begun(instruction)
+            arrays = hlo.arrays(one.type)
             yield Collective(
-                kind=kind,
+                kind=one.kind,
                 dtype="+".join(sorted({array.dtype for array in arrays})),
                 bytes=sum(array.values for array in arrays),
                 arrays=len(arrays),

@@ -121,6 +121,16 @@ def elements(type_: str) -> list[str]:
     return found
 
 
+def begun(instruction: Instruction) -> Instruction:
+    """The instruction itself; of an asynchronous pair's first what it begins."""
+    kind = instruction.kind.removesuffix("-start")
+    if kind in (instruction.kind, "all-reduce"):
+        return instruction._replace(kind=kind)
+    # A copy's are where to and where from, all others' the operands and the results.
+    of = elements(instruction.type)[0 if kind == "copy" else 1]
+    return instruction._replace(kind=kind, type=of)
+
+
 def _instruction(name: str, rest: str) -> Instruction:
     end = _closing(rest) if rest.startswith("(") else rest.index(" ")
     type_, rest = rest[:end], rest[end:].lstrip()

@@ -133,19 +133,9 @@ def _moves(
         elif kind == "async-start":
             yield from inside(instruction.called("calls")[0], rounds, loop)
         elif kind not in _FREE and not kind.endswith(("-done", "-update")):
-            read, written = _moved(program, computation, _begun(instruction))
+            read, written = _moved(program, computation, hlo.begun(instruction))
             if read or written:
                 yield Move(instruction, rounds * read, rounds * written, rounds, loop)
-
-
-def _begun(instruction: Instruction) -> Instruction:
-    """The instruction itself; of an asynchronous pair's first what it begins."""
-    kind = instruction.kind.removesuffix("-start")
-    if kind in (instruction.kind, "all-reduce"):
-        return instruction._replace(kind=kind)
-    # A copy's are where to and where from, all others' the operands and the results.
-    of = hlo.elements(instruction.type)[0 if kind == "copy" else 1]
-    return instruction._replace(kind=kind, type=of)
 
 
 def _moved(

@@ -98,6 +98,7 @@ def with_fields(recipe: Recipe, **changes: Any) -> Recipe:
       **changes: by the field's path, with `__` for the dots: `data__root="DIR"`.
 
     Raises:
+      KeyError: there is no such field.
       ValueError: see `describe`.
     """
     for path in changes:
