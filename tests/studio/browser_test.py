@@ -433,6 +433,13 @@ def test_by_keyboard_alone(begun):
     assert begun.page.locator("#keys-sheet").is_visible()
     begun.press("Escape")
     assert begun.page.locator("#keys-sheet").is_hidden()
+    # Keys of one character may be switched off, for who dictates.
+    begun.press("?", "Tab", "Space", "Escape", "p")
+    assert not begun.page.locator("#single-keys").is_checked()
+    assert begun.state("tool") == "rect"
+    begun.page.locator("#keys").click()
+    begun.page.locator("#single-keys").check()
+    begun.press("Escape")
     # A stroke of the brush, with its key held, where there is the other class.
     begun.page.locator("#overlay").focus()
     begun.press("b", "1", *["["] * 20)
