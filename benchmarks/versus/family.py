@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import jax
 import numpy as np
@@ -28,21 +28,20 @@ _MOST = 1e-4 if jax.default_backend() == "cpu" else 0.2
 
 
 def family(bench: Bench) -> Iterator[Table]:
-    """Two tables: of a picture, and of a training iteration.
+    """Two tables: of a picture, and of a training iteration."""
+    yield pictures(bench)
+    yield iterations(bench)
 
-    An iteration has the losses of its family: SPADE's and CLADE's the perceptual one,
-    OASIS's LabelMix.
+
+def pictures(bench: Bench) -> Table:
+    """Seconds of a picture, all networks in turn.
 
     Raises:
       RuntimeError: the ways to compute do not make the same picture.
     """
-    layouts = typical(bench, bench.problem)
-    problems = {
-        name: dataclasses.replace(bench.problem, **fields)
-        for name, fields in FAMILY.items()
-    }
     made = {}
-    for name, problem in problems.items():
+    for name in FAMILY:
+        problem = _problem(bench, name)
         for factored in _WAYS:
             made[name, _called(factored)] = our_inference(
                 problem, f"{name}, {_called(factored)}", factored=factored
@@ -51,22 +50,19 @@ def family(bench: Bench) -> Iterator[Table]:
             made[name, "restyling"] = our_inference(
                 problem, f"{name}, restyling", factored=True, restyles=True
             )
+    layouts = typical(bench, bench.problem)
     (timings,) = measure(list(made.values()), layouts, repeats=bench.repeats).values()
-    for variant in made.values():
-        name, _, way = variant.name.rpartition(", ")
+    rows = {
+        name: {"network": name, "parameters, M": _millions(_problem(bench, name))}
+        for name in FAMILY
+    }
+    for (name, way), variant in made.items():
+        timing = timings[variant.name]
         dense = timings[made[name, "dense"].name].result
-        difference = np.abs(dense - timings[variant.name].result).max()
+        difference = np.abs(dense - timing.result).max()
         if difference > _MOST:
             raise RuntimeError(f"{name}: {way} differs from dense by {difference:g}.")
-    rows = []
-    for name in FAMILY:
-        row = {"network": name, "parameters, M": _millions(problems[name])}
-        for way in ("dense", "factored", "restyling"):
-            if (name, way) in made:
-                timing = timings[made[name, way].name]
-                row[way] = timing.median
-                row[f"{way}_seconds"] = timing.seconds
-        rows.append(row)
+        rows[name] |= {way: timing.median, f"{way}_seconds": timing.seconds}
     columns = {
         "network": "{}",
         "parameters, M": "{:.1f}",
@@ -75,14 +71,27 @@ def family(bench: Bench) -> Iterator[Table]:
         "restyling": "{:.3f}",
     }
     size = bench.problem.size
-    yield Table(f"Seconds of a picture, {size}x{size}", columns, rows)
-    # Of the states of four networks there is not always room at once.
-    rows = [_iteration(bench, name, problem) for name, problem in problems.items()]
+    return Table(f"Seconds of a picture, {size}x{size}", columns, list(rows.values()))
+
+
+def iterations(bench: Bench, names: Iterable[str] = tuple(FAMILY)) -> Table:
+    """Seconds of a training iteration with one picture.
+
+    It has the losses of its family: SPADE's and CLADE's the perceptual one, OASIS's
+    LabelMix. Networks do not take turns, as their states need not fit in memory at
+    once.
+
+    Args:
+      bench: of all sections.
+      names: of `FAMILY`.
+    """
+    rows = [_iteration(bench, name) for name in names]
     columns = {"network": "{}", "dense": "{:.2f}", "factored": "{:.2f}"}
-    yield Table("Seconds of a training iteration, one picture", columns, rows)
+    return Table("Seconds of a training iteration, one picture", columns, rows)
 
 
-def _iteration(bench: Bench, name: str, problem: Problem) -> dict[str, object]:
+def _iteration(bench: Bench, name: str) -> dict[str, object]:
+    problem = _problem(bench, name)
     variants = {
         _called(factored): _trained(problem, name, factored) for factored in _WAYS
     }
@@ -96,6 +105,10 @@ def _iteration(bench: Bench, name: str, problem: Problem) -> dict[str, object]:
         row[way] = statistics.median(timings[variant.name].seconds)
         row[f"{way}_seconds"] = timings[variant.name].seconds
     return row
+
+
+def _problem(bench: Bench, name: str) -> Problem:
+    return dataclasses.replace(bench.problem, **FAMILY[name])
 
 
 def _trained(problem: Problem, name: str, factored: bool) -> Variant:
