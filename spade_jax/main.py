@@ -44,7 +44,7 @@ from spade_jax.commands.going_on import recipe_of_run
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
-from spade_jax.devices import distributed, present, tpu_flags
+from spade_jax.devices import distributed, gpu_memory, present, tpu_flags
 from spade_jax.devices.programs import keep_programs
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
@@ -180,7 +180,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs one mode; errors of the user's making end in one clear message."""
     fields = fields_without_config(argv)
     log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
-    tpu_flags.configure()
+    _set_up_devices(_MODE.value)
     try:
         _check_flags(_MODE.value)
         _check_fields(_MODE.value, fields)
@@ -198,6 +198,13 @@ def main(argv: Sequence[str]) -> None:
         logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
         message, is_cause = told
         distributed.leave(message, is_cause=is_cause)
+
+
+def _set_up_devices(mode: str) -> None:
+    """Says what has to be said before JAX looks for devices."""
+    tpu_flags.configure()
+    if mode not in _BY_RECIPE:
+        gpu_memory.share()
 
 
 def _told(error: BaseException) -> tuple[str, bool] | None:

@@ -359,7 +359,7 @@ def test_two_processes_train_as_one(trained, tmp_path):
     found, expected = metrics_of(directory / "run"), metrics_of(tmp_path)
     # Later losses drift apart: Adam's first steps are the signs of gradients.
     for name, value in expected[0].items():
-        if name != "images_per_second":
+        if name not in ("images_per_second", "data_seconds"):
             assert found[0][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
     pictures = [
         np.asarray(Image.open(path / "samples.png"), np.int32)
