@@ -47,6 +47,7 @@ def train(
     workdir: str | os.PathLike[str],
     *,
     devices: Devices | None = None,
+    stop: StopRequest | None = None,
 ) -> TrainState:
     """Trains until the recipe's last iteration, from the work dir's last checkpoint.
 
@@ -57,6 +58,7 @@ def train(
       recipe: what to train.
       workdir: created where missing.
       devices: that train it; by default all of all processes.
+      stop: says afterwards whether training was stopped; by default nobody asks.
 
     Returns:
       The last state. After SIGINT or SIGTERM that is the state then, which is saved.
@@ -75,11 +77,16 @@ def train(
     with contextlib.ExitStack() as stack:
         held = locks.held(workdir, command="train")
         lock = distributed.together(functools.partial(stack.enter_context, held))
-        return _train(recipe, workdir, lock, devices=devices)
+        return _train(recipe, workdir, lock, stop or StopRequest(), devices=devices)
 
 
 def _train(
-    recipe: Recipe, workdir: pathlib.Path, lock: Lock, *, devices: Devices | None
+    recipe: Recipe,
+    workdir: pathlib.Path,
+    lock: Lock,
+    stop: StopRequest,
+    *,
+    devices: Devices | None,
 ) -> TrainState:
     """Trains in a work dir that is held; see `train`."""
     # ---- What can be known to be wrong before any work ------------------------------
@@ -123,7 +130,7 @@ def _train(
     with (
         open_checkpoints() as checkpoints,
         Report(workdir, enabled=is_main_process) as report,
-        StopRequest() as stop,
+        stop,
         Trace(workdir, begin=recipe.keeping.profile_at) as trace,
     ):
         state = _first_state(run, checkpoints, workdir)

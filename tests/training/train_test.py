@@ -366,6 +366,9 @@ def test_stop_request_takes_the_first_signal_only():
         assert not stop.requested
         signal.raise_signal(signal.SIGINT)
         assert stop.requested
+        assert not stop.heeded
+        assert stop.everywhere()
+        assert stop.heeded
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is usual
