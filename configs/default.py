@@ -145,6 +145,9 @@ def get_config() -> ConfigDict:
             "reuse_fake": False,  # D learns from G's fakes; faster, not official
             "ema_decay": 0.0,  # of averaged generator weights; 0: none, as official
             "log_every": 100,  # iterations
+            # Iteration from which five are traced into the work dir, for TensorBoard's
+            # profiler; 0: none. The first of a run is compiled.
+            "profile_at": 0,
             "sample_every": 1000,  # iterations between pictures, after the early ones
             "num_samples": 8,  # pictures in a grid
             "checkpoint_every": 1000,  # iterations

@@ -44,7 +44,7 @@ from spade_jax.commands.going_on import recipe_of_run
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
-from spade_jax.devices import distributed, present, tpu_flags
+from spade_jax.devices import distributed, gpu_memory, present, tpu_flags
 from spade_jax.devices.programs import keep_programs
 from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
@@ -55,6 +55,7 @@ from spade_jax.recipe import Recipe, describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.prepare import check
 from spade_jax.training.settle import find, recorded, saved_recipe, settled
+from spade_jax.training.stop import StopRequest
 from spade_jax.training.train import train
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir import paths
@@ -72,7 +73,7 @@ _WORKDIR = path_flag(
 _QUIET, _LOG_JSON = output_flags()
 # The flags that each mode takes, besides those of output and of several processes.
 _MODES = {
-    "train": ("config", "workdir"),
+    "train": ("config", "workdir", "retry_status"),
     "check_data": ("config", "workdir", "write_report"),
     "train_segmenter": ("config", "workdir"),
     "eval": (
@@ -88,6 +89,14 @@ _MODES = {
 # Those that work by a recipe; the others by a model that is there.
 _BY_RECIPE = ("train", "check_data", "train_segmenter")
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
+_RETRY_STATUS = flags.DEFINE_integer(
+    "retry_status",
+    0,
+    "train: exit status where the same command would go on: after a signal, before the"
+    " last step, and where another process is gone. By default, 0, it is 0 and 1.",
+    lower_bound=0,
+    upper_bound=125,
+)
 _WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
@@ -180,7 +189,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs one mode; errors of the user's making end in one clear message."""
     fields = fields_without_config(argv)
     log_what_matters(quiet=_QUIET.value, log_json=_LOG_JSON.value)
-    tpu_flags.configure()
+    _set_up_devices(_MODE.value)
     try:
         _check_flags(_MODE.value)
         _check_fields(_MODE.value, fields)
@@ -197,7 +206,14 @@ def main(argv: Sequence[str]) -> None:
             raise
         logging.getLogger("spade_jax").debug("Traceback:", exc_info=True)
         message, is_cause = told
-        distributed.leave(message, is_cause=is_cause)
+        distributed.leave(message, is_cause=is_cause, status=_status(error))
+
+
+def _set_up_devices(mode: str) -> None:
+    """Says what has to be said before JAX looks for devices."""
+    tpu_flags.configure()
+    if mode not in _BY_RECIPE:
+        gpu_memory.share()
 
 
 def _told(error: BaseException) -> tuple[str, bool] | None:
@@ -227,6 +243,13 @@ def _told(error: BaseException) -> tuple[str, bool] | None:
     return "".join(traceback.format_exception(error)), False
 
 
+def _status(error: BaseException) -> int:
+    """The exit status after an error."""
+    if distributed.lost_contact(error):
+        return _RETRY_STATUS.value or 1
+    return 1
+
+
 def _run(mode: str, fields: Sequence[str]) -> None:
     if jax.distributed.is_initialized():
         if mode != "train":
@@ -239,7 +262,11 @@ def _run(mode: str, fields: Sequence[str]) -> None:
     if mode != "check_data":
         present.log()
     if mode == "train":
-        train(_recipe(fields), _workdir())
+        stop = StopRequest()
+        train(_recipe(fields), _workdir(), stop=stop)
+        if stop.heeded and _RETRY_STATUS.value:
+            distributed.part()
+            sys.exit(_RETRY_STATUS.value)
     elif mode == "check_data":
         recipe = _settled(_recipe(fields), _workdir())
         check(recipe, _workdir())

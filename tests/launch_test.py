@@ -1,9 +1,11 @@
 """The scripts of `launch/`: what they would run, and what `local.sh` does run."""
 
+import contextlib
 import importlib
 import json
 import os
 import pathlib
+import random
 import re
 import shlex
 import shutil
@@ -17,10 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import kill
 from spade_jax.recipe import describe
 from spade_jax.training.train import train
 
-SCRIPTS = ("local.sh", "slurm.sbatch", "tpu_vm.sh")
+SCRIPTS = ("gke.sh", "local.sh", "slurm.sbatch", "tpu_vm.sh")
 
 # A run that takes no time.
 TINY = {
@@ -154,6 +157,7 @@ def test_local_starts_two_processes_on_the_devices_there_are(launch):
             ["--devices_per_process=x", "--"],
             "--devices_per_process=x is not a",
         ),
+        (["--max_restarts=0", "--"], "--max_restarts=0 is not a positive number"),
     ],
 )
 def test_wrong_arguments_of_local(launch, arguments, message):
@@ -233,12 +237,84 @@ def test_how_to_go_on_where_process_0_was_killed(launch, stand_in, tmp_path):
     ]
 
 
+def test_what_is_killed_is_started_again(launch, stand_in, tmp_path):
+    """Until all end well; the logs have all of it."""
+    python = stand_in(
+        """
+        import os
+        tried = here / f"tried{index}"
+        count = len(tried.read_text()) if tried.exists() else 0
+        tried.write_text("x" * (count + 1))
+        print(count, *(word for word in sys.argv if "=" in word), flush=True)
+        if count == 0:
+            # One loses the other, and says that it would go on.
+            os.kill(os.getpid(), signal.SIGKILL) if index else sys.exit(75)
+        sys.exit(75 if count == 1 else 0)
+        """
+    )
+    logs = tmp_path / "logs"
+    result = launch(
+        "local.sh", "--restart", f"--logs={logs}", "--", "--a=b", PYTHON=python
+    )
+    assert result.returncode == 0, result.stderr
+    for index in range(2):
+        said = (logs / f"process_{index}.log").read_text().splitlines()
+        assert [line.split()[:3] for line in said] == [
+            [str(count), "--a=b", "--retry_status=75"] for count in range(3)
+        ]
+        assert all(line.endswith(f"process_id={index}") for line in said)
+    assert result.stdout == (logs / "process_0.log").read_text()
+    for number in (1, 2):
+        assert f"launch/local.sh: starting again ({number} of 10)" in result.stderr
+
+
+def test_it_is_started_again_so_often_and_no_more(launch, stand_in, tmp_path):
+    python = stand_in(
+        """
+        import os
+        with (here / "tried").open("a") as file:
+            print(file=file)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    result = launch(
+        *("local.sh", "1", "--restart", "--max_restarts=2", f"--logs={tmp_path}/logs"),
+        *("--", "x"),
+        PYTHON=python,
+    )
+    assert result.returncode == 128 + signal.SIGKILL
+    assert (tmp_path / "tried").read_text() == "\n" * 3
+    last = result.stderr.splitlines()[-1]
+    assert "it was started again 2 times (--max_restarts). A run goes on from" in last
+
+
+def test_what_is_wrong_with_a_run_is_not_tried_again(launch, stand_in, tmp_path):
+    """Nor what that led to: the others are killed, as they do not end."""
+    python = stand_in("sys.exit(1) if index else time.sleep(60)")
+    result = launch(
+        *("local.sh", "--restart", "--grace=1", f"--logs={tmp_path}/logs", "--", "x"),
+        PYTHON=python,
+    )
+    assert result.returncode == 128 + signal.SIGKILL
+    assert "starting again" not in result.stderr
+
+
+def test_who_stops_the_script_stops_the_run(repository, stand_in, tmp_path):
+    process = start_busy(
+        repository, stand_in, tmp_path, stubborn=False, status=75, options=["--restart"]
+    )
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"starting again" not in said
+
+
 BUSY = """
     def ask(number, frame):
         with (here / f"asked{index}").open("a") as file:
             print(number, file=file)
         if not stubborn:
-            sys.exit(0)
+            sys.exit(status)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
@@ -248,12 +324,13 @@ BUSY = """
 """
 
 
-def start_busy(repository, stand_in, tmp_path, *, stubborn):
+def start_busy(repository, stand_in, tmp_path, *, stubborn, status=0, options=()):
     """local.sh with two processes that wait for a signal."""
+    script = repository / "launch" / "local.sh"
+    body = f"stubborn, status = {stubborn}, {status}\n" + textwrap.dedent(BUSY)
     process = subprocess.Popen(
-        [repository / "launch" / "local.sh", f"--logs={tmp_path}/logs", "--", "x"],
-        env=os.environ
-        | {"PYTHON": stand_in(f"stubborn = {stubborn}\n" + textwrap.dedent(BUSY))},
+        [script, *options, f"--logs={tmp_path}/logs", "--", "x"],
+        env=os.environ | {"PYTHON": stand_in(body)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # As Ctrl-C in a terminal, which reaches a whole group of processes, also where
@@ -359,7 +436,7 @@ def test_two_processes_train_as_one(trained, tmp_path):
     found, expected = metrics_of(directory / "run"), metrics_of(tmp_path)
     # Later losses drift apart: Adam's first steps are the signs of gradients.
     for name, value in expected[0].items():
-        if name != "images_per_second":
+        if name not in ("images_per_second", "data_seconds"):
             assert found[0][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
     pictures = [
         np.asarray(Image.open(path / "samples.png"), np.int32)
@@ -441,6 +518,71 @@ def test_what_all_processes_refuse_is_told_once(launch, tmp_path):
     assert (tmp_path / "logs" / "process_1.log").read_text() == ""
 
 
+@pytest.mark.long
+def test_a_run_through_ten_kills_ends_in_the_same_bits(repository, tmp_path):
+    """As one that nobody disturbed; at last it is asked to stop, too."""
+    pictures = kill.draw_pictures(tmp_path / "pictures")
+    pids = tmp_path / "pids"
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" = -c ] || echo $$ >>{pids}\nexec {shlex.quote(sys.executable)} "$@"\n'
+    )
+    python.chmod(0o755)
+    # More than what is waited for below, whose most is 11 times 8.
+    fields = kill.CONFIG | {"data.root": pictures, "num_steps": 100}
+
+    def start(name, *options):
+        pids.write_text("")
+        return subprocess.Popen(
+            [
+                repository / "launch" / "local.sh",
+                *("2", "--devices_per_process=1", f"--logs={tmp_path}/{name}_logs"),
+                *(*options, "--", "--config=configs/default.py"),
+                f"--workdir={tmp_path}/{name}",
+                *(f"--config.{field}={value}" for field, value in fields.items()),
+            ],
+            cwd=repository,
+            env=os.environ | {"PYTHON": str(python), "PYTHONPATH": str(pictures)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    undisturbed = start("undisturbed")
+    assert undisturbed.communicate(timeout=600) is not None
+    assert undisturbed.returncode == 0
+    process = start("disturbed", "--restart", "--max_restarts=20")
+
+    def wait_until(reached):
+        while not reached():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+
+    def steps():
+        lines = tmp_path / "disturbed" / "metrics.jsonl"
+        return lines.read_bytes().count(b"\n") if lines.exists() else 0
+
+    draw = random.Random(0)
+    for number in range(1, 12):
+        # Both processes of this start are there.
+        wait_until(lambda: len(pids.read_text().split()) == 2 * number)  # noqa: B023
+        # While it starts, or some steps and an instant later.
+        before, more = steps(), draw.choice([0, *range(1, 9)])
+        wait_until(lambda: steps() >= before + more)  # noqa: B023
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0, 0.5 if more else 5))
+        started = pids.read_text().split()
+        how = signal.SIGTERM if number == 11 else signal.SIGKILL
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(draw.choice(started[-2:])), how)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert "starting again (11 of 20)" in said
+    states = [kill.read_state(tmp_path / n) for n in ("disturbed", "undisturbed")]
+    assert kill.differing(*states) == []
+
+
 # ---- slurm.sbatch --------------------------------------------------------------------
 
 
@@ -451,13 +593,15 @@ def test_dry_run_of_slurm(launch):
     )
     assert line == [
         "srun",
-        "--kill-on-bad-exit=1",
+        "--kill-on-bad-exit=0",
+        "--wait=60",
         "--cpus-per-task=8",
         "--label",
         "/env/bin/python",
         "-m",
         "spade_jax.main",
         *arguments,
+        "--retry_status=75",
     ]
 
 
@@ -469,22 +613,40 @@ def test_a_process_a_node_takes_all_gpus_of_it(launch):
         "SLURM_CPUS_PER_TASK": "24",
     }
     (line,) = commands(launch("slurm.sbatch", "--dry_run", "--config=a.py", **job))
-    assert line[2] == "--cpus-per-task=24"
-    assert line[4:6] == ["env", "JAX_LOCAL_DEVICE_IDS=0,1,2,3"]
+    assert line[3] == "--cpus-per-task=24"
+    assert line[5:7] == ["env", "JAX_LOCAL_DEVICE_IDS=0,1,2,3"]
 
 
-def test_a_slurm_job_runs_srun(launch, tmp_path):
-    srun = tmp_path / "srun"
-    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 5\n')
-    srun.chmod(0o755)
+@pytest.mark.parametrize(
+    ("status", "job", "requeued"),
+    [
+        # Done, an error, told to stop, killed, too often.
+        (0, {}, False),
+        (5, {}, False),
+        (75, {}, True),
+        (137, {"SLURM_RESTART_COUNT": "1"}, True),
+        (75, {"SLURM_RESTART_COUNT": "2"}, False),
+    ],
+)
+def test_a_slurm_job_runs_srun_and_is_queued_again(
+    launch, tmp_path, status, job, requeued
+):
+    for name, ends in (("srun", status), ("scontrol", 0)):
+        script = tmp_path / name
+        script.write_text(f'#!/bin/sh\necho {name} "$@"\nexit {ends}\n')
+        script.chmod(0o755)
     result = launch(
-        "slurm.sbatch",
-        "--config=a.py",
+        *("slurm.sbatch", "--max_restarts=2", "--config=a.py"),
         PATH=f"{tmp_path}:{os.environ['PATH']}",
         SLURM_JOB_ID="7",
+        **job,
     )
-    assert result.returncode == 5
-    assert result.stdout.splitlines()[-3:] == ["-m", "spade_jax.main", "--config=a.py"]
+    assert result.returncode == status
+    srun, *queued = result.stdout.splitlines()
+    assert srun.endswith("-m spade_jax.main --config=a.py --retry_status=75")
+    assert queued == (["scontrol requeue 7"] if requeued else [])
+    told = {True: f"status {status}: queueing it again", False: ""}[requeued]
+    assert told in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -492,6 +654,7 @@ def test_a_slurm_job_runs_srun(launch, tmp_path):
     [
         ([], "arguments of spade_jax.main are"),
         (["--a"], "this is no Slurm job"),
+        (["--max_restarts=x", "--a"], "--max_restarts=x is not a number"),
     ],
 )
 def test_wrong_use_of_slurm(launch, arguments, message):
@@ -503,7 +666,7 @@ def test_wrong_use_of_slurm(launch, arguments, message):
 def test_options_for_sbatch_come_before_any_command(repository):
     lines = (repository / "launch" / "slurm.sbatch").read_text().splitlines()
     options = [i for i, line in enumerate(lines) if line.startswith("#SBATCH ")]
-    assert len(options) == 8
+    assert len(options) == 10
     assert all(line.startswith("#") for line in lines[: options[-1]])
 
 
@@ -519,14 +682,14 @@ def test_dry_run_of_every_step_on_tpu(launch):
         "tpu_vm.sh",
         *("create", "install", "train", "log", "stop", "delete", "--dry_run"),
         *SLICE,
-        *("--type=v5litepod-32", "--spot", "--project=p", "--"),
+        *("--type=v5litepod-32", "--project=p", "--"),
         *("--config=configs/coco.py", "--workdir=a b"),
     )
     create, pack, copy, install, train, log, stop, delete = commands(result)
     where = [*WHERE, "--project=p"]
     assert create == [
         *(*TPU, "create", *where, "--accelerator-type=v5litepod-32"),
-        *("--version=v2-alpha-tpuv5-lite", "--spot"),
+        "--version=v2-alpha-tpuv5-lite",
     ]
     assert pack[:3] == ["tar", "-czf", "./spade_jax.tar.gz"]
     assert copy == [
@@ -539,12 +702,18 @@ def test_dry_run_of_every_step_on_tpu(launch):
     assert "'jax[tpu]'" in install[-1]
     assert train[-1] == (
         "--command=cd spade\n"
-        "nohup venv/bin/python -m spade_jax.main --config=configs/coco.py"
-        " --workdir=a\\ b --coordinator=auto </dev/null >train.log 2>&1 &"
-        " echo $! >train.pid"
+        "rm -f train.pid train.status train.stop\n"
+        "( trap '' HUP\n"
+        "venv/bin/python -m spade_jax.main --config=configs/coco.py --workdir=a\\ b"
+        " --coordinator=auto --retry_status=75 </dev/null >train.log 2>&1 &"
+        " echo $! >train.pid\n"
+        "wait $!\n"
+        "echo $? >train.status ) </dev/null >/dev/null 2>&1 &\n"
+        "until [ -s train.pid ]; do sleep 0.1; done"
     )
     assert "tail -n +1 -F --pid=$(cat train.pid) train.log" in log[-1]
-    assert stop[-1] == "--command=kill -TERM $(cat spade/train.pid)"
+    stopping = "touch spade/train.stop && kill -TERM $(cat spade/train.pid)"
+    assert stop[-1] == f"--command={stopping}"
     assert delete == [*TPU, "delete", *where, "--quiet"]
 
 
@@ -560,11 +729,11 @@ def test_commands_for_the_hosts_are_clean(repository, launch, tmp_path):
     """They are quoted twice, where `shellcheck` does not look."""
     result = launch(
         "tpu_vm.sh",
-        *("install", "train", "log", "stop", "--dry_run", "--bucket=b", *SLICE),
-        *("--", "--config=a.py"),
+        *("install", "train", "watch", "log", "stop", "--dry_run", "--spot"),
+        *("--bucket=b", *SLICE, "--", "--config=a.py", "--workdir=bucket/a"),
     )
     remote = [c[-1].removeprefix("--command=") for c in commands(result) if "ssh" in c]
-    assert len(remote) == 5
+    assert len(remote) == 6
     for number, command in enumerate(remote):
         path = tmp_path / f"{number}.sh"
         path.write_text(command)
@@ -604,6 +773,132 @@ def test_a_slice_is_made_once(launch, gcloud, state, status, done):
         assert "spade is there" in result.stderr
 
 
+QUEUED = ["gcloud", "compute", "tpus", "queued-resources"]
+
+
+def test_dry_run_of_a_slice_that_may_be_taken_away(launch):
+    result = launch(
+        *("tpu_vm.sh", "create", "watch", "delete", "--spot", "--dry_run", *SLICE),
+        *("--", "--workdir=bucket/run"),
+    )
+    create, wait, look, ask, delete = commands(result)
+    assert create == [
+        *(*QUEUED, "create", *WHERE, "--node-id=spade"),
+        *("--accelerator-type=v5litepod-8", "--runtime-version=v2-alpha-tpuv5-lite"),
+        "--spot",
+    ]
+    assert wait == look == [*QUEUED, "describe", *WHERE, "--format=value(state.state)"]
+    assert ask[:-1] == [*TPU, "ssh", *WHERE, "--worker=0"]
+    assert delete == [*QUEUED, "delete", *WHERE, "--force", "--quiet"]
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    """`cloud(states, statuses)`: a PATH with a gcloud that says so, one after another.
+
+    `states` are those of the queued resource, `statuses` what process 0 left; the last
+    of each goes on. "" is an error. What else it is asked for is in `calls`.
+    """
+
+    def make(states, statuses):
+        (tmp_path / "describe").write_text("\n".join(states) + "\n")
+        (tmp_path / "status").write_text("\n".join(statuses) + "\n")
+        script = tmp_path / "gcloud"
+        script.write_text(
+            f"#!/bin/bash\ncd {shlex.quote(str(tmp_path))}\n"
+            + textwrap.dedent(
+                """
+                next() {
+                  line=$(head -n 1 "$1")
+                  if [ "$(wc -l <"$1")" -gt 1 ]; then sed -i 1d "$1"; fi
+                  if [ "$line" ]; then echo "$line"; else exit 1; fi
+                }
+                case "$*" in
+                  *" describe "*) next describe ;;
+                  *"cat train.status"*) next status ;;
+                  *--retry_status*) echo train >>calls ;;
+                  *"kill -KILL"*) echo kill >>calls ;;
+                  *" scp "*) echo install >>calls ;;
+                  *queued-resources*) echo "$4" >>calls ;;
+                esac
+                """
+            )
+        )
+        script.chmod(0o755)
+        return f"{tmp_path}:{os.environ['PATH']}"
+
+    return make
+
+
+@pytest.fixture
+def watched(launch, cloud, tmp_path):
+    """`watched(states, statuses, *options)`: how `watch` ended, and what it did."""
+
+    def run(states, statuses, *options):
+        result = launch(
+            *("tpu_vm.sh", "watch", "--spot", "--poll=0", *SLICE, *options),
+            *("--", "--workdir=bucket/run"),
+            PATH=cloud(states, statuses),
+        )
+        calls = tmp_path / "calls"
+        return result, calls.read_text().split() if calls.exists() else []
+
+    return run
+
+
+def test_a_slice_that_is_taken_away_is_made_anew(watched):
+    taken = ["ACTIVE", "SUSPENDING"]
+    # While it is made: seen first, taken away, waited for.
+    again = ["SUSPENDED", "WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"]
+    result, calls = watched(
+        [*taken, *again, "ACTIVE", "SUSPENDED", *again, "ACTIVE"],
+        ["running", "running", "0"],
+    )
+    assert result.returncode == 0, result.stderr
+    assert calls == ["delete", "create", "install", "train"] * 2
+    assert "starting again (2 of 100): SUSPENDED" in result.stderr
+    assert "spade is PROVISIONING." in result.stderr
+    assert result.stderr.endswith("the run is at its last step.\n")
+
+
+@pytest.mark.parametrize("status", ["75", "137"])
+def test_a_process_that_was_killed_trains_again_on_the_same_slice(watched, status):
+    result, calls = watched(["ACTIVE"], ["running", status, "", "0"])
+    assert result.returncode == 0, result.stderr
+    assert calls == ["kill", "train"]
+
+
+def test_a_slice_that_is_gone_altogether_is_made_anew(watched):
+    """But not for a connection that was lost for a moment."""
+    result, calls = watched(["", "", "ACTIVE"], ["0"])
+    assert (result.returncode, calls) == (0, [])
+    result, calls = watched([*[""] * 5, "ACTIVE"], ["0"])
+    assert (result.returncode, calls) == (0, ["create", "install", "train"])
+    assert "starting again (1 of 100): the slice is gone" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "message"),
+    [
+        (["1"], 1, "training ended with status 1; the step log shows why"),
+        (["stopped"], 0, "the run was stopped"),
+        (["75"], 1, "it was started again 2 times (--max_restarts)"),
+    ],
+)
+def test_where_watching_ends(watched, statuses, status, message):
+    result, calls = watched(["ACTIVE"], statuses, "--max_restarts=2")
+    assert result.returncode == status
+    assert message in result.stderr
+    assert calls.count("train") == (2 if statuses == ["75"] else 0)
+
+
+def test_a_slice_that_cannot_be_made_is_told(launch, cloud):
+    path = cloud(["", "WAITING_FOR_RESOURCES", "FAILED"], ["0"])
+    result = launch("tpu_vm.sh", "create", "--spot", "--poll=0", *SLICE, PATH=path)
+    assert result.returncode == 1
+    assert "spade could not be made (FAILED)" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -612,6 +907,13 @@ def test_a_slice_is_made_once(launch, gcloud, state, status, done):
         (["create", "--name=n"], "--zone=ZONE is missing"),
         (["train", *SLICE], "train needs -- ARGS"),
         (["create", "--spott", *SLICE], "'--spott' is not understood"),
+        (["watch", "--spot", *SLICE], "watch needs -- ARGS"),
+        (["watch", *SLICE, "--", "--config=a.py"], "watch needs --spot"),
+        (
+            ["watch", "--spot", *SLICE, "--", "--workdir=runs/a"],
+            "watch needs --workdir=bucket/NAME, with --bucket=BUCKET",
+        ),
+        (["create", "--poll=x", *SLICE], "--poll=x is not a number"),
     ],
 )
 def test_wrong_arguments_of_tpu_vm(launch, arguments, message):

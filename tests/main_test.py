@@ -1,6 +1,8 @@
 """What the command line refuses before it does anything."""
 
+import contextlib
 import errno
+import types
 
 import jax
 import pytest
@@ -90,6 +92,35 @@ def test_what_nobody_has_foreseen_is_told_with_its_traceback(monkeypatch):
     message, is_cause = main._told(error)
     assert "RuntimeError: a bug" in message
     assert not is_cause
+
+
+LOST = jax.errors.JaxRuntimeError("UNAVAILABLE: Gloo AllGather failed")
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "status"),
+    [(LOST, 75, 75), (LOST, 0, 1), (ValueError("no"), 75, 1), (OSError(), 75, 1)],
+)
+def test_status_where_the_same_command_would_go_on(monkeypatch, error, given, status):
+    monkeypatch.setattr(main, "_RETRY_STATUS", types.SimpleNamespace(value=given))
+    assert main._status(error) == status
+
+
+@pytest.mark.parametrize(
+    ("stopped", "given", "status"), [(True, 75, 75), (True, 0, 0), (False, 75, 0)]
+)
+def test_status_of_training_that_was_stopped(monkeypatch, stopped, given, status):
+    def train(recipe, workdir, *, stop):
+        stop.heeded = stopped
+
+    monkeypatch.setattr(main, "_RETRY_STATUS", types.SimpleNamespace(value=given))
+    monkeypatch.setattr(main, "_recipe", lambda fields: None)
+    monkeypatch.setattr(main, "_workdir", lambda: None)
+    monkeypatch.setattr(main, "train", train)
+    ends = pytest.raises(SystemExit) if status else contextlib.nullcontext()
+    with ends as end:
+        main._run("train", [])
+    assert end is None or end.value.code == status
 
 
 def test_mistakes_and_full_disks_are_told_in_a_line():

@@ -18,7 +18,7 @@ from spade_jax.assemble.architecture import (
     reads_positions,
     side_multiple,
 )
-from spade_jax.assemble.compute import is_factored, tabulator
+from spade_jax.assemble.compute import Factored, factored, tabulator
 from spade_jax.assemble.data import (
     label_colors,
     preprocess,
@@ -32,6 +32,7 @@ from spade_jax.assemble.objective import perceptual, train_step
 from spade_jax.assemble.optimizer import optimizers
 
 __all__ = [
+    "Factored",
     "Found",
     "abstract_state",
     "abstract_variables",
@@ -39,9 +40,9 @@ __all__ = [
     "check_size",
     "create_state",
     "example_layout",
+    "factored",
     "find",
     "generator_inputs",
-    "is_factored",
     "is_modulated",
     "label_colors",
     "networks",

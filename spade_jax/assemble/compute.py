@@ -2,13 +2,25 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from spade_jax.assemble.architecture import is_modulated, networks, reads_positions
 from spade_jax.kernels import choose
 from spade_jax.layout import add_positions, tabulate_batch
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.recipe import Architecture, Compute
+
+
+class Factored(NamedTuple):
+    """Whether modulations are computed once a distinct neighbourhood.
+
+    Attributes:
+      is_so: whether.
+      why: in words that follow "because" or stand in brackets.
+    """
+
+    is_so: bool
+    why: str
 
 
 def tabulator(
@@ -33,7 +45,7 @@ def tabulator(
     """
     if reads_positions(of):
         return add_positions  # a norm that takes them has no use for tables
-    if not is_factored(of, compute, platform=platform):
+    if not factored(of, compute, platform=platform).is_so:
         return None
     generator = networks(of, compute).generator
     return functools.partial(
@@ -46,8 +58,8 @@ def tabulator(
     )
 
 
-def is_factored(of: Architecture, compute: Compute, *, platform: str) -> bool:
-    """Whether modulations are computed once a distinct neighbourhood.
+def factored(of: Architecture, compute: Compute, *, platform: str) -> Factored:
+    """Whether modulations are computed once a distinct neighbourhood, and why.
 
     Args:
       of: whose generator it is about.
@@ -55,8 +67,15 @@ def is_factored(of: Architecture, compute: Compute, *, platform: str) -> bool:
       platform: of the devices: "cpu", "gpu" or "tpu".
     """
     if compute.factored is not None:
-        return compute.factored
-    if not is_modulated(of) or parse_spade_norm(of.generator.norm).by_class:
-        return False
-    pays = choose.factored_pays(platform, hidden=of.generator.hidden)
-    return compute.spatial == 1 and pays
+        return Factored(compute.factored, f"config.factored={compute.factored}")
+    if not is_modulated(of):
+        return Factored(False, f"generator {of.generator.name} has no modulations")
+    if parse_spade_norm(of.generator.norm).by_class:
+        return Factored(False, "its modulations are looked up by class")
+    if compute.spatial > 1:
+        return Factored(False, "devices share pictures")
+    hidden = of.generator.hidden
+    pays = choose.factored_pays(platform, hidden=hidden)
+    known = "known" if pays else "not known"
+    on = f"on {platform} with {hidden} hidden features"
+    return Factored(pays, f"{known} to be quicker {on}")

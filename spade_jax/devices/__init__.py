@@ -6,7 +6,8 @@
     gather.py       numbers of all processes back to each host
     distributed.py  how processes meet, agree and end together
     programs.py     compiled programs, kept between processes
-    memory.py       how much of it a device has
+    memory.py       how much of it a device has, and how much was used
+    gpu_memory.py   that a GPU is shared with other programs
     present.py      which devices there are, in words
     tpu_flags.py    what TPU's compiler has to be told
 

@@ -229,8 +229,14 @@ def lost_contact(error: BaseException) -> bool:
     return False
 
 
-def leave(message: str, *, is_cause: bool = True) -> NoReturn:
-    """Ends this process with a message and exit status 1.
+def part() -> None:
+    """Waits for the other processes, which end as well, before this one does."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def leave(message: str, *, is_cause: bool = True, status: int = 1) -> NoReturn:
+    """Ends this process with a message and an exit status.
 
     Of several processes one speaks: process 0 gives the message of the one at fault,
     among those that end; another only where process 0 does not end, too, or is gone. A
@@ -241,6 +247,7 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
       message: for the user.
       is_cause: whether the error began here, rather than as the consequence of another
         process' end.
+      status: of several processes; of one alone it is 1.
     """
     if not jax.distributed.is_initialized():
         sys.exit(message)
@@ -267,7 +274,7 @@ def leave(message: str, *, is_cause: bool = True) -> NoReturn:
         child.kill()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(status)
 
 
 def _check(given: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How much memory a device has."""
+"""How much memory a device has, and how much of it was used."""
 
 import os
 
@@ -30,3 +30,21 @@ def memory(devices: Devices | None = None) -> int | None:
         return whole // len(devices)
     told = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
     return min((number for number in told if number), default=None)
+
+
+def most_used(devices: Devices) -> int | None:
+    """Bytes in use at most so far on the fullest of some devices, here.
+
+    Args:
+      devices: of which those of this process count.
+
+    Returns:
+      None where they do not tell, as CPUs do not.
+    """
+    here = jax.process_index()
+    told = [
+        (device.memory_stats() or {}).get("peak_bytes_in_use")
+        for device in devices
+        if device.process_index == here
+    ]
+    return max((number for number in told if number), default=None)

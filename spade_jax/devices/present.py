@@ -8,6 +8,8 @@ import pathlib
 
 import jax
 
+from spade_jax.devices.mesh import Devices
+
 _log = logging.getLogger(__name__)
 
 
@@ -19,10 +21,15 @@ def log() -> None:
 
 
 def describe() -> str:
-    """The devices of all processes, as "8 cpu devices of 2 processes"."""
+    """The devices of all processes, in a sentence."""
+    return f"Computing on {named(jax.devices())}."
+
+
+def named(devices: Devices) -> str:
+    """Some devices, as "8 cpu devices of 2 processes"."""
     kinds = collections.Counter(
         d.platform if d.platform == "cpu" else f"{d.platform} ({d.device_kind})"
-        for d in jax.devices()
+        for d in devices
     )
     counted = ", ".join(
         f"{count} {kind} device{'' if count == 1 else 's'}"
@@ -30,7 +37,7 @@ def describe() -> str:
     )
     count = jax.process_count()
     of = "" if count == 1 else f" of {count} processes"
-    return f"Computing on {counted}{of}."
+    return f"{counted}{of}"
 
 
 def unused(devices: pathlib.Path = pathlib.Path("/dev")) -> str | None:

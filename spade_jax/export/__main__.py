@@ -11,7 +11,7 @@ from spade_jax.commands.command_line import (
     log_what_matters,
     path_argument,
 )
-from spade_jax.devices import present
+from spade_jax.devices import gpu_memory, present
 from spade_jax.progress import phase, result
 
 
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_output_arguments(parser)
     options = parser.parse_args(arguments)
     log_what_matters(quiet=options.quiet, log_json=options.log_json)
+    gpu_memory.share()
     try:
         present.log()
         with phase(f"Exporting {options.path}", usually="half a minute"):

@@ -92,9 +92,9 @@ class Predictor:
             # The layout may be of whatever size it is.
             generator = generator.clone(grid=None)
         self._generator = generator
-        self._is_factored = assemble.is_factored(
+        self._is_factored = assemble.factored(
             recipe.architecture, recipe.compute, platform=jax.default_backend()
-        )
+        ).is_so
         self._label_format = LabelFormat(recipe.data)
         # What was said of sizes.
         self._told: set[str] = set()

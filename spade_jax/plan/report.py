@@ -77,7 +77,7 @@ def make_plan(
     device = topology.device(len(devices))
     compute, batch_size = recipe.compute, recipe.schedule.batch_size
     height, width = recipe.architecture.size
-    factored = assemble.is_factored(recipe.architecture, compute, platform="tpu")
+    factored = assemble.factored(recipe.architecture, compute, platform="tpu").is_so
     count = counted.count(recipe, distinct=distinct if factored else None)
     plan = {
         "topology": topology.name,

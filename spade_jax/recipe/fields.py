@@ -137,6 +137,7 @@ FIELDS: Mapping[str, Kind] = {
     "reuse_fake": _SWITCH,
     "ema_decay": Real(0, 1, without_high=True),
     "log_every": Whole(1, _ITERATIONS),
+    "profile_at": Whole(0, _ITERATIONS),
     "sample_every": Whole(1, _ITERATIONS),
     "num_samples": Whole(1, 1024),
     "checkpoint_every": Whole(1, _ITERATIONS),
@@ -166,7 +167,8 @@ MAY_CHANGE = frozenset(
         # How long.
         *("num_epochs", "decay_epochs", "num_steps"),
         # What is told and kept.
-        *("log_every", "sample_every", "num_samples", "checkpoint_every"),
+        *("log_every", "profile_at", "sample_every", "num_samples"),
+        "checkpoint_every",
         *("keep_checkpoints", "keep_every", "keep_best"),
         *(path for path in FIELDS if path.startswith("eval.")),
         # How it is computed, and by what.
@@ -214,6 +216,15 @@ def _saved(field: str) -> Need:
         )
 
     return Need(field, "a multiple of `checkpoint_every`, or 0", fault)
+
+
+def _is_reached(values: Values) -> str | None:
+    if not values["num_steps"] or values["profile_at"] <= values["num_steps"]:
+        return None
+    return (
+        f"{told(values, 'profile_at')} is not reached with {told(values, 'num_steps')}:"
+        " choose an iteration of the run, or 0 for no trace."
+    )
 
 
 def _in_parts(values: Values) -> str | None:
@@ -436,6 +447,7 @@ NEEDS: tuple[Need, ...] = (
         for path, kind in FIELDS.items()
         if isinstance(kind, Open)
     ),
+    Need("profile_at", "no more than `num_steps`, where that is given", _is_reached),
     _saved("keep_every"),
     Need("keep_best", "a number that the run has", _best_is_measured),
     _saved("eval.every"),

@@ -233,6 +233,7 @@ class Keeping:
 
     Attributes:
       log_every, sample_every, checkpoint_every: iterations.
+      profile_at: iteration with which a trace begins; 0: none.
       num_samples: pictures in a grid.
       newest: checkpoints that stay, of the newest.
       every: iterations whose multiples stay for ever; 0: none.
@@ -240,6 +241,7 @@ class Keeping:
     """
 
     log_every: int
+    profile_at: int
     sample_every: int
     num_samples: int
     checkpoint_every: int

@@ -56,6 +56,7 @@ def describe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Recipe:
         schedule=_part(parts.Schedule, fields),
         keeping=parts.Keeping(
             log_every=fields["log_every"],
+            profile_at=fields["profile_at"],
             sample_every=fields["sample_every"],
             num_samples=fields["num_samples"],
             checkpoint_every=fields["checkpoint_every"],

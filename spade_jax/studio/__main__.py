@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import spade_jax
 from spade_jax.commands import ending
 from spade_jax.commands.command_line import log_what_matters, path_argument
-from spade_jax.devices import present
+from spade_jax.devices import gpu_memory, present
 
 _EXTRA = "The studio needs starlette and uvicorn: pip install 'spade-jax[studio]'."
 
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not 0 <= options.port < 2**16:
         parser.error(f"--port={options.port} is no port: 0 to {2**16 - 1}.")
     log_what_matters()
+    gpu_memory.share()
     try:
         present.log()
         if options.export:

@@ -5,9 +5,11 @@
     prepare.py          everything that its loop works with, made before it begins
     progress.py, sheet.py, finite.py, stop.py   losses and speed; pictures; divergence;
                         signals
+    utilisation.py, waiting.py, trace.py   how well the devices are used; whether steps
+                        wait for data; what a profiler shows
     train_segmenter.py, prepare_segmenter.py, score_segmenter.py   the project's own
                         segmenter: its loop, what it works with, and its scores
 
 May import: jax, optax, `assemble`, `data`, `devices`, `evaluation`, `files`,
-`learning`, `metrics`, `nets`, `progress`, `recipe`, `workdir`.
+`learning`, `metrics`, `nets`, `plan`, `progress`, `recipe`, `workdir`.
 """

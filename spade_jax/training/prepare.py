@@ -23,6 +23,7 @@ from spade_jax.learning.state import Networks, TrainState
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Best, Recipe
 from spade_jax.training import sheet
+from spade_jax.training.utilisation import peak_steps_per_second
 from spade_jax.workdir import checkpoint
 
 
@@ -37,6 +38,7 @@ class Run:
       init: makes the state before the first iteration, on the devices.
       abstract_state: its shapes, dtypes and shardings.
       learning_rate: the generator's by iteration.
+      peak_steps_per_second: see `spade_jax.training.utilisation`.
       train_step: `learning`'s, compiled for the mesh.
       constants: of the objective, on the devices, or None.
       sampler: of the pictures of progress; compiled when it is begun or called.
@@ -51,6 +53,7 @@ class Run:
     init: Callable[[], TrainState]
     abstract_state: TrainState
     learning_rate: LearningRate
+    peak_steps_per_second: float | None
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     constants: Any
     sampler: CompiledBeside
@@ -144,9 +147,8 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
     perceptual = distributed.together(
         functools.partial(assemble.perceptual, recipe.loss)
     )
-    distributed.check_same(
-        "loss.perceptual_network", perceptual.variant if perceptual else "none"
-    )
+    variant = perceptual.variant if perceptual else "none"
+    distributed.check_same("loss.perceptual_network", variant)
     replicated = mesh.replicated(devices)
     constants = None
     if perceptual is not None:
@@ -194,6 +196,9 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
         init=init,
         abstract_state=abstract_state,
         learning_rate=optimizers.generator_learning_rate,
+        peak_steps_per_second=peak_steps_per_second(
+            recipe, devices, perceptual=variant
+        ),
         train_step=parallel_train_step(
             assemble.train_step(
                 recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS

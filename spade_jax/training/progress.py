@@ -1,14 +1,29 @@
 """Progress: losses and speed of the newest iterations, told now and then."""
 
+import logging
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 
+from spade_jax.devices.memory import most_used
+from spade_jax.devices.mesh import Devices
 from spade_jax.progress import progress_line, tell
 from spade_jax.training.finite import mean_losses
+from spade_jax.training.waiting import Waits, advice
 from spade_jax.workdir.report import Report
 from spade_jax.workdir.saving import Checkpoints
+
+_log = logging.getLogger(__name__)
+
+# Names in metrics.jsonl of what `progress_line` takes.
+_METRICS = {
+    "utilisation": "model_flops_utilisation",
+    "memory": "memory_bytes",
+    "data_seconds": "data_seconds",
+}
 
 
 class Progress:
@@ -19,6 +34,9 @@ class Progress:
       num_steps, steps_per_epoch: iterations of the run, and of an epoch.
       batch_size: pictures an iteration.
       learning_rate: the generator's by iteration.
+      devices: that train.
+      workers: `config.data.workers`.
+      peak_steps_per_second: see `spade_jax.training.utilisation`; None: not known.
 
     Attributes:
       metrics: the newest of each number by name, which go with a checkpoint.
@@ -32,13 +50,32 @@ class Progress:
         steps_per_epoch: int,
         batch_size: int,
         learning_rate: Callable[[int], jax.Array],
+        devices: Devices,
+        workers: int,
+        peak_steps_per_second: float | None,
     ):
         self._first_step, self._num_steps = first_step, num_steps
         self._steps_per_epoch, self._batch_size = steps_per_epoch, batch_size
         self._learning_rate = learning_rate
+        self._devices, self._workers = devices, workers
+        self._peak_steps_per_second = peak_steps_per_second
+        self._has_advised = False
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
         self.metrics: dict[str, float] = {}
-        self._window_step, self._window_start = first_step, time.monotonic()
+        self._begin_window(first_step)
+
+    def _begin_window(self, step: int) -> None:
+        self._window_step, self._window_start = step, time.monotonic()
+        self._data_seconds, self._starved = 0.0, 0
+
+    def next_batch(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
+        """The next batch, and how long it was waited for."""
+        start = time.monotonic()
+        batch = next(batches)
+        self._data_seconds += time.monotonic() - start
+        if self._pending and all(x.is_ready() for x in self._pending[-1][1].values()):
+            self._starved += 1
+        return batch
 
     def add(self, step: int, losses: Mapping[str, jax.Array]) -> None:
         """Takes the losses of an iteration, which need not be computed yet."""
@@ -50,7 +87,7 @@ class Progress:
         if step == self._first_step + 1:
             # Its time is that of compiling, which says nothing of the others.
             jax.block_until_ready(losses)
-            self._window_step, self._window_start = step, time.monotonic()
+            self._begin_window(step)
 
     def leave_out(self, seconds: float) -> None:
         """Does not count the time of something else as training's."""
@@ -78,12 +115,19 @@ class Progress:
         """
         means = mean_losses(self._pending, checkpoints)
         self._pending.clear()
-        now = time.monotonic()
-        steps_per_second = (step - self._window_step) / (now - self._window_start)
-        self._window_step, self._window_start = step, now
+        waits = Waits(
+            steps=step - self._window_step,
+            starved=self._starved,
+            data_seconds=self._data_seconds,
+            seconds=time.monotonic() - self._window_start,
+        )
+        self._begin_window(step)
+        steps_per_second = waits.steps / waits.seconds
+        speed = self._speed(waits, steps_per_second)
         scalars = {f"loss/{name}": value for name, value in means.items()} | {
             "learning_rate/generator": float(self._learning_rate(step - 1)),
             "images_per_second": steps_per_second * self._batch_size,
+            **{_METRICS[name]: value for name, value in speed.items()},
         }
         report.scalars(step, scalars)
         self.metrics |= scalars
@@ -98,5 +142,22 @@ class Progress:
                 batch_size=self._batch_size,
                 steps_per_second=steps_per_second or None,
                 losses=means,
+                **speed,
             )
             tell(line, step=step, num_steps=self._num_steps, **scalars)
+        told = advice(waits, workers=self._workers, cores=os.cpu_count() or 1)
+        if told and not self._has_advised:
+            # In every process: each reads its own share.
+            self._has_advised = True
+            _log.warning("%s", told)
+
+    def _speed(self, waits: Waits, steps_per_second: float) -> dict[str, Any]:
+        """What is known of `utilisation`, `memory` and `data_seconds`."""
+        known: dict[str, Any] = {}
+        if self._peak_steps_per_second and waits.steps:
+            known["utilisation"] = steps_per_second / self._peak_steps_per_second
+        if (used := most_used(self._devices)) is not None:
+            known["memory"] = used
+        if waits.steps:
+            known["data_seconds"] = waits.data_seconds / waits.steps
+        return known

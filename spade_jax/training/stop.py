@@ -18,10 +18,14 @@ class StopRequest:
 
     So an iteration, or a save, is never cut in two. A second signal acts as usual. A
     SIGHUP that is ignored, as under nohup, still is.
+
+    Attributes:
+      requested: whether this process was asked to stop.
+      heeded: whether `everywhere` has said so, in any process.
     """
 
     def __init__(self):
-        self.requested = False
+        self.requested = self.heeded = False
         self._ballot: jax.Array | None = None
         self._usual: dict[int, signal.Handlers | Callable | int | None] = {}
 
@@ -44,9 +48,11 @@ class StopRequest:
         one's would keep the devices from running ahead of the host.
         """
         if jax.process_count() == 1:
-            return self.requested
-        previous, self._ballot = self._ballot, _any_process(self.requested)
-        return previous is not None and bool(previous)
+            self.heeded = self.requested
+        else:
+            previous, self._ballot = self._ballot, _any_process(self.requested)
+            self.heeded = previous is not None and bool(previous)
+        return self.heeded
 
     def _request(self, number: int, _) -> None:
         self.requested = True

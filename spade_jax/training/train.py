@@ -9,10 +9,11 @@ import time
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
-from spade_jax.devices import distributed
+from spade_jax.devices import distributed, present
 from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
@@ -25,6 +26,7 @@ from spade_jax.training.prepare import Run, prepare, share
 from spade_jax.training.progress import Progress
 from spade_jax.training.settle import settled
 from spade_jax.training.stop import StopRequest
+from spade_jax.training.trace import Trace
 from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir import lock as locks
 from spade_jax.workdir.lock import Lock
@@ -45,6 +47,7 @@ def train(
     workdir: str | os.PathLike[str],
     *,
     devices: Devices | None = None,
+    stop: StopRequest | None = None,
 ) -> TrainState:
     """Trains until the recipe's last iteration, from the work dir's last checkpoint.
 
@@ -55,6 +58,7 @@ def train(
       recipe: what to train.
       workdir: created where missing.
       devices: that train it; by default all of all processes.
+      stop: says afterwards whether training was stopped; by default nobody asks.
 
     Returns:
       The last state. After SIGINT or SIGTERM that is the state then, which is saved.
@@ -73,11 +77,16 @@ def train(
     with contextlib.ExitStack() as stack:
         held = locks.held(workdir, command="train")
         lock = distributed.together(functools.partial(stack.enter_context, held))
-        return _train(recipe, workdir, lock, devices=devices)
+        return _train(recipe, workdir, lock, stop or StopRequest(), devices=devices)
 
 
 def _train(
-    recipe: Recipe, workdir: pathlib.Path, lock: Lock, *, devices: Devices | None
+    recipe: Recipe,
+    workdir: pathlib.Path,
+    lock: Lock,
+    stop: StopRequest,
+    *,
+    devices: Devices | None,
 ) -> TrainState:
     """Trains in a work dir that is held; see `train`."""
     # ---- What can be known to be wrong before any work ------------------------------
@@ -103,6 +112,7 @@ def _train(
             checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
     recipe = settled(recipe, None, devices=devices)
     over = share(recipe, devices)
+    tell(_computed_so(recipe, over))
 
     # ---- Data, networks, functions --------------------------------------------------
     with phase(
@@ -120,7 +130,8 @@ def _train(
     with (
         open_checkpoints() as checkpoints,
         Report(workdir, enabled=is_main_process) as report,
-        StopRequest() as stop,
+        stop,
+        Trace(workdir, begin=recipe.keeping.profile_at) as trace,
     ):
         state = _first_state(run, checkpoints, workdir)
         first_step = int(state.step)
@@ -133,8 +144,16 @@ def _train(
             steps_per_epoch=run.steps_per_epoch,
             batch_size=recipe.schedule.batch_size,
             learning_rate=run.learning_rate,
+            devices=list(over.devices.flat),
+            workers=recipe.data.workers,
+            peak_steps_per_second=run.peak_steps_per_second,
         )
         left = range(first_step + 1, run.num_steps + 1)
+        if recipe.keeping.profile_at and recipe.keeping.profile_at not in left:
+            tell(
+                f"No trace is made: config.profile_at={recipe.keeping.profile_at} is"
+                f" none of the steps {first_step + 1} to {run.num_steps}."
+            )
         with _phase_if(
             bool(left),
             f"Training from step {first_step} to step {run.num_steps}",
@@ -145,20 +164,24 @@ def _train(
             compiled, sampled = set(), False
             for step in left:
                 updates_generator = _updates_generator(recipe, step)
-                with _phase_if(
-                    updates_generator not in compiled,
-                    f"Compiling the train step, and taking step {step}",
-                    usually=_COMPILING,
+                with (
+                    _phase_if(
+                        updates_generator not in compiled,
+                        f"Compiling the train step, and taking step {step}",
+                        usually=_COMPILING,
+                    ),
+                    trace.step(step),
                 ):
                     # Beside it, so that nothing has to be compiled when training ends.
                     run.sampler.begin()
                     state, losses = run.train_step(
                         state,
-                        next(on_devices),
+                        progress.next_batch(on_devices),
                         run.constants,
                         update_generator=updates_generator,
                     )
                     progress.add(step, losses)
+                trace.done(step, losses)
                 compiled.add(updates_generator)
                 training.at(step)
                 stopping = stop.everywhere()
@@ -218,6 +241,20 @@ def _train(
             workdir=str(workdir),
         )
     return state
+
+
+def _computed_so(recipe: Recipe, devices: Mesh) -> str:
+    """On what, in which type and in which way a recipe is computed, and why."""
+    compute, platform = recipe.compute, devices.devices.flat[0].platform
+    is_factored, why = assemble.factored(
+        recipe.architecture, compute, platform=platform
+    )
+    mesh = " x ".join(f"{name} {size}" for name, size in devices.shape.items())
+    return (
+        f"Training on {present.named(list(devices.devices.flat))}: mesh {mesh},"
+        f" {recipe.schedule.batch_size} pictures a step, {compute.dtype},"
+        f" {'factored' if is_factored else 'dense'} ({why})."
+    )
 
 
 def _first_state(

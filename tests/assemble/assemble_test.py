@@ -334,6 +334,32 @@ def test_layouts_are_tabulated_where_that_is_quicker_or_asked_for(
         assert batch["tables"]["64x64"].at.shape == (2, 64 * 64)
 
 
+@pytest.mark.parametrize(
+    ("fields", "platform", "why"),
+    [
+        ({"factored": True}, "tpu", "config.factored=True"),
+        ({}, "cpu", "known to be quicker on cpu with 128 hidden features"),
+        ({}, "tpu", "not known to be quicker on tpu with 128 hidden features"),
+        ({"spatial": 2}, "cpu", "devices share pictures"),
+        (
+            {"generator.norm": "spectralcladesyncbatch"},
+            "cpu",
+            "its modulations are looked up by class",
+        ),
+        (
+            {"generator.name": "pix2pixhd", "generator.norm": "spectralinstance"},
+            "cpu",
+            "generator pix2pixhd has no modulations",
+        ),
+    ],
+)
+def test_why_it_is_factored_or_not(default_config, fields, platform, why):
+    default_config.update_from_flattened_dict(fields)
+    recipe = describe(default_config)
+    found = assemble.factored(recipe.architecture, recipe.compute, platform=platform)
+    assert found == (why.startswith(("known", "config.factored=True")), why)
+
+
 def test_only_spade_can_be_factored(default_config):
     default_config.generator.update(name="pix2pixhd", norm="spectralinstance")
     assert tabulator(default_config, shards=1, platform="cpu") is None

@@ -87,6 +87,11 @@ def test_a_stored_config_that_is_none_is_told(text):
     ("field", "value", "message"),
     [
         ("keep_every", 1500, r"config\.keep_every=1500 must be a multiple of config\."),
+        (
+            "profile_at",
+            6,
+            r"config\.profile_at=6 is not reached with config\.num_steps=5: choose an",
+        ),
         ("eval.every", 1, r"config\.eval\.every=1 must be a multiple of config\.check"),
         (
             "generator.norm",
@@ -97,7 +102,7 @@ def test_a_stored_config_that_is_none_is_told(text):
     ],
 )
 def test_a_value_that_cannot_be_is_told(default_config, field, value, message):
-    default_config.update_from_flattened_dict({field: value})
+    default_config.update_from_flattened_dict({"num_steps": 5, field: value})
     with pytest.raises(ValueError, match=message):
         describe(default_config)
 

@@ -315,7 +315,9 @@ def test_what_a_run_leaves(runs):
     if runs["fields"] is SPADE:
         terms |= {"kld"}
     for line in lines_of(workdir):
-        assert set(line) == {
+        # Before the second step there is nothing to wait beside.
+        speed = {"data_seconds"} if line["step"] > 1 else set()
+        assert set(line) == speed | {
             "step",
             *(f"loss/{term}" for term in terms),
             "learning_rate/generator",
@@ -333,9 +335,32 @@ def test_progress_lines(runs):
     output = runs["undisturbed output"]
     last = runs["last step"]
     (line,) = [x for x in output.splitlines() if x.startswith(f"step {last}/{last} ")]
-    for part in (" images/s | ", "gan ", "d_fake ", "d_real ", "0:00:00 left"):
+    speed = (" images/s | ", " s/step for data | ")
+    for part in (*speed, "gan ", "d_fake ", "d_real ", "0:00:00 left"):
         assert part in line
+    # Of these a CPU tells nothing.
+    assert "MFU" not in line
+    assert "GiB" not in line
     assert "Networks: G 0.0" in output
+    assert (
+        "Training on 1 cpu device: mesh data 1 x spatial 1, 4 pictures a step, float32,"
+        " dense (not known to be quicker on cpu with 4 hidden features).\n"
+    ) in output
+
+
+def test_a_trace_of_five_steps(pictures, tmp_path):
+    config = configure(SMALL | {"num_steps": 7, "profile_at": 2}, pictures)
+    with listening() as output:
+        train(config, tmp_path, devices=jax.devices()[:1])
+    told = f"Trace of iterations 2 to 6: {tmp_path}/plugins/profile (TensorBoard)."
+    assert told in output.getvalue()
+    # As TensorBoard's profiler looks for it: plugins/profile/RUN/HOST.xplane.pb.
+    (file,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
+    assert list(file.parent.glob("*.trace.json.gz"))
+    planes = jax.profiler.ProfileData.from_file(str(file)).planes
+    events = [e for p in planes for line in p.lines for e in line.events]
+    steps = [dict(e.stats).get("step_num") for e in events if e.name == "train"]
+    assert sorted(steps) == [2, 3, 4, 5, 6]
 
 
 @pytest.fixture
@@ -353,6 +378,9 @@ def test_stop_request_takes_the_first_signal_only():
         assert not stop.requested
         signal.raise_signal(signal.SIGINT)
         assert stop.requested
+        assert not stop.heeded
+        assert stop.everywhere()
+        assert stop.heeded
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is usual
