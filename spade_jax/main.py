@@ -50,6 +50,8 @@ from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
+from spade_jax.files import bucket
+from spade_jax.files.places import AnyPath, place
 from spade_jax.models import sizes
 from spade_jax.recipe import Recipe, describe
 from spade_jax.training.finite import DivergedError
@@ -67,7 +69,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 _WORKDIR = path_flag(
-    "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
+    "workdir",
+    None,
+    "Where the run is kept, a directory or gs://BUCKET/PATH; by default"
+    " runs/NAME-OF-THE-CONFIG.",
+    buckets=True,
 )
 _QUIET, _LOG_JSON = output_flags()
 # The flags that each mode takes, besides those of output and of several processes.
@@ -190,7 +196,8 @@ def main(argv: Sequence[str]) -> None:
             process_id=_PROCESS_ID.value,
         )
         keep_programs(process=distributed.process_number())
-        _run(_MODE.value, fields)
+        with bucket.telling():
+            _run(_MODE.value, fields)
     except (Exception, KeyboardInterrupt) as error:
         told = _told(error)
         if told is None:
@@ -272,7 +279,7 @@ def _run(mode: str, fields: Sequence[str]) -> None:
         )
 
 
-def _settled(recipe: Recipe, workdir: pathlib.Path) -> Recipe:
+def _settled(recipe: Recipe, workdir: AnyPath) -> Recipe:
     """The recipe as training would settle it, told for people.
 
     What is wrong with the pictures is left to be found with the rest.
@@ -359,16 +366,16 @@ def _tell(found: dict[str, Any]) -> None:
     progress.result(result.table(found), step=found["step"], scores=found["scores"])
 
 
-def _how_to_go_on(workdir: pathlib.Path) -> str:
+def _how_to_go_on(workdir: AnyPath) -> str:
     steps = paths.steps(workdir)
     if not steps:
         return "It had saved no checkpoint: the same command begins it anew."
     return f"The newest checkpoint is step {steps[-1]}: give the same command again."
 
 
-def _workdir() -> pathlib.Path:
+def _workdir() -> AnyPath:
     if _WORKDIR.value:
-        return pathlib.Path(_WORKDIR.value)
+        return place(_WORKDIR.value)
     if _CONFIG.value is None:
         raise ValueError("Give --workdir=DIR, or --config=FILE for runs/NAME-OF-FILE.")
     file = config_flags.get_config_filename(flags.FLAGS["config"])

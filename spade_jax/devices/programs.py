@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax._src import compiler as _compiler
 
-from spade_jax.files.local import cache_directory
+from spade_jax.files.places import cache_directory
 
 _log = logging.getLogger(__name__)
 

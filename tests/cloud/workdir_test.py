@@ -1,0 +1,191 @@
+"""A work dir in a bucket: trained in, gone on with, read, damaged."""
+
+import json
+import logging
+
+import pytest
+
+from benchmarks import kill
+from spade_jax.files import bucket as buckets
+from spade_jax.files.places import place
+from spade_jax.models import opening
+from spade_jax.workdir import integrity, paths
+from spade_jax.workdir.checkpoint import CheckpointError, open_existing
+from spade_jax.workdir.report import Report
+
+
+@pytest.fixture(scope="module")
+def local(run_here, tmp_path_factory):
+    """An undisturbed run of 4 steps on the disk."""
+    workdir = tmp_path_factory.mktemp("local") / "run"
+    run_here(workdir, 4)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def run(server, run_here):
+    """The address of a run of 2 steps that went on to 4."""
+    workdir = f"{server.make('of-the-run')}/deep/run"
+    run_here(workdir, 2)
+    run_here(workdir, 4)
+    return workdir
+
+
+@pytest.fixture
+def copy(run, bucket):
+    """The address of a copy of the run, to be damaged."""
+    name, prefix = run.removeprefix(buckets.SCHEME).split("/", 1)
+    to = buckets._client().bucket(bucket.removeprefix(buckets.SCHEME))
+    of = buckets._client().bucket(name)
+    for below in buckets.objects(run):
+        of.copy_blob(of.blob(f"{prefix}/{below}"), to, f"run/{below}")
+    return f"{bucket}/run"
+
+
+def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_the_disk(run, local):
+    assert paths.steps(run) == paths.steps(local) == [2, 4]
+    assert kill.differing(kill.read_state(run), kill.read_state(local)) == []
+    lines = place(run).joinpath("metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+    assert (place(run) / "samples.png").read_bytes().startswith(b"\x89PNG")
+    # Nothing of what is for the time of a run.
+    assert {name.split("/")[0] for name in buckets.objects(run)} == {
+        *("checkpoints", "metrics.jsonl", "samples.png")
+    }
+
+
+def test_a_model_is_opened_from_a_bucket(run):
+    opened = opening.open_model(f"{run}/checkpoints/2")
+    assert opened.step == 2
+    assert opened.read().step == 2
+    assert opening.open_model(run).step == 4
+
+
+def test_what_lacks_its_commit_file_is_no_checkpoint(copy):
+    (place(copy) / "checkpoints/4" / paths.COMMIT).unlink()
+    assert paths.steps(copy) == [2]
+    assert open_existing(copy).newest_step == 2
+
+
+DATA = "state/ocdbt.process_0/manifest.ocdbt"
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda path: (path / DATA).write_bytes(b"short"), f"{DATA} is not as it was"),
+        (lambda path: (path / DATA).unlink(), f"{DATA} is missing"),
+        (lambda path: (path / "checksums.json").unlink(), "checksums.json is missing"),
+        (
+            lambda path: (path / "_CHECKPOINT_METADATA").write_text("{}"),
+            "it cannot be read",
+        ),
+    ],
+)
+def test_damage_in_a_bucket_is_found(copy, damage, fault):
+    path = paths.checkpoints(copy) / "4"
+    assert integrity.fault(path) is None
+    damage(path)
+    assert fault in integrity.fault(path)
+
+
+def test_a_damaged_checkpoint_is_set_aside_whole(copy, caplog, run_here, run):
+    (paths.checkpoints(copy) / "4" / DATA).write_bytes(b"short")
+    before = set(buckets.objects(paths.checkpoints(copy) / "4")) - {paths.COMMIT}
+    with caplog.at_level(logging.WARNING):
+        integrity.set_aside_damaged(copy)
+    assert "checkpoints/damaged-4; step 2 is used instead." in caplog.text
+    assert paths.steps(copy) == [2]
+    assert set(buckets.objects(paths.checkpoints(copy) / "damaged-4")) == before
+    run_here(copy, 4)
+    assert kill.differing(kill.read_state(copy), kill.read_state(run)) == []
+
+
+def test_a_checkpoint_without_kept_md5_is_read_and_compared(copy):
+    """As of one that was copied there from a disk."""
+    path = paths.checkpoints(copy) / "4"
+    told = json.loads((path / "checksums.json").read_text())
+    del told["md5"]
+    (path / "checksums.json").write_text(json.dumps(told))
+    assert integrity.fault(path) is None
+    (path / DATA).write_bytes(b"short")
+    assert "not as it was written" in integrity.fault(path)
+
+
+def test_a_bucket_that_does_not_answer_is_no_damage(copy, server, monkeypatch):
+    monkeypatch.setattr(buckets, "_PATIENCE", 0.1)
+    with (
+        server.failing(r"GET /storage/v1/b/[^/]+/o\?"),
+        pytest.raises(buckets.BucketError, match=r"503 .*the same command again"),
+    ):
+        integrity.fault(paths.checkpoints(copy) / "4")
+    assert paths.steps(copy) == [2, 4]
+
+
+def test_an_empty_place_holds_no_checkpoint(bucket):
+    with pytest.raises(CheckpointError, match=r"gs://.*/none holds no checkpoint"):
+        open_existing(f"{bucket}/none")
+
+
+# ---- Numbers -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_tensorflow")
+def test_numbers_are_carried_before_a_save_and_in_the_end(bucket):
+    lines = place(f"{bucket}/run") / "metrics.jsonl"
+    with Report(f"{bucket}/run") as report:
+        report.scalars(1, {"a": 1.0})
+        assert not lines.exists()
+        report.carry()
+        assert lines.read_text() == '{"step": 1, "a": 1.0}\n'
+        report.scalars(2, {"a": 2.0})
+    # And go on, without what was cut short.
+    lines.write_text(lines.read_text() + '{"step": 3, "a"')
+    with Report(f"{bucket}/run") as report:
+        report.scalars(3, {"a": 3.0})
+    steps = [json.loads(line)["step"] for line in lines.read_text().splitlines()]
+    assert steps == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("no_tensorflow")
+def test_what_went_wrong_is_told_before_that_numbers_are_lost(
+    bucket, server, monkeypatch
+):
+    monkeypatch.setattr(buckets, "_PATIENCE", 0.1)
+    with pytest.raises(KeyError), server.failing("POST /upload"):
+        with Report(f"{bucket}/run") as report:
+            report.scalars(1, {"a": 1.0})
+            raise KeyError
+    with pytest.raises(buckets.BucketError), server.failing("POST /upload"):
+        with Report(f"{bucket}/run") as report:
+            report.scalars(1, {"a": 1.0})
+
+
+def test_files_of_events_are_carried_and_do_not_grow_for_ever(bucket, monkeypatch):
+    """With a writer of events that only counts bytes."""
+
+    class Writer:
+        made = 0
+
+        def __init__(self, directory):
+            Writer.made += 1
+            self._file = (directory / f"events.{Writer.made}").open("wb")
+
+        def write_scalars(self, step, values):
+            self._file.write(b"x" * 100)
+
+        def flush(self):
+            self._file.flush()
+
+        def close(self):
+            self._file.close()
+
+    monkeypatch.setattr("spade_jax.workdir.report._tensorboard_writer", Writer)
+    monkeypatch.setattr("spade_jax.workdir.report._MUCH", 150)
+    with Report(f"{bucket}/run") as report:
+        for step in range(1, 4):
+            report.scalars(step, {"a": 1.0})
+            report.carry()
+    sizes = {name: found.size for name, found in buckets.objects(bucket).items()}
+    assert sizes["run/events.1"] == 200
+    assert sizes["run/events.2"] == 100
