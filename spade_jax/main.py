@@ -97,18 +97,27 @@ _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
 _WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
-_LABELS = path_flag("labels", None, "predict: directory of label maps, or one of them.")
+_LABELS = path_flag(
+    "labels", None, "predict: directory of label maps, or one of them.", buckets=True
+)
 _INSTANCES = path_flag(
-    "instances", None, "predict: directory of instance maps, or one of them."
+    "instances",
+    None,
+    "predict: directory of instance maps, or one of them.",
+    buckets=True,
 )
 _OUT = path_flag(
-    "out", None, "predict: where the pictures go. label_photos: the layouts."
+    "out",
+    None,
+    "predict: where the pictures go. label_photos: the layouts.",
+    buckets=True,
 )
 _STYLE = path_flag(
     "style",
     None,
     "predict: photograph to take a style from, or a directory of one for each label"
     " map, of its name.",
+    buckets=True,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -128,6 +137,7 @@ _FILM = path_flag(
     "film",
     None,
     "predict: .mp4 or .gif; the label maps are its frames, all in one style.",
+    buckets=True,
 )
 _FPS = flags.DEFINE_float("fps", 12.0, "predict: frames a second of --film.")
 _PHOTOS = path_flag(
@@ -137,6 +147,7 @@ _DATA_ROOT = path_flag(
     "data_root",
     "",
     "eval: directory of the data, in place of the checkpoint's config.data.root.",
+    buckets=True,
 )
 _PROTOCOL = flags.DEFINE_string(
     "protocol",

@@ -36,12 +36,10 @@ _ENVIRONMENT = {
 }
 _PATIENCE = 60.0  # seconds that what fails is tried again for
 _TIMEOUTS = (10, 60)  # seconds, to connect and for each answer
-# Where errors of a bucket are from; or what those say that gcsfs and TensorStore raise
-# as others.
+# Where errors of a bucket are from; and what those of TensorStore say.
 _FAULTS = ("gcsfs", "fsspec", "aiohttp", "google", "requests", "urllib3")
 _SAYS = re.compile(
-    r"^Forbidden: |\b(UNAVAILABLE|DEADLINE_EXCEEDED)\b"
-    r"|\b(PERMISSION_DENIED|UNAUTHENTICATED)\b"
+    r"\b(UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED)\b"
 )
 
 
@@ -230,14 +228,14 @@ def telling(where: AnyAddress = "") -> Iterator[None]:
             raise
         if not _is_of_bucket(error, is_known=is_known):
             raise
-        said = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         of = where or "A bucket"
         raise BucketError(f"{of} cannot be used: {said}. {_remedy(error)}") from error
 
 
 def _is_of_bucket(error: Exception, *, is_known: bool) -> bool:
     module = type(error).__module__.partition(".")[0]
-    if module in _FAULTS:
+    if module in _FAULTS or str(error).startswith("Forbidden: b/"):
         return True
     # Devices of several hosts may say the same.
     if not is_known or module.startswith("jax"):

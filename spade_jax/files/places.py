@@ -10,14 +10,15 @@ same. What a bucket cannot do (rename, append, lock), and what epath does not te
 import os
 import pathlib
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from spade_jax.files import bucket
 
 if TYPE_CHECKING:
     from etils import epath
 
-AnyPath: TypeAlias = "pathlib.Path | epath.Path"
+# Not with a bar: as it runs, epath is there for those only who have a bucket.
+AnyPath: TypeAlias = Union[pathlib.Path, "epath.Path"]
 """A path of this machine or of a bucket; both have pathlib's methods."""
 
 # As of gs://bucket/run, and not the drive of C:\run.
@@ -32,9 +33,9 @@ def place(path: str | os.PathLike[str]) -> AnyPath:
     """The path at a place. The first one of a bucket looks whether that is there.
 
     Raises:
-      ImportError: it is in a bucket, and the extra `cloud` is not installed.
-      ValueError: it is of another service.
-      BucketError: the bucket is not there, or may not be read.
+      ValueError: it is of another service, or names no bucket.
+      BucketError: the bucket is not there or may not be read, or the extra `cloud` is
+        not installed.
     """
     text = os.fspath(path)
     if fault := fault_of(text, buckets=True):
@@ -50,6 +51,15 @@ def absolute(path: str | os.PathLike[str]) -> AnyPath:
 def in_bucket(path: str | os.PathLike[str]) -> bool:
     """Whether a path is in a bucket."""
     return os.fspath(path).startswith(bucket.SCHEME)
+
+
+def size_of(path: AnyPath) -> int:
+    """Bytes of a file, or of all files below a directory."""
+    if not isinstance(path, pathlib.Path):
+        below = bucket.objects(path).values() or [bucket.look(path)]
+        return sum(found.size for found in below)
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def fault_of(path: str, *, buckets: bool) -> str | None:

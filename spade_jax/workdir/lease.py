@@ -71,7 +71,9 @@ class Lease(Lock):
     def end(self) -> None:
         """Lets go of the work dir, unless another has come."""
         with contextlib.suppress(BucketError):  # It expires.
-            bucket.remove(self._path, generation=self._generation)
+            found = bucket.read(self._path)
+            if found and found[0] == self._text:
+                bucket.remove(self._path, generation=found[1].generation)
 
 
 @contextlib.contextmanager
@@ -173,5 +175,7 @@ def _process(pid: int) -> dict[str, Any] | None:
         namespace = os.readlink(proc / "self/ns/pid")
         # Its name, in brackets, may have anything in it.
         stat = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        if stat[0] in "ZX":  # It has ended, and only its parent does not know.
+            return None
         return {"machine": f"{boot} {namespace}", "started": stat[19]}
     return None

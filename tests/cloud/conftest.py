@@ -10,8 +10,6 @@ import pytest
 from benchmarks import kill
 from spade_jax.recipe import describe
 from spade_jax.training.train import train
-
-# Beside this file, and not on the path: the tests are imported by their files.
 from tests.cloud import server as servers
 
 

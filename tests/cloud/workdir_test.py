@@ -3,31 +3,46 @@
 import json
 import logging
 
+import jax
+import numpy as np
 import pytest
 
-from benchmarks import kill
+from spade_jax.devices import mesh
 from spade_jax.files import bucket as buckets
 from spade_jax.files.places import place
-from spade_jax.models import opening
-from spade_jax.workdir import integrity, paths
+from spade_jax.learning.state import NetState, TrainState
+from spade_jax.recipe import describe
+from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir.checkpoint import CheckpointError, open_existing
 from spade_jax.workdir.report import Report
+from spade_jax.workdir.saving import Checkpoints
+
+HERE = mesh.replicated(mesh.make_mesh(jax.devices()[:1]))
+
+
+def state(step):
+    """A small one."""
+    net = NetState(
+        params={"kernel": np.full((3, 4), step, np.float32)}, stats={}, opt_state=()
+    )
+    made = TrainState(
+        step=np.int32(step), generator=net, discriminator=net, encoder=None, ema=None
+    )
+    return jax.device_put(made, HERE)
 
 
 @pytest.fixture(scope="module")
-def local(run_here, tmp_path_factory):
-    """An undisturbed run of 4 steps on the disk."""
-    workdir = tmp_path_factory.mktemp("local") / "run"
-    run_here(workdir, 4)
-    return workdir
+def recipe(make_default_config):
+    return describe(make_default_config())
 
 
 @pytest.fixture(scope="module")
-def run(server, run_here):
-    """The address of a run of 2 steps that went on to 4."""
+def run(server, recipe):
+    """The address of a work dir with checkpoints of steps 2 and 4."""
     workdir = f"{server.make('of-the-run')}/deep/run"
-    run_here(workdir, 2)
-    run_here(workdir, 4)
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        for step in (1, 2, 4):
+            checkpoints.save(state(step), recipe=recipe)
     return workdir
 
 
@@ -42,23 +57,21 @@ def copy(run, bucket):
     return f"{bucket}/run"
 
 
-def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_the_disk(run, local):
-    assert paths.steps(run) == paths.steps(local) == [2, 4]
-    assert kill.differing(kill.read_state(run), kill.read_state(local)) == []
-    lines = place(run).joinpath("metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
-    assert (place(run) / "samples.png").read_bytes().startswith(b"\x89PNG")
-    # Nothing of what is for the time of a run.
-    assert {name.split("/")[0] for name in buckets.objects(run)} == {
-        *("checkpoints", "metrics.jsonl", "samples.png")
-    }
-
-
-def test_a_model_is_opened_from_a_bucket(run):
-    opened = opening.open_model(f"{run}/checkpoints/2")
-    assert opened.step == 2
-    assert opened.read().step == 2
-    assert opening.open_model(run).step == 4
+def test_checkpoints_are_saved_in_a_bucket_and_read(run, recipe):
+    assert paths.steps(run) == [2, 4]
+    assert paths.locate(f"{run}/checkpoints/2") == (place(run), 2)
+    with open_existing(run) as found:
+        assert found.newest_step == 4
+        assert found.recipe() == recipe
+        for step in (2, 4):
+            read = found.restore(checkpoint.abstract(state(1), HERE), step=step)
+            assert (read.generator.params["kernel"] == step).all()
+    # All that was written was read back.
+    told = json.loads((paths.checkpoints(run) / "4/checksums.json").read_text())
+    objects = buckets.objects(paths.checkpoints(run) / "4")
+    later = {"_CHECKPOINT_METADATA", "checksums.json", paths.COMMIT}
+    assert told["files"].keys() == told["md5"].keys() == objects.keys() - later
+    assert all(objects[name].md5 == md5 for name, md5 in told["md5"].items())
 
 
 def test_what_lacks_its_commit_file_is_no_checkpoint(copy):
@@ -89,7 +102,7 @@ def test_damage_in_a_bucket_is_found(copy, damage, fault):
     assert fault in integrity.fault(path)
 
 
-def test_a_damaged_checkpoint_is_set_aside_whole(copy, caplog, run_here, run):
+def test_a_damaged_checkpoint_is_set_aside_whole(copy, caplog, recipe):
     (paths.checkpoints(copy) / "4" / DATA).write_bytes(b"short")
     before = set(buckets.objects(paths.checkpoints(copy) / "4")) - {paths.COMMIT}
     with caplog.at_level(logging.WARNING):
@@ -97,8 +110,10 @@ def test_a_damaged_checkpoint_is_set_aside_whole(copy, caplog, run_here, run):
     assert "checkpoints/damaged-4; step 2 is used instead." in caplog.text
     assert paths.steps(copy) == [2]
     assert set(buckets.objects(paths.checkpoints(copy) / "damaged-4")) == before
-    run_here(copy, 4)
-    assert kill.differing(kill.read_state(copy), kill.read_state(run)) == []
+    with Checkpoints(copy) as checkpoints:
+        checkpoints.save(state(4), recipe=recipe)
+    assert paths.steps(copy) == [2, 4]
+    assert open_existing(copy).newest_step == 4
 
 
 def test_a_checkpoint_without_kept_md5_is_read_and_compared(copy):
@@ -152,13 +167,16 @@ def test_what_went_wrong_is_told_before_that_numbers_are_lost(
     bucket, server, monkeypatch
 ):
     monkeypatch.setattr(buckets, "_PATIENCE", 0.1)
-    with pytest.raises(KeyError), server.failing("POST /upload"):
-        with Report(f"{bucket}/run") as report:
+
+    def report_and(fail):
+        with server.failing("POST /upload"), Report(f"{bucket}/run") as report:
             report.scalars(1, {"a": 1.0})
-            raise KeyError
-    with pytest.raises(buckets.BucketError), server.failing("POST /upload"):
-        with Report(f"{bucket}/run") as report:
-            report.scalars(1, {"a": 1.0})
+            fail()
+
+    with pytest.raises(ZeroDivisionError):
+        report_and(lambda: 1 / 0)
+    with pytest.raises(buckets.BucketError):
+        report_and(lambda: None)
 
 
 def test_files_of_events_are_carried_and_do_not_grow_for_ever(bucket, monkeypatch):

@@ -12,7 +12,6 @@ import functools
 import itertools
 import logging
 import os
-import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,6 +23,8 @@ from spade_jax import assemble, data
 from spade_jax.commands.predict import film as films
 from spade_jax.commands.predict import folders, gallery, options, sheet
 from spade_jax.files import outputs, pictures
+from spade_jax.files.places import AnyPath, place
+from spade_jax.files.staging import staged
 from spade_jax.layout import Layout
 from spade_jax.models import inputs, opening, styles
 from spade_jax.models.maps import LabelFormat, Maps, PreparedMaps
@@ -57,7 +58,7 @@ def predict(
     num_samples: int = 1,
     film: str | os.PathLike[str] | None = None,
     fps: float = 12.0,
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Synthesises a picture for each label map in a folder and in those below it.
 
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
@@ -96,16 +97,21 @@ def predict(
       ValueError: options that do not suit the model or one another, see `options`; or
         something would be lost, see `spade_jax.files.outputs.claim`.
     """
-    out = pathlib.Path(out)
+    out = place(out)
     if film is not None:
         options.check_film(film, fps=fps)
-    found = folders.find(labels, instances=instances, style=style)
+    style_here = None if style is None else staged(style)
+    found = folders.find(
+        staged(labels),
+        instances=None if instances is None else staged(instances),
+        style=style_here,
+    )
     opened = opening.open_model(workdir)
     of = opened.recipe
     options.check_model(
         of,
         instances=instances,
-        style=style,
+        style=style_here,
         seed=seed,
         num_samples=num_samples,
         is_film=film is not None,
