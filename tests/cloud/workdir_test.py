@@ -137,6 +137,58 @@ def test_a_bucket_that_does_not_answer_is_no_damage(copy, server, monkeypatch):
     assert paths.steps(copy) == [2, 4]
 
 
+@pytest.fixture
+def save(bucket, recipe):
+    """`save(step)` in a new work dir of a bucket; gives its address."""
+
+    def save_one(step):
+        with Checkpoints(f"{bucket}/run") as checkpoints:
+            checkpoints.save(state(step), recipe=recipe)
+            checkpoints.wait()
+        return f"{bucket}/run"
+
+    return save_one
+
+
+LONG = {"marks": pytest.mark.long}
+
+
+@pytest.mark.parametrize("status", [pytest.param(503, **LONG), None])
+def test_uploads_of_a_save_that_fail_are_tried_again(save, server, status):
+    """None: the connection ends in the middle of one."""
+    with server.failing("POST /upload.*ocdbt", times=2, status=status) as fault:
+        workdir = save(2)
+    assert fault.seen > 2
+    assert integrity.fault(paths.checkpoints(workdir) / "2") is None
+
+
+@pytest.mark.parametrize(
+    ("matches", "status"),
+    [
+        ("POST /upload.*ocdbt", 403),
+        # The token has expired.
+        pytest.param("POST /upload.*ocdbt", 401, **LONG),
+        pytest.param("POST /upload.*checksums", 403, **LONG),
+        (r"POST /upload.*checkpoints(/|%2F)4(/|%2F)commit_success", 403),
+    ],
+)
+def test_a_save_that_fails_is_told_and_never_used(save, server, matches, status):
+    workdir = save(2)
+    message = (
+        r"The checkpoint of step 4 could not be saved in gs://.*/run/checkpoints: (.|"
+        r"\n)*The earlier ones are as they were: the same command goes on from step 2\."
+    )
+    with (
+        server.failing(matches, status=status, says="no") as fault,
+        pytest.raises(CheckpointError, match=message),
+    ):
+        save(4)
+    assert fault.seen
+    assert paths.steps(workdir) == [2]
+    assert save(4) == workdir
+    assert integrity.newest_whole(workdir) == (4, {})
+
+
 def test_an_empty_place_holds_no_checkpoint(bucket):
     with pytest.raises(CheckpointError, match=r"gs://.*/none holds no checkpoint"):
         open_existing(f"{bucket}/none")
