@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from spade_jax.devices import distributed, present
 from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
+from spade_jax.files.places import AnyPath, in_bucket, place
 from spade_jax.learning.state import TrainState
 from spade_jax.progress import phase, result, tell
 from spade_jax.recipe import Keeping, Recipe
@@ -56,7 +56,7 @@ def train(
 
     Args:
       recipe: what to train.
-      workdir: created where missing.
+      workdir: created where missing; on this machine, or in a bucket.
       devices: that train it; by default all of all processes.
       stop: says afterwards whether training was stopped; by default nobody asks.
 
@@ -71,7 +71,7 @@ def train(
       DivergedError: training diverged; the last good checkpoint is kept.
       ProcessError: the data is missing or wrong for another process of the run.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = place(workdir)
     check_place(workdir, recipe.data)
     distributed.check_shared(workdir)
     with contextlib.ExitStack() as stack:
@@ -82,7 +82,7 @@ def train(
 
 def _train(
     recipe: Recipe,
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     lock: Lock,
     stop: StopRequest,
     *,
@@ -232,7 +232,9 @@ def _train(
                 if last:
                     break
         step = int(state.step)
-        with phase(f"Waiting until step {step} is on the disk", usually="seconds"):
+        with phase(
+            f"Waiting until step {step} is {_kept_in(workdir)}", usually="seconds"
+        ):
             batches.close()
             checkpoints.wait()
         result(
@@ -257,9 +259,7 @@ def _computed_so(recipe: Recipe, devices: Mesh) -> str:
     )
 
 
-def _first_state(
-    run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
-) -> TrainState:
+def _first_state(run: Run, checkpoints: Checkpoints, workdir: AnyPath) -> TrainState:
     """The state that training begins with: the newest that was saved, or a new one."""
     if checkpoints.latest_step is None:
         with phase("Drawing the first weights", usually="seconds", then=_COMPILE):
@@ -271,7 +271,11 @@ def _first_state(
     return state
 
 
-def _expected(keeping: Keeping, shown_in: pathlib.Path) -> str:
+def _kept_in(workdir: AnyPath) -> str:
+    return "in the bucket" if in_bucket(workdir) else "on the disk"
+
+
+def _expected(keeping: Keeping, shown_in: AnyPath) -> str:
     """What is to come while it trains, and where."""
     early = ", ".join(map(str, EARLY))
     return (
@@ -322,6 +326,8 @@ def _save(
     def save(metrics):
         # What was saved before has to be on the disk first.
         with phase(f"Saving step {step}", usually="seconds"):
+            # So that no number is missing of the steps that are not taken again.
+            report.carry()
             checkpoints.save(state, recipe=recipe, metrics=metrics)
 
     if evaluate is None or step % recipe.evaluation.every:

@@ -5,7 +5,6 @@ It takes minutes, so it is not resumed: the file is written at the end.
 
 import contextlib
 import os
-import pathlib
 import time
 from collections.abc import Mapping
 
@@ -18,6 +17,7 @@ from spade_jax.devices import mesh
 from spade_jax.evaluation.result import worth
 from spade_jax.files import outputs, pictures
 from spade_jax.files.outputs import Outputs
+from spade_jax.files.places import AnyPath, place
 from spade_jax.metrics import own_segmenter, segmentation
 from spade_jax.progress import phase, progress_line, result, tell
 from spade_jax.recipe import Recipe
@@ -51,7 +51,7 @@ def train_segmenter(
       ValueError: fields of the config do not fit together, training diverged, or
         something would be lost, see `spade_jax.files.outputs.claim`.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = place(workdir)
     check_place(workdir, recipe.data)
     claimed = outputs.claim(
         workdir,
@@ -66,7 +66,7 @@ def train_segmenter(
 
 
 def _train_segmenter(
-    recipe: Recipe, workdir: pathlib.Path, lock: Lock, claimed: Outputs
+    recipe: Recipe, workdir: AnyPath, lock: Lock, claimed: Outputs
 ) -> own_segmenter.OwnSegmenter:
     """Trains in a work dir that is held; see `train_segmenter`."""
     recipe = settled(recipe, saved_recipe(workdir) if recipe.open else None)

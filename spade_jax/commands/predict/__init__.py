@@ -10,7 +10,6 @@ import concurrent.futures
 import itertools
 import logging
 import os
-import pathlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -20,6 +19,8 @@ from spade_jax import assemble, data
 from spade_jax.commands.predict import film as films
 from spade_jax.commands.predict import folders, gallery, options, samples, sheet
 from spade_jax.files import outputs, pictures
+from spade_jax.files.places import AnyPath, place
+from spade_jax.files.staging import staged
 from spade_jax.models import inputs, opening
 from spade_jax.models.maps import LabelFormat, Maps
 from spade_jax.models.predictor import Predictor
@@ -46,7 +47,7 @@ def predict(
     num_samples: int = 1,
     film: str | os.PathLike[str] | None = None,
     fps: float = 12.0,
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Synthesises a picture for each label map in a folder and in those below it.
 
     Writes `OUT/NAME.png` (`OUT/NAME_K.png` for sample K of several), the layouts in
@@ -85,16 +86,21 @@ def predict(
       ValueError: options that do not suit the model or one another, see `options`; or
         something would be lost, see `spade_jax.files.outputs.claim`.
     """
-    out = pathlib.Path(out)
+    out = place(out)
     if film is not None:
         options.check_film(film, fps=fps)
-    found = folders.find(labels, instances=instances, style=style)
+    style_here = None if style is None else staged(style)
+    found = folders.find(
+        staged(labels),
+        instances=None if instances is None else staged(instances),
+        style=style_here,
+    )
     opened = opening.open_model(workdir)
     of = opened.recipe
     options.check_model(
         of,
         instances=instances,
-        style=style,
+        style=style_here,
         seed=seed,
         num_samples=num_samples,
         is_film=film is not None,
@@ -162,9 +168,9 @@ def _write(
     predictor: Predictor,
     *,
     num_samples: int,
-    out: pathlib.Path,
+    out: AnyPath,
     written: outputs.Outputs,
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Writes pictures as they come, and what shows them all.
 
     Args:
