@@ -247,6 +247,7 @@ def kill_repeatedly(
     kills: int,
     seed: int,
     disturbed: AnyPath | None = None,
+    num_steps: int = 0,
 ) -> dict[str, Any]:
     """Kills a run many times, and compares its end with that of an undisturbed one.
 
@@ -256,6 +257,7 @@ def kill_repeatedly(
       kills: how many.
       seed: of their moments.
       disturbed: of the run that is killed, in place of one in the directory.
+      num_steps: iterations that both have in the end, at least.
 
     Returns:
       `kills`: a list of what happened; `last_step`; `differing`: arrays that do.
@@ -268,7 +270,7 @@ def kill_repeatedly(
         moment = ("save", "step", "save", "step", "start")[i % 5]
         done.append(kill_once(disturbed, moment, draw, pictures=pictures))
         print(json.dumps({"kill": i + 1, **done[-1]}), flush=True)
-    last_step = max(saved_steps(disturbed), default=0) + 3
+    last_step = max(num_steps, max(saved_steps(disturbed), default=0) + 3)
     for workdir in (disturbed, undisturbed):
         run(workdir, pictures=pictures, num_steps=last_step)
     return {

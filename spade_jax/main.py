@@ -51,6 +51,7 @@ from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
 from spade_jax.files import bucket
+from spade_jax.files.bucket import BucketError
 from spade_jax.files.places import AnyPath, place
 from spade_jax.models import sizes
 from spade_jax.recipe import Recipe, describe
@@ -405,7 +406,11 @@ def _tell(found: dict[str, Any]) -> None:
 
 
 def _how_to_go_on(workdir: AnyPath) -> str:
-    steps = paths.steps(workdir)
+    try:
+        with bucket.telling():
+            steps = paths.steps(workdir)
+    except BucketError:
+        return "Give the same command again."
     if not steps:
         return "It had saved no checkpoint: the same command begins it anew."
     return f"The newest checkpoint is step {steps[-1]}: give the same command again."

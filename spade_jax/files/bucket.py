@@ -78,7 +78,7 @@ def fault_of(path: str) -> str | None:
 
 
 def path(text: str) -> "epath.Path":
-    """Epath's path of a gs:// address, whose bucket is looked at the first time.
+    """The path, one of epath's, of a gs:// address; its bucket is looked at once.
 
     Raises:
       BucketError: it is not there, or may not be read; or the extra is not installed.
@@ -277,6 +277,11 @@ def _prepare() -> None:
             f"Paths that begin with {SCHEME} need gcsfs and google-cloud-storage"
             f" ({error}): pip install 'spade-jax[cloud]'."
         ) from error
+    # It keeps what it found of TensorFlow when it saw its first path.
+    with contextlib.suppress(ImportError, AttributeError):
+        from etils.epath import gpath
+
+        gpath._is_tf_installed.cache_clear()
     # What another process has written has to be seen.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
     # It logs a traceback of what it raises, too.
@@ -320,7 +325,7 @@ def _trying() -> dict[str, Any]:
 def _split(place: AnyAddress) -> tuple[str, str]:
     """A bucket's name, and that of an object in it."""
     name, _, below = os.fspath(place).removeprefix(SCHEME).partition("/")
-    return name, below
+    return name, below.rstrip("/")
 
 
 def _blob(file: AnyAddress) -> Any:

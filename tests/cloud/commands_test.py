@@ -17,11 +17,20 @@ from spade_jax.export import export
 from spade_jax.files import bucket as buckets
 from spade_jax.files.places import place
 from spade_jax.models.publishing import publish
+from spade_jax.recipe import with_values
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import open_existing
 
 pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Where what is staged goes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +53,6 @@ def local(run_here, tmp_path_factory):
 def run(server, run_here, data):
     """The address of a run of 2 steps that went on to 4, on pictures in a bucket."""
     workdir = f"{server.make('of-the-run')}/deep/run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", "/nowhere")
-        with pytest.raises(OSError, match="nowhere"):
-            run_here(workdir, 2, **{"data.root": data})
     run_here(workdir, 2, **{"data.root": data})
     run_here(workdir, 4, **{"data.root": data})
     return workdir
@@ -112,7 +117,7 @@ def test_layouts_are_read_from_a_bucket_and_pictures_written(run, data, bucket, 
 def test_checkpoints_of_a_bucket_are_evaluated_as_they_come(run, run_here, data):
     segmenter = {"segmenter.num_steps": 2, "segmenter.evaluate_every": 2}
     recipe = open_existing(run).recipe()
-    train_segmenter(spade_jax.recipe.with_values(recipe, segmenter), run)
+    train_segmenter(with_values(recipe, segmenter), run)
     assert place(run).joinpath("segmenter.npz").exists()
     found = follow(run)
     assert [next(found)["step"] for _ in range(2)] == [2, 4]

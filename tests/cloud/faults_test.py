@@ -128,6 +128,25 @@ def test_errors_that_are_none_of_a_bucket_stay_what_they_are():
         raise ValueError("UNAVAILABLE: Error opening kvstore: HTTP 503")
 
 
+def test_how_to_go_on_is_told_of_a_bucket_that_does_not_answer(bucket, server):
+    workdir = place(f"{bucket}/run")
+    with server.failing("GET /storage/v1/b/bucket", status=403):
+        assert main._how_to_go_on(workdir) == "Give the same command again."
+    assert main._how_to_go_on(workdir).startswith("It had saved no checkpoint")
+
+
+def test_epath_speaks_through_what_knows_the_emulator(bucket, monkeypatch):
+    """Though it has seen a path, and TensorFlow, before the first one of a bucket."""
+    from etils.epath import gpath
+
+    monkeypatch.delenv("EPATH_USE_TF")
+    gpath._is_tf_installed.cache_clear()
+    assert gpath._is_tf_installed()
+    buckets._prepare.cache_clear()
+    assert not place(f"{bucket}/x").exists()
+    assert not gpath._is_tf_installed()
+
+
 def test_a_command_says_it_in_a_line():
     error = BucketError("gs://b/x cannot be used: 503.")
     assert main._told(error) == (f"BucketError: {error}", True)
