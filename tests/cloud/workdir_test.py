@@ -102,6 +102,7 @@ def test_damage_in_a_bucket_is_found(copy, damage, fault):
     assert fault in integrity.fault(path)
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_set_aside_whole(copy, caplog, recipe):
     (paths.checkpoints(copy) / "4" / DATA).write_bytes(b"short")
     before = set(buckets.objects(paths.checkpoints(copy) / "4")) - {paths.COMMIT}
@@ -116,6 +117,7 @@ def test_a_damaged_checkpoint_is_set_aside_whole(copy, caplog, recipe):
     assert open_existing(copy).newest_step == 4
 
 
+@pytest.mark.long
 def test_a_checkpoint_without_kept_md5_is_read_and_compared(copy):
     """As of one that was copied there from a disk."""
     path = paths.checkpoints(copy) / "4"
@@ -165,7 +167,7 @@ def test_uploads_of_a_save_that_fail_are_tried_again(save, server, status):
 @pytest.mark.parametrize(
     ("matches", "status"),
     [
-        ("POST /upload.*ocdbt", 403),
+        pytest.param("POST /upload.*ocdbt", 403, **LONG),
         # The token has expired.
         pytest.param("POST /upload.*ocdbt", 401, **LONG),
         pytest.param("POST /upload.*checksums", 403, **LONG),
