@@ -18,6 +18,7 @@ from spade_jax.files import bucket as buckets
 from spade_jax.files.places import place
 from spade_jax.models.publishing import publish
 from spade_jax.recipe import with_values
+from spade_jax.training.trace import Trace
 from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import open_existing
@@ -128,6 +129,16 @@ def test_checkpoints_of_a_bucket_are_evaluated_as_they_come(run, run_here, data)
     assert {name.rpartition(".")[2] for name in references} == {"npz", "npy"}
     # What is there is not computed again.
     assert next(follow(run), None) is None
+
+
+def test_a_trace_is_carried_to_a_bucket(bucket):
+    with Trace(f"{bucket}/run", begin=1) as trace:
+        for step in range(1, 6):
+            with trace.step(step):
+                pass
+            trace.done(step, ())
+    (name,) = (n for n in buckets.objects(bucket) if n.endswith(".xplane.pb"))
+    assert name.startswith("run/plugins/profile/")
 
 
 def test_programs_are_kept_in_a_bucket(bucket):

@@ -4,6 +4,7 @@ import threading
 
 import jax
 import pytest
+from google.auth.credentials import AnonymousCredentials
 
 from spade_jax import main
 from spade_jax.files import bucket as buckets
@@ -92,6 +93,21 @@ def test_a_bucket_that_is_not_there(server):
     )
     with pytest.raises(BucketError, match=message):
         place("gs://no-such-bucket/run")
+
+
+def test_without_credentials_one_is_anybody(monkeypatch, tmp_path):
+    """Public buckets can be read so."""
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    found = buckets._client.__wrapped__()
+    assert isinstance(found._credentials, AnonymousCredentials)
+    # With some, of a user who has no project, too.
+    monkeypatch.setattr(
+        "google.auth.default", lambda **_: (AnonymousCredentials(), None)
+    )
+    assert buckets._client.__wrapped__().project is None
 
 
 def test_a_bucket_that_may_not_be_read(server, bucket):
