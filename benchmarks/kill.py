@@ -32,6 +32,9 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from spade_jax.files import bucket
+from spade_jax.files.places import AnyPath, in_bucket
+from spade_jax.workdir import paths
 from spade_jax.workdir.paths import steps as saved_steps
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -75,7 +78,7 @@ def draw_pictures(root: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def running(
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     *,
     pictures: pathlib.Path,
     num_steps: int,
@@ -129,7 +132,7 @@ def running(
             process.kill()
 
 
-def run(workdir: pathlib.Path, **arguments) -> str:
+def run(workdir: AnyPath, **arguments) -> str:
     """A run until its end, which must be a good one.
 
     Returns:
@@ -150,12 +153,23 @@ def next_step(process: subprocess.Popen) -> int | None:
     return None
 
 
-def unfinished(workdir: pathlib.Path) -> list[str]:
+def unfinished(workdir: AnyPath) -> list[str]:
     """Names of what saves that go on, or were cut short, left in a work dir."""
+    if in_bucket(workdir):
+        found = {
+            name.split("/")[0] for name in bucket.objects(paths.checkpoints(workdir))
+        }
+        return sorted(found - set(map(str, saved_steps(workdir))))
     return [p.name for p in (workdir / "checkpoints").glob("*tmp*")]
 
 
-def read_state(workdir: pathlib.Path, *, step: int | None = None):
+def lines(workdir: AnyPath) -> list[dict[str, Any]]:
+    """What a run has written of its steps."""
+    told = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in told.splitlines()]
+
+
+def read_state(workdir: AnyPath, *, step: int | None = None):
     """The state in a checkpoint, by default the newest, as a tree of NumPy arrays."""
     import jax
 
@@ -184,7 +198,7 @@ def differing(a, b) -> list[str]:
 
 
 def kill_once(
-    workdir: pathlib.Path, moment: str, draw: random.Random, **arguments
+    workdir: AnyPath, moment: str, draw: random.Random, **arguments
 ) -> dict[str, Any]:
     """Starts a run, and kills it.
 
@@ -227,21 +241,36 @@ def kill_once(
 
 
 def kill_repeatedly(
-    directory: pathlib.Path, *, pictures: pathlib.Path, kills: int, seed: int
+    directory: pathlib.Path,
+    *,
+    pictures: pathlib.Path,
+    kills: int,
+    seed: int,
+    disturbed: AnyPath | None = None,
+    num_steps: int = 0,
 ) -> dict[str, Any]:
     """Kills a run many times, and compares its end with that of an undisturbed one.
+
+    Args:
+      directory: of both runs.
+      pictures: see `draw_pictures`.
+      kills: how many.
+      seed: of their moments.
+      disturbed: of the run that is killed, in place of one in the directory.
+      num_steps: iterations that both have in the end, at least.
 
     Returns:
       `kills`: a list of what happened; `last_step`; `differing`: arrays that do.
     """
     draw = random.Random(seed)
-    disturbed, undisturbed = directory / "disturbed", directory / "undisturbed"
+    disturbed = disturbed or directory / "disturbed"
+    undisturbed = directory / "undisturbed"
     done = []
     for i in range(kills):
         moment = ("save", "step", "save", "step", "start")[i % 5]
         done.append(kill_once(disturbed, moment, draw, pictures=pictures))
         print(json.dumps({"kill": i + 1, **done[-1]}), flush=True)
-    last_step = max(saved_steps(disturbed), default=0) + 3
+    last_step = max(num_steps, max(saved_steps(disturbed), default=0) + 3)
     for workdir in (disturbed, undisturbed):
         run(workdir, pictures=pictures, num_steps=last_step)
     return {

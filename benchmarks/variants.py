@@ -23,10 +23,14 @@ from spade_jax.convert import abstract_variables, to_official
 from spade_jax.kernels import choose
 from spade_jax.layout import Layout, num_planes
 from spade_jax.layout.neighbourhoods import tabulate
+from spade_jax.learning.latents import example_noise
+from spade_jax.learning.objectives import Objective
+from spade_jax.learning.objectives.oasis import fair_coins, oasis_objective
 from spade_jax.learning.objectives.spade import spade_objective
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import NetState, TrainState
 from spade_jax.learning.train_step import make_train_step
+from spade_jax.nets.unet import WIDTHS as UNET_WIDTHS
 
 Run = Callable[[], Any]
 """Computes once and waits: pictures `[1, H, W, 3]`, or terms of the objective."""
@@ -61,6 +65,7 @@ class Problem:
       width: of the generator's last block and the discriminator's first layer.
       hidden: of SPADE.
       norm: of the generator; PyTorch's has the one of SPADE.
+      family: "spade", or "oasis", which PyTorch's networks are not.
       dtype: of this project's computations, and of PyTorch's at its best.
       batch: pictures that are made or learned from at once.
     """
@@ -70,17 +75,42 @@ class Problem:
     width: int = 64
     hidden: int = 128
     norm: str = "spectralspadesyncbatch3x3"
+    family: str = "spade"
     dtype: str = "float32"
     batch: int = 1
 
     @property
+    def edges(self) -> bool:
+        """Whether the networks look at instances, as their recipes have it."""
+        return self.family == "spade"
+
+    @property
     def num_planes(self) -> int:
-        return num_planes(self.num_classes, edges=True)
+        return num_planes(self.num_classes, edges=self.edges)
 
     @functools.cached_property
     def networks(self) -> dict[str, Any]:
         """This project's modules."""
         dtype = jnp.dtype(self.dtype)
+        if self.family == "oasis":
+            return {
+                "generator": nets.SPADEGenerator(
+                    self.num_classes,
+                    width=self.width,
+                    upsampling="oasis",
+                    hidden=self.hidden,
+                    norm=self.norm,
+                    latent_size=_NOISE,
+                    latent_joins_planes=True,
+                    dtype=dtype,
+                ),
+                "discriminator": nets.UNetDiscriminator(
+                    self.num_classes,
+                    widths=tuple(self.width * width for width in UNET_WIDTHS),
+                    last_width=self.width,
+                    dtype=dtype,
+                ),
+            }
         return {
             "generator": nets.SPADEGenerator(
                 self.num_classes,
@@ -97,7 +127,7 @@ class Problem:
 
     def variables(self, name: str) -> dict[str, Any]:
         """Random variables of a network: NumPy arrays, the same ones in each call."""
-        abstract = abstract_variables(self.networks[name], edges=True)
+        abstract = abstract_variables(self.networks[name], edges=self.edges)
         return _random_variables(abstract)
 
     def pytorch(self, name: str) -> torch.nn.Module:
@@ -123,17 +153,50 @@ class Problem:
     def empty_layout(self) -> Layout:
         """For its shape."""
         shape = (self.batch, self.size, self.size)
-        return Layout(np.zeros(shape, np.int32), np.zeros(shape, bool))
+        return self.seen(Layout(np.zeros(shape, np.int32), np.zeros(shape, bool)))
+
+    def seen(self, layout: Layout) -> Layout:
+        """What the networks see of a layout."""
+        return layout if self.edges else layout._replace(edge=None)
 
     def tabulated(self, layout: Layout, *, tight: bool = False) -> Layout:
-        """The layout with its tables."""
+        """What they see, with its tables."""
         generator = self.networks["generator"]
         return tabulate(
-            layout,
+            self.seen(layout),
             generator.scales(*layout.size),
             kernel_size=generator.kernel_size,
+            apart=generator.modulates_by_latent,
             tight=tight,
         )
+
+    def given(self, layout: Layout, *, factored: bool, tight: bool) -> Layout:
+        """The layout that a program is called with."""
+        return self.tabulated(layout, tight=tight) if factored else self.seen(layout)
+
+    def latent(self) -> np.ndarray | None:
+        """What the generator takes beside a layout, `[B, N]`."""
+        if self.networks["generator"].latent_size is None:
+            return None
+        shape = (self.batch, _NOISE)
+        return np.random.default_rng(1).standard_normal(shape, np.float32)
+
+    def objective(self) -> Objective:
+        """What the networks minimise."""
+        discriminator = self.networks["discriminator"]
+        if self.family == "oasis":
+            return oasis_objective(
+                discriminator=discriminator,
+                num_classes=self.num_classes,
+                coins=fair_coins(seed=0, num_classes=self.num_classes),
+            )
+        return spade_objective(
+            discriminator=discriminator, perceptual=self.networks["perceptual"]
+        )
+
+
+# Of OASIS.
+_NOISE = 64
 
 
 def torch_device() -> torch.device:
@@ -200,6 +263,8 @@ def our_inference(
         problem, frozen=frozen, platform=jax.default_backend()
     )
 
+    latent = problem.latent()
+
     def prepare(layout: Layout) -> Run:
         if restyles:
             known = modulations_by(
@@ -207,12 +272,14 @@ def our_inference(
             )
             jax.block_until_ready(known)
             return lambda: jax.block_until_ready(
-                synthesise_by(module, variables, layout, known)
+                synthesise_by(module, variables, problem.seen(layout), known, latent)
             )
 
         def run():
-            seen = problem.tabulated(layout, tight=True) if factored else layout
-            return jax.block_until_ready(synthesise_by(module, variables, seen))
+            seen = problem.given(layout, factored=factored, tight=True)
+            return jax.block_until_ready(
+                synthesise_by(module, variables, seen, z=latent)
+            )
 
         return run
 
@@ -226,7 +293,9 @@ def our_generator(problem: Problem, *, frozen: bool, platform: str) -> tuple[Any
     if not frozen:
         return module, variables
     transformed = choose.winograd_pays_on(platform)
-    inputs = (problem.empty_layout(),) if transformed else ()
+    latent = problem.latent()
+    taken = (problem.empty_layout(), *(() if latent is None else (latent,)))
+    inputs = taken if transformed else ()
     return nets.frozen(module, variables, inputs=inputs)
 
 
@@ -244,9 +313,11 @@ INFERENCE: dict[str, Callable[[Problem, str], Variant]] = {
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def synthesise_by(module, variables, layout, modulations=None):
+def synthesise_by(module, variables, layout, modulations=None, z=None):
     """A generator's pictures, `[B, H, W, 3]`."""
-    return module.apply(variables, layout, modulations=modulations, train=False)
+    latent = () if z is None else (z,)
+    known = {} if modulations is None else {"modulations": modulations}
+    return module.apply(variables, layout, *latent, **known, train=False)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -300,7 +371,7 @@ def our_training(problem: Problem, name: str, *, factored: bool = False) -> Vari
     def prepare(layout: Layout) -> Run:
         def run():
             nonlocal state
-            seen = problem.tabulated(layout, tight=False) if factored else layout
+            seen = problem.given(layout, factored=factored, tight=False)
             state, terms = train_step(state, our_batch(image, seen), features)
             jax.block_until_ready(state)
             return terms
@@ -327,15 +398,18 @@ def our_trainer(problem: Problem) -> tuple[TrainState, Any, Any]:
         generator=net("generator"),
         discriminator=net("discriminator"),
     )
-    features = jax.device_put(problem.variables("perceptual")["params"])
+    features = None
+    if "perceptual" in problem.networks:
+        features = jax.device_put(problem.variables("perceptual")["params"])
+    noise = None
+    if (latent := problem.latent()) is not None:
+        noise = example_noise(seed=0, latent_size=latent.shape[1])
     rate = pytorch_spade.LEARNING_RATE
     train_step = jax.jit(
         make_train_step(
             generator=problem.networks["generator"],
-            objective=spade_objective(
-                discriminator=problem.networks["discriminator"],
-                perceptual=problem.networks["perceptual"],
-            ),
+            objective=problem.objective(),
+            noise=noise,
             optimizers=Optimizers(
                 generator=optimizer,
                 discriminator=optimizer,
@@ -350,8 +424,9 @@ def our_trainer(problem: Problem) -> tuple[TrainState, Any, Any]:
 
 def our_batch(image: np.ndarray, layout: Layout) -> dict[str, Any]:
     """A batch of pictures `[B, H, W, 3]` and their layout, with its tables if any."""
-    batch = {"image": image, "label": layout.label, "edge": layout.edge}
-    return batch if layout.tables is None else batch | {"tables": layout.tables}
+    batch = {"image": image, "label": layout.label}
+    parts = {"edge": layout.edge, "tables": layout.tables}
+    return batch | {name: part for name, part in parts.items() if part is not None}
 
 
 TRAINING: dict[str, Callable[[Problem, str], Variant]] = {

@@ -12,7 +12,8 @@ on a typical layout. It runs on a CPU, or on the CUDA GPU that JAX and PyTorch b
 where this project computes in bfloat16 and PyTorch, at its best, in mixed precision.
 
 Sections: `inference`, `training`, `processes` (memory and compilation, each variant in
-a process of its own) and `growth`. Add one to `SECTIONS` to have it in the report.
+a process of its own), `growth`, and `family` (CLADE and OASIS beside SPADE). Add one to
+`SECTIONS` to have it in the report.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import jax
 import torch
 
 from benchmarks.variants import Problem
+from benchmarks.versus.family import family
 from benchmarks.versus.growth import growth
 from benchmarks.versus.kinds import INFERENCE_KIND, TRAINING_KIND, typical
 from benchmarks.versus.memory import probe, processes
@@ -55,6 +57,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Table]]] = {
     "training": training,
     "processes": processes,
     "growth": growth,
+    "family": family,
 }
 
 

@@ -50,6 +50,9 @@ from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate
 from spade_jax.evaluation.follow import follow
 from spade_jax.evaluation.measure import Measure
+from spade_jax.files import bucket
+from spade_jax.files.bucket import BucketError
+from spade_jax.files.places import AnyPath, place
 from spade_jax.models import sizes
 from spade_jax.recipe import Recipe, describe
 from spade_jax.training.finite import DivergedError
@@ -68,7 +71,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 _WORKDIR = path_flag(
-    "workdir", None, "Where the run is kept; by default runs/NAME-OF-THE-CONFIG."
+    "workdir",
+    None,
+    "Where the run is kept, a directory or gs://BUCKET/PATH; by default"
+    " runs/NAME-OF-THE-CONFIG.",
+    buckets=True,
 )
 _QUIET, _LOG_JSON = output_flags()
 # The flags that each mode takes, besides those of output and of several processes.
@@ -100,18 +107,27 @@ _RETRY_STATUS = flags.DEFINE_integer(
 _WRITE_REPORT = path_flag(
     "write_report", None, "check_data: JSON file for everything that was found."
 )
-_LABELS = path_flag("labels", None, "predict: directory of label maps, or one of them.")
+_LABELS = path_flag(
+    "labels", None, "predict: directory of label maps, or one of them.", buckets=True
+)
 _INSTANCES = path_flag(
-    "instances", None, "predict: directory of instance maps, or one of them."
+    "instances",
+    None,
+    "predict: directory of instance maps, or one of them.",
+    buckets=True,
 )
 _OUT = path_flag(
-    "out", None, "predict: where the pictures go. label_photos: the layouts."
+    "out",
+    None,
+    "predict: where the pictures go. label_photos: the layouts.",
+    buckets=True,
 )
 _STYLE = path_flag(
     "style",
     None,
     "predict: photograph to take a style from, or a directory of one for each label"
     " map, of its name.",
+    buckets=True,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "predict: of random styles.")
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -131,6 +147,7 @@ _FILM = path_flag(
     "film",
     None,
     "predict: .mp4 or .gif; the label maps are its frames, all in one style.",
+    buckets=True,
 )
 _FPS = flags.DEFINE_float("fps", 12.0, "predict: frames a second of --film.")
 _PHOTOS = path_flag(
@@ -140,6 +157,7 @@ _DATA_ROOT = path_flag(
     "data_root",
     "",
     "eval: directory of the data, in place of the checkpoint's config.data.root.",
+    buckets=True,
 )
 _PROTOCOL = flags.DEFINE_string(
     "protocol",
@@ -199,7 +217,8 @@ def main(argv: Sequence[str]) -> None:
             process_id=_PROCESS_ID.value,
         )
         keep_programs(process=distributed.process_number())
-        _run(_MODE.value, fields)
+        with bucket.telling():
+            _run(_MODE.value, fields)
     except (Exception, KeyboardInterrupt) as error:
         told = _told(error)
         if told is None:
@@ -299,7 +318,7 @@ def _run(mode: str, fields: Sequence[str]) -> None:
         )
 
 
-def _settled(recipe: Recipe, workdir: pathlib.Path) -> Recipe:
+def _settled(recipe: Recipe, workdir: AnyPath) -> Recipe:
     """The recipe as training would settle it, told for people.
 
     What is wrong with the pictures is left to be found with the rest.
@@ -386,16 +405,20 @@ def _tell(found: dict[str, Any]) -> None:
     progress.result(result.table(found), step=found["step"], scores=found["scores"])
 
 
-def _how_to_go_on(workdir: pathlib.Path) -> str:
-    steps = paths.steps(workdir)
+def _how_to_go_on(workdir: AnyPath) -> str:
+    try:
+        with bucket.telling():
+            steps = paths.steps(workdir)
+    except BucketError:
+        return "Give the same command again."
     if not steps:
         return "It had saved no checkpoint: the same command begins it anew."
     return f"The newest checkpoint is step {steps[-1]}: give the same command again."
 
 
-def _workdir() -> pathlib.Path:
+def _workdir() -> AnyPath:
     if _WORKDIR.value:
-        return pathlib.Path(_WORKDIR.value)
+        return place(_WORKDIR.value)
     if _CONFIG.value is None:
         raise ValueError("Give --workdir=DIR, or --config=FILE for runs/NAME-OF-FILE.")
     file = config_flags.get_config_filename(flags.FLAGS["config"])

@@ -18,9 +18,11 @@ from collections.abc import Sequence
 from spade_jax.commands.command_line import (
     add_output_arguments,
     log_what_matters,
-    path_argument,
+    place_argument,
 )
 from spade_jax.devices import gpu_memory, present
+from spade_jax.files import bucket
+from spade_jax.files.places import size_of
 from spade_jax.models.aggregate import PRIORS
 from spade_jax.models.publishing import DTYPES, publish
 from spade_jax.progress import phase, result
@@ -34,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "path",
-        type=path_argument,
-        help="a work dir, or WORKDIR/checkpoints/STEP",
+        type=place_argument,
+        help="a work dir, or WORKDIR/checkpoints/STEP; here or gs://BUCKET/PATH",
     )
-    parser.add_argument("--out", type=path_argument, required=True, metavar="DIR")
+    parser.add_argument("--out", type=place_argument, required=True, metavar="DIR")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--data_root",
-        type=path_argument,
+        type=place_argument,
         metavar="DIR",
         help="of the training data, which averaged weights and random styles need, in"
         " place of the checkpoint's config.data.root",
@@ -64,10 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gpu_memory.share()
     try:
         present.log()
-        with phase(
-            f"Publishing {options.path}",
-            usually="seconds; with an encoder or averaged weights minutes, for the"
-            " styles of the training pictures and batch statistics",
+        with (
+            bucket.telling(),
+            phase(
+                f"Publishing {options.path}",
+                usually="seconds; with an encoder or averaged weights minutes, for the"
+                " styles of the training pictures and batch statistics",
+            ),
         ):
             step = publish(
                 options.path,
@@ -78,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
-    size = sum(p.stat().st_size for p in options.out.rglob("*") if p.is_file())
+    size = size_of(options.out)
     told = f"{options.out}: step {step}, {size / 1e6:.1f} MB"
     result(told, out=str(options.out), step=step, bytes=size)
 

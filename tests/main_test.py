@@ -47,6 +47,9 @@ def test_every_flag_is_of_some_mode_or_of_all():
 
 # Strings that are no paths, and the recipe, which `command_line.parse_flags` finds.
 NO_PATHS = {"protocol", "coordinator", "mode", "config"}
+MAY_BE_IN_A_BUCKET = {
+    *("workdir", "labels", "instances", "out", "style", "film", "data_root"),
+}
 
 
 def test_every_flag_that_is_a_path_is_of_this_machine(monkeypatch):
@@ -57,6 +60,11 @@ def test_every_flag_that_is_a_path_is_of_this_machine(monkeypatch):
             continue
         seen.add(flag.name)
         assert flag.parser.parse("~/x") == "/home/me/x", flag.name
+        with pytest.raises(ValueError, match=r"^s3://x is no path of this machine"):
+            flag.parser.parse("s3://x")
+        if flag.name in MAY_BE_IN_A_BUCKET:
+            assert flag.parser.parse("gs://x/y") == "gs://x/y"
+            continue
         with pytest.raises(ValueError, match=r"^gs://x is no path of this machine"):
             flag.parser.parse("gs://x")
     assert seen == {

@@ -85,7 +85,7 @@ class SmallGenerator(nn.Module):
 
 
 def make_networks(family, axis_name):
-    """A generator of one block, and a discriminator and an encoder as usual."""
+    """A generator of one block, a small discriminator and an encoder as usual."""
     shared = {"axis_name": axis_name, "dtype": jnp.float64}
     generator = SmallGenerator(family=family, axis_name=axis_name)
     if family == "oasis":
@@ -101,7 +101,8 @@ def make_networks(family, axis_name):
         generator=generator,
         discriminator=MultiscaleDiscriminator(
             num_classes=CLASSES,
-            num_layers=3,
+            num_scales=1,
+            num_layers=2,
             width=2,
             norm="spectralsyncbatch",
             **shared,

@@ -3,7 +3,8 @@
 What computes takes plain numbers and names; here they are read out of a recipe's
 parts, for training, evaluation and prediction alike. One file for each kind of part.
 
-May import: jax, `data`, `kernels`, `layout`, `learning`, `nets`, `progress`, `recipe`.
+May import: jax, `data`, `files`, `kernels`, `layout`, `learning`, `nets`, `progress`,
+`recipe`.
 """
 
 from spade_jax.assemble.architecture import (
@@ -23,6 +24,7 @@ from spade_jax.assemble.data import (
     label_colors,
     preprocess,
     resize,
+    root,
     sees_all,
     source,
     with_palette,
@@ -51,6 +53,7 @@ __all__ = [
     "preprocess",
     "reads_positions",
     "resize",
+    "root",
     "sees_all",
     "side_multiple",
     "source",

@@ -1,7 +1,30 @@
 """A recipe's data: sources, the colours of label pictures, preprocessing."""
 
 from spade_jax import data, recipe
+from spade_jax.files.places import in_bucket
+from spade_jax.files.staging import staged
 from spade_jax.recipe import Data, Recipe
+
+
+def root(of: Data) -> str:
+    """Where the data is on this machine; what is in a bucket is copied first.
+
+    Raises:
+      DataError: the bucket has nothing there.
+      Exception: see `spade_jax.files.staging.staged`.
+    """
+    if not in_bucket(of.root):
+        return of.root
+    try:
+        if of.source == "folder":
+            return str(staged(of.root))
+        # Others may be kept beside it.
+        return str(staged(f"{of.root.rstrip('/')}/{of.source}").parent)
+    except FileNotFoundError as error:
+        raise data.DataError(
+            f"config.data.root={of.root}: {error} Copy the data there (gcloud storage"
+            " rsync -r DIR gs://BUCKET/PATH), or give where it is."
+        ) from error
 
 
 def source(of: Data, split: str) -> data.Source:
@@ -14,7 +37,7 @@ def source(of: Data, split: str) -> data.Source:
     return data.open_source(
         of.source,
         split,
-        root=of.root,
+        root=root(of),
         manual_dir=of.manual_dir,
         num_classes=of.num_classes,
         unknown_label=of.unknown_label,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from spade_jax import recipe
 from spade_jax.assemble.architecture import side_multiple
-from spade_jax.assemble.data import source
+from spade_jax.assemble.data import root, source
 from spade_jax.data import DataError
 from spade_jax.data import survey as surveys
 from spade_jax.progress import phase
@@ -61,13 +61,14 @@ def find(of: Recipe, *, shares: int, memory: int | None) -> Found:
     d = of.data
     if not d.root:
         source(d, d.train_split)  # Says so.
+    here = root(d)
     with phase(
         f"Looking at the pictures in {d.root}",
         usually="seconds for some hundred",
         unit="pictures",
     ) as looking:
         choice = surveys.choose(
-            d.root,
+            here,
             tuple(dict.fromkeys((d.train_split, d.val_split))),
             given=given,
             multiple=side_multiple(of.architecture),

@@ -59,7 +59,7 @@ def check_data(
     if d.source == "folder":
         look = functools.partial(
             _folder_split,
-            root=d.root,
+            root=assemble.root(d),
             instances=d.instances,
             colors=assemble.label_colors(d),
             palette=d.palette,

@@ -6,7 +6,7 @@ import logging
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import ml_collections
@@ -15,7 +15,8 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from spade_jax.commands.console import Console
-from spade_jax.files.local import local
+from spade_jax.files.bucket import BucketError
+from spade_jax.files.places import AnyPath, given, local, place
 from spade_jax.recipe import Recipe, describe, library
 
 _OUTPUT = {
@@ -28,34 +29,62 @@ flags.disclaim_key_flags()
 
 
 @overload
-def path_flag(name: str, default: str, help: str) -> flags.FlagHolder[str]: ...
+def path_flag(
+    name: str, default: str, help: str, *, buckets: bool = False
+) -> flags.FlagHolder[str]: ...
 @overload
-def path_flag(name: str, default: None, help: str) -> flags.FlagHolder[str | None]: ...
-def path_flag(name: str, default: str | None, help: str) -> flags.FlagHolder[Any]:
+def path_flag(
+    name: str, default: None, help: str, *, buckets: bool = False
+) -> flags.FlagHolder[str | None]: ...
+def path_flag(
+    name: str, default: str | None, help: str, *, buckets: bool = False
+) -> flags.FlagHolder[Any]:
     """A flag that is a path of this machine, whose `~` is expanded.
 
-    Its value is that of `spade_jax.files.local.local`.
+    Its value is that of `spade_jax.files.places.local`; of one that may be in a bucket,
+    too, that of `spade_jax.files.places.given`.
     """
     serializer = flags.ArgumentSerializer()
-    return flags.DEFINE(_Path(), name, default, help, serializer=serializer)
+    return flags.DEFINE(_Path(buckets), name, default, help, serializer=serializer)
 
 
 class _Path(flags.ArgumentParser[str]):
+    def __init__(self, buckets: bool):
+        self._read = given if buckets else local
+
     def parse(self, argument: str) -> str:
-        return local(argument)
+        return self._read(argument)
 
 
 def path_argument(text: str) -> pathlib.Path:
     """As the `type` of an argument of argparse what `path_flag` is of absl.
 
     Raises:
-      ArgumentTypeError: it is empty; or see `spade_jax.files.local.local`.
+      ArgumentTypeError: it is empty; or see `spade_jax.files.places.local`.
     """
+    return pathlib.Path(_argument(text, local))
+
+
+def place_argument(text: str) -> AnyPath:
+    """As `path_argument`, of a path that may be in a bucket, too.
+
+    Raises:
+      ArgumentTypeError: it is empty, or the bucket cannot be used; or see
+        `spade_jax.files.places.given`.
+    """
+    text = _argument(text, given)
+    try:
+        return place(text)
+    except BucketError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _argument(text: str, read: Callable[[str], str]) -> str:
     if not text:
         # As of a shell's variable that is not set; "." would be the directory here.
         raise argparse.ArgumentTypeError("an empty path: write . for this directory.")
     try:
-        return pathlib.Path(local(text))
+        return read(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

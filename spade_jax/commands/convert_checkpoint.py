@@ -1,6 +1,11 @@
 """Converting checkpoints: official ones to work dirs, and back."""
 
+import functools
+import os
 import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +15,9 @@ from spade_jax.convert import num_parameters, nvlabs, oasis, official
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
 from spade_jax.convert.official import Kind
 from spade_jax.files import outputs
+from spade_jax.files.outputs import Outputs
+from spade_jax.files.places import AnyPath
+from spade_jax.files.staging import staged
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
 from spade_jax.nets.initial import first_values
@@ -19,8 +27,8 @@ from spade_jax.workdir.saving import Checkpoints
 
 
 def from_official(
-    directory: pathlib.Path,
-    workdir: pathlib.Path,
+    directory: AnyPath,
+    workdir: AnyPath,
     *,
     kind: Kind = "nvlabs",
     which: str | None = None,
@@ -48,16 +56,15 @@ def from_official(
         raise ValueError(
             f"{workdir} already holds a checkpoint. Give another directory to --out."
         )
-    if workdir.exists() and workdir.samefile(directory):
+    if _is_same(workdir, directory):
         raise ValueError(
             f"--out={workdir} is the directory of the official checkpoint, which it"
             " would no longer be taken for. Give another directory."
         )
-    found = official.kind_of(directory)
+    here = staged(directory)
+    found = official.kind_of(here)
     _check_kind(found, kind, what=f"{directory} holds a checkpoint")
-    recipe, variables = official.read_checkpoint(
-        directory, which=which, defaults=defaults
-    )
+    recipe, variables = official.read_checkpoint(here, which=which, defaults=defaults)
     # A checkpoint names no file outside of it.
     recipe = assemble.with_palette(recipe)
     state = first_state(recipe, variables)
@@ -70,8 +77,8 @@ def from_official(
 
 
 def to_official(
-    workdir: pathlib.Path,
-    directory: pathlib.Path,
+    workdir: AnyPath,
+    directory: AnyPath,
     *,
     kind: Kind = "nvlabs",
     which: str | None = None,
@@ -100,7 +107,7 @@ def to_official(
         )
     writer = oasis if kind == "oasis" else nvlabs
     which = writer.DEFAULT if which is None else which
-    outputs.claim(
+    claimed = outputs.claim(
         directory,
         [(name, "of the checkpoint") for name in writer.file_names(which)],
         command="convert",
@@ -117,10 +124,34 @@ def to_official(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    writer.write_checkpoint(
-        directory, recipe=opened.recipe, variables=variables, which=which
+    write = functools.partial(
+        writer.write_checkpoint, recipe=opened.recipe, variables=variables, which=which
     )
+    if isinstance(directory, pathlib.Path):
+        write(directory)
+    else:
+        _write_into_bucket(directory, write, claimed)
     _tell(variables, directory)
+
+
+def _is_same(workdir: AnyPath, directory: AnyPath) -> bool:
+    if isinstance(workdir, pathlib.Path) and isinstance(directory, pathlib.Path):
+        return workdir.exists() and workdir.samefile(directory)
+    return os.fspath(workdir) == os.fspath(directory)
+
+
+def _write_into_bucket(
+    directory: AnyPath, write: Callable[[pathlib.Path], None], claimed: Outputs
+) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        made = pathlib.Path(temporary) / directory.name
+        write(made)
+        files = [path for path in made.rglob("*") if path.is_file()]
+        # Last the options, by which such a directory is known.
+        for file in sorted(files, key=lambda path: path.name == OPTIONS_FILE):
+            below = file.relative_to(made).as_posix()
+            with claimed.replacing(directory / below) as unfinished:
+                shutil.copyfile(file, unfinished)
 
 
 def _check_kind(found: Kind, wanted: Kind, *, what: str) -> None:
@@ -155,7 +186,7 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
     )
 
 
-def _tell(variables: ModelVariables, where: pathlib.Path) -> None:
+def _tell(variables: ModelVariables, where: AnyPath) -> None:
     print(f"Wrote {where}:")
     for name in ("generator", "discriminator", "encoder"):
         content = variables[name]

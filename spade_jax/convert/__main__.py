@@ -20,9 +20,11 @@ from spade_jax.commands.command_line import (
     add_output_arguments,
     log_what_matters,
     path_argument,
+    place_argument,
 )
 from spade_jax.convert import official
 from spade_jax.convert.nvlabs_options import OptionsError
+from spade_jax.files import bucket
 from spade_jax.metrics import weights
 from spade_jax.progress import phase
 from spade_jax.recipe import library
@@ -33,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     log_what_matters(quiet=options.quiet, log_json=options.log_json)
     try:
-        with phase(
-            f"Converting to {options.out}", usually="seconds; a minute for large files"
+        with (
+            bucket.telling(),
+            phase(
+                f"Converting to {options.out}",
+                usually="seconds; a minute for large files",
+            ),
         ):
             options.run(options)
     except (ValueError, ImportError, OSError) as error:
@@ -52,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(kind, help=f"checkpoints of {repository}")
         command.add_argument(
             "source",
-            type=path_argument,
+            type=place_argument,
             help=f"official checkpoint directory; with --to={kind} a work dir",
         )
-        command.add_argument("--out", type=path_argument, required=True, metavar="DIR")
+        command.add_argument("--out", type=place_argument, required=True, metavar="DIR")
         command.add_argument("--to", choices=["spade_jax", kind], default="spade_jax")
         # As the official programs call it.
         which = "--ckpt_iter" if kind == "oasis" else "--which_epoch"

@@ -12,7 +12,6 @@ import itertools
 import logging
 import multiprocessing
 import os
-import pathlib
 import socket
 import sys
 import time
@@ -23,6 +22,8 @@ import jax
 
 # The coordinator's store has no public name in JAX. Orbax uses this one too.
 from jax._src.distributed import global_state as _coordination
+
+from spade_jax.files.places import AnyPath, place
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def check_shared(directory: str | os.PathLike[str]) -> None:
     if jax.process_count() == 1:
         return
     # A name that nobody else gives, as it is removed.
-    mark = pathlib.Path(directory) / ".spade_jax_processes"
+    mark = place(directory) / ".spade_jax_processes"
 
     def look():
         if jax.process_index() == 0:
@@ -372,7 +373,7 @@ def _check_joined() -> None:
         )
 
 
-def _appears(path: pathlib.Path) -> bool:
+def _appears(path: AnyPath) -> bool:
     deadline = time.monotonic() + _PROPAGATION
     while not path.exists():
         if time.monotonic() > deadline:

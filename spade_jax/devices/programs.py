@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax._src import compiler as _compiler
 
-from spade_jax.files.local import cache_directory
+from spade_jax.files.places import cache_directory, in_bucket, place
 
 _log = logging.getLogger(__name__)
 
@@ -20,8 +20,9 @@ def keep_programs(*, process: int = 0) -> None:
 
     They lie in `$XDG_CACHE_HOME/spade_jax/compiled` (`~/.cache/...`). What decides
     instead, where it is set: `JAX_COMPILATION_CACHE_DIR` and
-    `jax.config.jax_compilation_cache_dir`. `JAX_ENABLE_COMPILATION_CACHE=false` keeps
-    none. To be called before anything is compiled.
+    `jax.config.jax_compilation_cache_dir`, which may be in a bucket.
+    `JAX_ENABLE_COMPILATION_CACHE=false` keeps none. To be called before anything is
+    compiled.
 
     Args:
       process: of several that run one program, the number of this one. Those of the
@@ -47,6 +48,9 @@ def keep_programs(*, process: int = 0) -> None:
                 " none).",
                 directory,
             )
+    if in_bucket(config.jax_compilation_cache_dir):
+        # Looks whether it is there; JAX would say so at each program.
+        place(config.jax_compilation_cache_dir)
     if process:
         _keep_apart(process)
 

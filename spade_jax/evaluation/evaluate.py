@@ -5,7 +5,6 @@ See `docs/evaluation.md` for what the numbers mean.
 
 import functools
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ from spade_jax.evaluation import result
 from spade_jax.evaluation.job import Job, prepare_job
 from spade_jax.evaluation.measure import Measure
 from spade_jax.evaluation.scoring import scores_of
+from spade_jax.files.places import absolute
 from spade_jax.models.averaged import renewed_statistics
 from spade_jax.models.opening import Opened, open_model
 from spade_jax.progress import phase
@@ -52,7 +52,7 @@ def evaluate(
     # Absolute, so never the name of a model that comes with the project: a result is
     # left beside the checkpoint, and nothing is to be left in the package.
     with phase("Reading the checkpoint", usually="seconds", then="the real pictures"):
-        opened = open_model(pathlib.Path(path).absolute())
+        opened = open_model(absolute(path))
     job = prepare_job(opened, measure, other=other, data_root=data_root)
     return evaluate_opened(opened, job)
 

@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from spade_jax.evaluation import result
 from spade_jax.evaluation.evaluate import evaluate_opened
 from spade_jax.evaluation.job import Job, prepare_job
 from spade_jax.evaluation.measure import Measure
+from spade_jax.files.places import AnyPath
 from spade_jax.models.opening import is_official, open_model
 from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
@@ -74,7 +74,7 @@ def follow(
     )
 
 
-def wait_for_checkpoint(workdir: pathlib.Path, *, wait: Wait) -> None:
+def wait_for_checkpoint(workdir: AnyPath, *, wait: Wait) -> None:
     """Waits until a work dir holds a checkpoint."""
     if paths.has_checkpoint(workdir):
         return
@@ -84,7 +84,7 @@ def wait_for_checkpoint(workdir: pathlib.Path, *, wait: Wait) -> None:
 
 
 def each_checkpoint(
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     *,
     last_step: int,
     is_evaluated: Callable[[int], bool],
@@ -151,7 +151,7 @@ def run_length(job: Job) -> int:
     return schedule.last_step(len(assemble.source(of, of.train_split)))
 
 
-def _workdir_to_follow(path: str | os.PathLike[str]) -> pathlib.Path:
+def _workdir_to_follow(path: str | os.PathLike[str]) -> AnyPath:
     """The work dir at a path, if a job may train in it."""
     workdir, step = paths.locate(path)
     if step is not None:

@@ -97,8 +97,12 @@ def of_split(
     keep = len(source) <= evaluators.KEPT_FEATURES
     # Computing is for all processes together, so the first one decides.
     if multihost_utils.broadcast_one_to_all(np.int32(file.is_file())):
-        kept = np.load(of_features, allow_pickle=False) if keep else None
-        return Reference(frechet.read_statistics(file), kept)
+        kept = None
+        if keep:
+            with files.reading(of_features) as here:
+                kept = np.load(here, allow_pickle=False)
+        with files.reading(file) as here:
+            return Reference(frechet.read_statistics(here), kept)
     with phase(
         f"Looking at the {len(source)} real pictures of {split}",
         usually="minutes, once: what is found is kept",
@@ -119,7 +123,6 @@ def of_split(
             at=looking.at,
         )
     if jax.process_index() == 0:
-        file.parent.mkdir(parents=True, exist_ok=True)
         if found.features is not None:
             with (
                 files.replacing(of_features) as unfinished,

@@ -6,7 +6,6 @@
 import json
 import math
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from spade_jax.evaluation import diversity, sources
 from spade_jax.evaluation.evaluator import Evaluator, Scores
 from spade_jax.files import provenance
 from spade_jax.files.finite import without_nan
+from spade_jax.files.places import AnyPath, place
 from spade_jax.metrics import own_segmenter, published_results, segmentation
 from spade_jax.recipe import Recipe
 
@@ -39,12 +39,12 @@ _ROWS = {
 }
 
 
-def directory(workdir: str | os.PathLike[str]) -> pathlib.Path:
+def directory(workdir: str | os.PathLike[str]) -> AnyPath:
     """Where a work dir keeps everything about its evaluations."""
-    return pathlib.Path(workdir) / "eval"
+    return place(workdir) / "eval"
 
 
-def path(workdir: str | os.PathLike[str], protocol: str, step: int) -> pathlib.Path:
+def path(workdir: str | os.PathLike[str], protocol: str, step: int) -> AnyPath:
     """The file of a checkpoint's result by a protocol."""
     return directory(workdir) / protocol / f"eval-{step}.json"
 
@@ -116,7 +116,7 @@ def describe(
     }
 
 
-def write(file: pathlib.Path, result: Mapping[str, Any]) -> None:
+def write(file: AnyPath, result: Mapping[str, Any]) -> None:
     """Writes a result; what was there stays until the new file is whole.
 
     What does not exist, such as the IoU of an absent class, is null.

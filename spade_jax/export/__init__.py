@@ -26,11 +26,13 @@ May import: flax, jax, onnx, tensorflow, `assemble`, `files`, `layout`, `models`
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Sequence
 
 from spade_jax.export import card, onnx_file, programs, saved_model
 from spade_jax.export.onnx_file import PRECISIONS
-from spade_jax.files import outputs
+from spade_jax.files import bucket, outputs
+from spade_jax.files.places import AnyPath, place
 from spade_jax.models.opening import find, load_model
 from spade_jax.workdir import paths
 
@@ -45,7 +47,7 @@ def export(
     *,
     format: str | None = None,
     precision: str = "float32",
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Writes a model's programs, and the card that describes them.
 
     Args:
@@ -68,7 +70,7 @@ def export(
       ImportError: the package that the format is written with is not installed:
         flatbuffers, onnx or TensorFlow.
     """
-    out = pathlib.Path(out)
+    out = place(out)
     if format is None:
         format = "onnx" if out.suffix == ".onnx" else "jax"
     _check(out, format, precision)
@@ -99,7 +101,7 @@ def export(
         described = card.describe(model, form=programs.form(model))
         if format == "saved_model":
             described["format"] = "saved_model"
-            saved_model.write(out, found, described["programs"])
+            _write_saved_model(out, found, described["programs"])
             written = [out]
         else:
             for name, program in found.items():
@@ -114,7 +116,19 @@ def export(
     return [*written, card_file]
 
 
-def _write(out, contents, described, claimed) -> list[pathlib.Path]:
+def _write_saved_model(out: AnyPath, found, described) -> None:
+    if isinstance(out, pathlib.Path):
+        saved_model.write(out, found, described)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        saved_model.write(directory, found, described)
+        # Last the file by which TensorFlow knows such a directory.
+        made = [path for path in pathlib.Path(directory).rglob("*") if path.is_file()]
+        for file in sorted(made, key=lambda path: path.name == "saved_model.pb"):
+            bucket.upload(file, out / file.relative_to(directory).as_posix())
+
+
+def _write(out, contents, described, claimed) -> list[AnyPath]:
     """Writes files, and adds what there is to say of them to the card."""
     files = programs.write(out, contents, replacing=claimed.replacing)
     for name, file in files.items():
@@ -122,7 +136,7 @@ def _write(out, contents, described, claimed) -> list[pathlib.Path]:
     return [out.with_name(file["file"]) for file in files.values()]
 
 
-def _check_card(path: pathlib.Path, names: Sequence[str]) -> None:
+def _check_card(path: AnyPath, names: Sequence[str]) -> None:
     """Refuses to replace the card of files that stay, as `a.jax` has that of `a.onnx`.
 
     Args:
@@ -143,7 +157,7 @@ def _check_card(path: pathlib.Path, names: Sequence[str]) -> None:
         )
 
 
-def _check(out: pathlib.Path, format: str, precision: str) -> None:
+def _check(out: AnyPath, format: str, precision: str) -> None:
     for name, value, choices in (
         ("format", format, FORMATS),
         ("precision", precision, PRECISIONS),

@@ -9,9 +9,11 @@ from spade_jax.commands import ending
 from spade_jax.commands.command_line import (
     add_output_arguments,
     log_what_matters,
-    path_argument,
+    place_argument,
 )
 from spade_jax.devices import gpu_memory, present
+from spade_jax.files import bucket
+from spade_jax.files.places import size_of
 from spade_jax.progress import phase, result
 
 
@@ -23,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "path",
-        type=path_argument,
+        type=place_argument,
         help="a work dir, WORKDIR/checkpoints/STEP, an official checkpoint's directory,"
         " or the name of a model that comes with the project",
     )
     parser.add_argument(
         "--out",
-        type=path_argument,
+        type=place_argument,
         required=True,
         metavar="FILE",
         help="for example scenes.jax or scenes.onnx; the card has its name with .json",
@@ -52,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gpu_memory.share()
     try:
         present.log()
-        with phase(f"Exporting {options.path}", usually="half a minute"):
+        with (
+            bucket.telling(),
+            phase(f"Exporting {options.path}", usually="half a minute"),
+        ):
             written = export.export(
                 options.path,
                 options.out,
@@ -62,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
     for path in written:
-        files = [path] if path.is_file() else path.rglob("*")
-        size = sum(p.stat().st_size for p in files)
+        size = size_of(path)
         result(f"{path}: {size / 1e6:.1f} MB", file=str(path), bytes=size)
 
 

@@ -4,7 +4,6 @@ Letters: b pictures, H height, W width, N latent size.
 """
 
 import hashlib
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from jax import export as jax_export
 
 from spade_jax import assemble
 from spade_jax.files import Replacing, provenance
+from spade_jax.files.places import AnyPath
 from spade_jax.layout import Layout
 from spade_jax.models.opening import Model
 
@@ -62,7 +62,7 @@ def form(model: Model) -> dict[str, Any]:
 
 
 def write(
-    out: pathlib.Path,
+    out: AnyPath,
     contents: Mapping[str, bytes | bytearray],
     *,
     replacing: Replacing,
@@ -89,7 +89,7 @@ def write(
     return written
 
 
-def file_name(out: pathlib.Path, name: str) -> pathlib.Path:
+def file_name(out: AnyPath, name: str) -> AnyPath:
     """The file of a program: the generator's is `out`, others have their name in it."""
     if name == "generator":
         return out

@@ -1,11 +1,13 @@
 """Files: arrays and text in, files that are whole or not there out.
 
-    local.py       where the paths lead that people give
+    places.py      where paths lead, on this machine or in a bucket
+    bucket.py      what a bucket does that paths do not
+    staging.py     what a bucket holds, as files of this machine
     outputs.py     what a command may write over
     whole.py       files that are whole or not there
     pictures.py, video.py, provenance.py
 
-May import: PIL, av.
+May import: PIL, av, etils, fsspec, gcsfs, google, `progress`.
 """
 
 import contextlib
@@ -13,9 +15,9 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from spade_jax.files.whole import replacing
+from spade_jax.files.whole import reading, replacing
 
-__all__ = ["Replacing", "replacing"]
+__all__ = ["Replacing", "reading", "replacing"]
 
 Replacing = Callable[
     [str | os.PathLike[str]], contextlib.AbstractContextManager[pathlib.Path]

@@ -3,7 +3,7 @@
 One rule for all commands: a file that is there already is replaced only if the same
 command wrote it, and it is as it was written; nothing is written into a folder that is
 read, nor over a file that is. Who wrote what is in a record beside the files,
-`.spade_jax_written`, a line of JSON for each.
+`.spade_jax_written`, a line of JSON for each; in a bucket each says so itself.
 """
 
 import contextlib
@@ -14,6 +14,8 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from spade_jax.files import bucket
+from spade_jax.files.places import AnyPath, in_bucket, place
 from spade_jax.files.whole import replacing
 
 RECORD = ".spade_jax_written"
@@ -28,10 +30,10 @@ class Outputs:
       command: that writes them.
     """
 
-    def __init__(self, root: pathlib.Path, *, files: Iterable[str], command: str):
+    def __init__(self, root: AnyPath, *, files: Iterable[str], command: str):
         self._root, self._command = root, command
         self._files = {root / name for name in files}
-        self._written = set(_read_record(root))
+        self._written = set(_read_record(root / RECORD))
 
     @contextlib.contextmanager
     def replacing(self, path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -40,30 +42,32 @@ class Outputs:
         Raises:
           KeyError: the file was not claimed.
         """
-        if pathlib.Path(path) not in self._files:
+        path = place(path)
+        if path not in self._files:
             raise KeyError(path)
+        if not isinstance(path, pathlib.Path):
+            with replacing(path, by=self._command) as unfinished:
+                yield unfinished
+            return
         with replacing(path) as unfinished:
             yield unfinished
-            entry = self._entry(pathlib.Path(path), _sha256(unfinished))
+            entry = self._entry(path, _sha256(unfinished))
             # Before the file gets its name, so that one from a run that is killed
             # in between is known.
             if entry not in self._written:
-                self._append(entry)
+                _append(pathlib.Path(self._root) / RECORD, entry)
+                self._written.add(entry)
 
-    def has_written(self, path: pathlib.Path) -> bool:
+    def has_written(self, path: AnyPath) -> bool:
         """Whether the command wrote a file, and it is as it was written."""
+        if not isinstance(path, pathlib.Path):
+            with contextlib.suppress(FileNotFoundError):  # It may be a directory.
+                return bucket.look(path).by == self._command
+            return False
         return path.is_file() and self._entry(path, _sha256(path)) in self._written
 
     def _entry(self, path: pathlib.Path, digest: str) -> tuple[str, str, str]:
         return self._command, path.relative_to(self._root).as_posix(), digest
-
-    def _append(self, entry: tuple[str, str, str]) -> None:
-        line = json.dumps(dict(zip(_FIELDS, entry, strict=True))) + "\n"
-        # No link that somebody has put there is followed.
-        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW
-        with open(os.open(self._root / RECORD, flags, 0o666), "a") as file:
-            file.write("\n" * _is_cut_short(self._root / RECORD) + line)
-        self._written.add(entry)
 
 
 _FIELDS = ("command", "file", "sha256")
@@ -91,22 +95,18 @@ def claim(
       ValueError: two of the files are the same, one lies in an input or is one, one is
         there that the command did not write, or the record is no file.
     """
-    root, files = pathlib.Path(root), list(files)
-    there = next(path for path in (root, *root.parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"{flag}: {there} is no directory. Give another.")
+    root, files = place(root), list(files)
+    if isinstance(root, pathlib.Path):
+        there = next(path for path in (root, *root.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{flag}: {there} is no directory. Give another.")
     _check_different(root, files, flag=flag)
     paths = [root / name for name, _ in files]
     check_apart(paths, flag=flag, inputs=inputs)
-    record = root / RECORD
-    # A link would be followed, and a pipe waited for.
-    if os.path.lexists(record) and (record.is_symlink() or not record.is_file()):
-        raise ValueError(
-            f"{flag}: {record}, where it is kept what was written, is no regular file."
-            f" Give another {flag}, or move it away."
-        )
+    if isinstance(root, pathlib.Path):
+        _check_record(root / RECORD, flag=flag)
     outputs = Outputs(root, files=[name for name, _ in files], command=command)
-    foreign = [p for p in paths if os.path.lexists(p) and not outputs.has_written(p)]
+    foreign = [p for p in _there(root, paths) if not outputs.has_written(p)]
     if foreign:
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
         raise ValueError(
@@ -129,13 +129,13 @@ def claim_file(
     Raises:
       ValueError: see `claim`.
     """
-    path = pathlib.Path(path)
+    path = place(path)
     files = [(path.name, "what is written")]
     return claim(path.parent, files, command=command, flag=flag, inputs=inputs)
 
 
 def check_apart(
-    paths: Iterable[pathlib.Path],
+    paths: Iterable[AnyPath],
     *,
     flag: str,
     inputs: Mapping[str, str | os.PathLike[str]],
@@ -151,14 +151,15 @@ def check_apart(
       ValueError: naming both.
     """
     known = {found: (of, path) for of, path in inputs.items() if (found := _same(path))}
-    checked: set[pathlib.Path] = set()
+    checked: set[AnyPath] = set()
     for path in paths:
-        real = pathlib.Path(os.path.realpath(path))
-        for place in (real, *real.parents):
-            if place in checked:
+        local = isinstance(path, pathlib.Path)
+        real = pathlib.Path(os.path.realpath(path)) if local else path
+        for above in (real, *real.parents):
+            if above in checked:
                 break
-            checked.add(place)
-            found = _same(place)
+            checked.add(above)
+            found = _same(above)
             if found in known:
                 of, read = known[found]
                 raise ValueError(
@@ -167,8 +168,30 @@ def check_apart(
                 )
 
 
+def _check_record(record: pathlib.Path, *, flag: str) -> None:
+    # A link would be followed, and a pipe waited for.
+    if os.path.lexists(record) and (record.is_symlink() or not record.is_file()):
+        raise ValueError(
+            f"{flag}: {record}, where it is kept what was written, is no regular file."
+            f" Give another {flag}, or move it away."
+        )
+
+
+def _there(root: AnyPath, paths: Iterable[AnyPath]) -> list[AnyPath]:
+    """Those of the paths, all below a root, that something has the name of."""
+    if isinstance(root, pathlib.Path):
+        return [path for path in paths if os.path.lexists(path)]
+    # Of a directory only what is in it is there.
+    names = {
+        os.fspath(above)
+        for name in bucket.objects(root)
+        for above in (pathlib.PurePosixPath(name), *pathlib.PurePosixPath(name).parents)
+    }
+    return [path for path in paths if path.relative_to(root).as_posix() in names]
+
+
 def _check_different(
-    root: pathlib.Path, files: Iterable[tuple[str, str]], *, flag: str
+    root: AnyPath, files: Iterable[tuple[str, str]], *, flag: str
 ) -> None:
     seen: dict[str, str] = {}
     for name, what in files:
@@ -180,11 +203,14 @@ def _check_different(
         seen[name] = what
 
 
-def _same(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+def _same(path: str | os.PathLike[str]) -> tuple[Any, ...] | None:
     """What is the same for all names of a file or a folder; None where there is none.
 
-    Links, `..`, mounts and file systems that know no capitals give one many names.
+    Links, `..`, mounts and file systems that know no capitals give one many names. What
+    is in a bucket has one.
     """
+    if in_bucket(path):
+        return (os.fspath(path).rstrip("/"),)
     try:
         found = os.stat(path)
     except OSError:
@@ -192,15 +218,22 @@ def _same(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _read_record(root: pathlib.Path) -> Iterator[tuple[Any, ...]]:
-    path = root / RECORD
-    if not path.exists():
+def _read_record(path: AnyPath) -> Iterator[tuple[Any, ...]]:
+    if not isinstance(path, pathlib.Path) or not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         # One that was cut short says nothing.
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             told = json.loads(line)
             yield tuple(str(told[name]) for name in _FIELDS)
+
+
+def _append(record: pathlib.Path, entry: tuple[str, str, str]) -> None:
+    line = json.dumps(dict(zip(_FIELDS, entry, strict=True))) + "\n"
+    # No link that somebody has put there is followed.
+    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW
+    with open(os.open(record, flags, 0o666), "a") as file:
+        file.write("\n" * _is_cut_short(record) + line)
 
 
 def _is_cut_short(record: pathlib.Path) -> bool:

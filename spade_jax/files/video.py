@@ -48,10 +48,15 @@ def write(
     """
     check_encoder(path)
     write_frames = {".mp4": _write_mp4, ".gif": _write_gif}[ending(path)]
-    pictures = (Image.open(frame).convert("RGB") for frame in frames)
+    pictures = map(_read, frames)
     first = next(pictures)
     with replacing(path) as unfinished:
         write_frames(unfinished, first, pictures, fps=fps)
+
+
+def _read(frame: str | os.PathLike[str]) -> Image.Image:
+    with files.reading(frame) as file, Image.open(file) as picture:
+        return picture.convert("RGB")
 
 
 def _write_gif(

@@ -4,17 +4,37 @@ import contextlib
 import os
 import pathlib
 import secrets
+import tempfile
 from collections.abc import Iterator
+
+from spade_jax.files import bucket
+from spade_jax.files.places import place
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def replacing(
+    path: str | os.PathLike[str], *, by: str | None = None
+) -> Iterator[pathlib.Path]:
     """Gives a path to write to, which then takes the place of another.
 
     What was there stays until the new file is whole; a link is replaced, and what it
-    leads to stays. The directory is created where missing.
+    leads to stays. The directory is created where missing. What is for a bucket is
+    written on this machine first.
+
+    Args:
+      path: of the file.
+      by: command that writes it, which is kept with what is in a bucket.
+
+    Raises:
+      BucketError: it is in a bucket, which does not take it.
     """
-    path = pathlib.Path(path)
+    path = place(path)
+    if not isinstance(path, pathlib.Path):
+        with tempfile.TemporaryDirectory() as directory:
+            unfinished = pathlib.Path(directory) / path.name
+            yield unfinished
+            bucket.upload(unfinished, path, by=by)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _new_file(path.parent)
     try:
@@ -22,6 +42,25 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Gives a file as one of this machine: itself, or what a bucket has of its name.
+
+    Raises:
+      FileNotFoundError: the bucket has none.
+      BucketError: the bucket does not answer.
+    """
+    path = place(path)
+    if isinstance(path, pathlib.Path):
+        yield path
+        return
+    bucket.look(path)
+    with tempfile.TemporaryDirectory() as directory:
+        copy = pathlib.Path(directory) / path.name
+        bucket.download(path, copy)
+        yield copy
 
 
 def _new_file(directory: pathlib.Path) -> pathlib.Path:

@@ -24,6 +24,7 @@ import spade_jax
 from spade_jax import files
 from spade_jax.files import provenance
 from spade_jax.files.arrays import in_one_line
+from spade_jax.files.places import AnyPath, place
 from spade_jax.metrics.nets.unet import Seen, UNet
 from spade_jax.metrics.weights import MALFORMED, META, WeightsError, read_described
 from spade_jax.nets.shapes import first_difference, variable_shapes
@@ -182,11 +183,12 @@ def load(
       WeightsError: the file is missing, damaged, no segmenter of the project's own, or
         one of other classes.
     """
-    path = pathlib.Path(path)
+    path = place(path)
     if not path.is_file():
         raise WeightsError(f"{path}, a segmenter, does not exist. {how_to_get()}")
     try:
-        found, meta = read_described(path)
+        with files.reading(path) as here:
+            found, meta = read_described(here)
         if meta["network"] != NETWORK:
             raise WeightsError(
                 f"{path} holds the weights of {meta['network']}, not a segmenter of the"
@@ -214,7 +216,7 @@ def load(
 
 def find(
     dataset: str, *, workdir: str | os.PathLike[str] | None = None, file: str = ""
-) -> pathlib.Path:
+) -> AnyPath:
     """Where the segmenter of a dataset is.
 
     Args:
@@ -226,18 +228,18 @@ def find(
       WeightsError: there is none.
     """
     if file:
-        places = [pathlib.Path(file).expanduser()]
+        known: list[AnyPath] = [pathlib.Path(file).expanduser()]
     else:
-        places = [_PACKAGED / f"{dataset}.npz"]
+        known = [_PACKAGED / f"{dataset}.npz"]
         if workdir is not None:
-            places.insert(0, pathlib.Path(workdir) / FILE)
-    for place in places:
-        if place.is_file():
-            return place
-    looked = " and ".join(map(str, places))
+            known.insert(0, place(workdir) / FILE)
+    for path in known:
+        if path.is_file():
+            return path
+    looked = " and ".join(map(str, known))
     raise WeightsError(
         f"There is no segmenter for config.data.source={dataset!r}: {looked}"
-        f" {'does' if len(places) == 1 else 'do'} not exist. {how_to_get()}"
+        f" {'does' if len(known) == 1 else 'do'} not exist. {how_to_get()}"
     )
 
 
@@ -250,7 +252,7 @@ def how_to_get() -> str:
 
 
 def _check_classes(
-    path: pathlib.Path,
+    path: AnyPath,
     description: Description,
     num_ids: int | None,
     names: Sequence[str],

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from spade_jax import assemble
 from spade_jax.convert import official
 from spade_jax.devices import mesh
-from spade_jax.files.local import local
+from spade_jax.files.places import AnyPath, given, place
+from spade_jax.files.staging import staged
 from spade_jax.kernels import choose
 from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.models.aggregate import Aggregate
@@ -73,7 +74,7 @@ class Opened:
       checkpoints: of the work dir; None of an official checkpoint.
     """
 
-    directory: pathlib.Path
+    directory: AnyPath
     step: int
     recipe: Recipe
     checkpoints: SavedCheckpoints | None
@@ -143,7 +144,7 @@ class Opened:
             raise CheckpointError(
                 f"{self.directory} holds an official checkpoint, which has no state of"
                 " training. Convert it first: python -m spade_jax.convert"
-                f" {official.kind_of(self.directory)}."
+                f" {official.kind_of(staged(self.directory))}."
             )
         is_averaged = self.recipe.schedule.ema_decay > 0
         shapes = jax.tree.map(_as_learned, self.checkpoints.shapes(step=self.step))
@@ -233,7 +234,7 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
     directory, found = find(path)
     step = found if step is None else step
     if is_official(directory):
-        recipe = official.read_recipe(directory)
+        recipe = official.read_recipe(staged(directory))
         return Opened(directory=directory, step=0, recipe=recipe, checkpoints=None)
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
@@ -244,7 +245,7 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
     )
 
 
-def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
+def find(path: str | os.PathLike[str]) -> tuple[AnyPath, int | None]:
     """The directory of a model, and the step if the path is that of a checkpoint.
 
     The name of a model that comes with the project stands for it, unless there is a
@@ -252,9 +253,9 @@ def find(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
     hide it.
 
     Raises:
-      ValueError: the path is none of this machine.
+      ValueError: the path is neither of this machine nor in a bucket.
     """
-    directory, step = paths.locate(pathlib.Path(local(os.fspath(path))))
+    directory, step = paths.locate(given(os.fspath(path)))
     holds_model = paths.has_checkpoint(directory) or is_official(directory)
     if os.fspath(path) in shipped() and not holds_model:
         if directory.exists():
@@ -274,7 +275,7 @@ def shipped() -> list[str]:
 
 def is_official(directory: str | os.PathLike[str]) -> bool:
     """Whether a directory is that of an official checkpoint."""
-    options = pathlib.Path(directory) / official.OPTIONS_FILE
+    options = place(directory) / official.OPTIONS_FILE
     return options.is_file() and not paths.has_checkpoint(directory)
 
 
@@ -328,9 +329,9 @@ def usable(
     )
 
 
-def _official_model(directory: pathlib.Path, *, portable: bool) -> Model:
+def _official_model(directory: AnyPath, *, portable: bool) -> Model:
     try:
-        recipe, found = official.read_checkpoint(directory)
+        recipe, found = official.read_checkpoint(staged(directory))
     except ImportError as error:
         raise CheckpointError(
             f"{directory} holds an official checkpoint: {error}."

@@ -25,8 +25,8 @@ from ml_collections import config_flags
 
 from spade_jax.commands import command_line
 from spade_jax.files import outputs
-from spade_jax.files.local import cache_directory
 from spade_jax.files.outputs import Outputs
+from spade_jax.files.places import cache_directory
 from spade_jax.plan import counted, report
 from spade_jax.plan.chips import parse_topology
 from spade_jax.progress import phase, result

@@ -18,6 +18,10 @@ _log = logging.getLogger(__name__)
 # Seconds after which something is told, so that ten do not pass without a word.
 _PATIENCE = 9.0
 
+# Things that have to be done before it is told how long the others will take: devices
+# are handed the next one before this one is computed.
+_COUNTED = 3
+
 # The phases that last, the innermost last, and when something was told.
 _lasting: list["Phase"] = []
 _last_told = 0.0
@@ -57,9 +61,11 @@ class Phase:
     @property
     def seconds_left(self) -> float | None:
         """How long it will last at the rate so far; None where that is not known."""
-        if self._first is None or self.total is None or self.done <= self._first[0]:
+        if self._first is None or self.total is None:
             return None
         done, since = self.done - self._first[0], time.monotonic() - self._first[1]
+        if done < _COUNTED:
+            return None
         return max(0, self.total - self.done) * since / done
 
     def __str__(self) -> str:

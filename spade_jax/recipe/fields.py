@@ -72,7 +72,7 @@ FIELDS: Mapping[str, Kind] = {
             *("cityscapes", "facades", "camvid", "landscapes"),
         )
     ),
-    "data.root": _PLACE,
+    "data.root": Place("a path, gs://BUCKET/PATH, or nothing", buckets=True),
     "data.manual_dir": _PLACE,
     "data.train_split": _SPLIT,
     "data.val_split": _SPLIT,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from spade_jax.files.local import not_here
+from spade_jax.files.places import fault_of
 
 _LONGEST = 4096  # characters of a text: the longest path of most systems
 
@@ -170,14 +170,16 @@ class Place:
 
     Attributes:
       says: see `Kind`.
+      buckets: whether it may be in a bucket of Google Cloud, too.
     """
 
     says: str = "a path on this machine, or nothing"
+    buckets: bool = False
 
     def read(self, value: Any) -> str:
         """See `Kind`."""
         text = Text().read(value)
-        if fault := not_here(text):
+        if fault := fault_of(text, buckets=self.buckets):
             raise Wrong(fault)
         return os.path.expanduser(text)
 

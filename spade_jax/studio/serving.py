@@ -32,12 +32,16 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(
+    host: str, port: int, *, send_seconds: float = Limits.send_seconds
+) -> socket.socket:
     """A socket that listens.
 
     Args:
       host: a name or an address of this machine.
       port: 0 for any that is free.
+      send_seconds: after which a connection ends whose other side takes nothing, where
+        the system can do so (Linux can); elsewhere it lasts as long as that side.
 
     Raises:
       OSError: there is no such address here, or the port is taken.
@@ -45,6 +49,11 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # What is accepted inherits it. A server alone would wait for ever until what it
+        # has written is taken.
+        milliseconds = round(1000 * send_seconds)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listening.bind((host, port))
         listening.listen(128)

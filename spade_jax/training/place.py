@@ -1,9 +1,9 @@
 """The place of a run: not among the pictures that it reads."""
 
 import os
-import pathlib
 
 from spade_jax.files import outputs
+from spade_jax.files.places import absolute, place
 from spade_jax.recipe import Data
 
 
@@ -19,12 +19,12 @@ def check_place(workdir: str | os.PathLike[str], of: Data) -> None:
     """
     if of.source != "folder":
         return
-    root = pathlib.Path(of.root)
+    root = place(of.root)
     inputs = {
         f"config.data.root ({folder.name})": folder
         for split in (of.train_split, of.val_split)
         for field in ("img", "label", "inst")
         if (folder := root / f"{split}_{field}").is_dir()
     }
-    place = pathlib.Path(workdir).absolute() / "samples.png"
-    outputs.check_apart([place], flag="--workdir", inputs=inputs)
+    sheet = absolute(workdir) / "samples.png"
+    outputs.check_apart([sheet], flag="--workdir", inputs=inputs)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.evaluation import in_training
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
+from spade_jax.files.places import AnyPath
 from spade_jax.learning.sample import synthesise
 from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import Networks, TrainState
@@ -81,7 +81,7 @@ def share(recipe: Recipe, devices: Devices | None = None) -> Mesh:
     return over
 
 
-def check(recipe: Recipe, workdir: pathlib.Path) -> None:
+def check(recipe: Recipe, workdir: AnyPath) -> None:
     """Refuses what training would before its first step, for all but the data.
 
     Args:
@@ -98,7 +98,7 @@ def check(recipe: Recipe, workdir: pathlib.Path) -> None:
     in_training.check(recipe, workdir=workdir)
 
 
-def prepare(recipe: Recipe, devices: Mesh, workdir: pathlib.Path) -> Run:
+def prepare(recipe: Recipe, devices: Mesh, workdir: AnyPath) -> Run:
     """Makes everything that the loop needs. To be called by all processes.
 
     Args:

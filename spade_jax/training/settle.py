@@ -7,13 +7,13 @@ not change the networks that were trained.
 import functools
 import json
 import logging
-import pathlib
 
 from spade_jax import assemble
 from spade_jax.data import DataError
 from spade_jax.devices import distributed
 from spade_jax.devices.memory import memory
 from spade_jax.devices.mesh import DATA_AXIS, Devices, make_mesh
+from spade_jax.files.places import AnyPath
 from spade_jax.progress import tell
 from spade_jax.recipe import Recipe, with_values
 from spade_jax.workdir import checkpoint, paths
@@ -60,7 +60,7 @@ def find(recipe: Recipe, *, devices: Devices | None = None) -> assemble.Found:
     )
 
 
-def saved_recipe(workdir: pathlib.Path) -> Recipe | None:
+def saved_recipe(workdir: AnyPath) -> Recipe | None:
     """The recipe of a work dir's newest checkpoint, or None without one.
 
     Raises:

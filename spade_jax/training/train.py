@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -17,8 +17,9 @@ from spade_jax.devices import distributed, present
 from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
+from spade_jax.files.places import AnyPath, in_bucket, place
 from spade_jax.learning.state import TrainState
-from spade_jax.progress import phase, result, tell
+from spade_jax.progress import Phase, phase, pictures_of, result, tell
 from spade_jax.recipe import Keeping, Recipe
 from spade_jax.training.finite import check_finite
 from spade_jax.training.place import check_place
@@ -27,11 +28,14 @@ from spade_jax.training.progress import Progress
 from spade_jax.training.settle import settled
 from spade_jax.training.stop import StopRequest
 from spade_jax.training.trace import Trace
+from spade_jax.training.waiting import too_long
 from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir import lock as locks
 from spade_jax.workdir.lock import Lock
 from spade_jax.workdir.report import Report, check_own_files
 from spade_jax.workdir.saving import Checkpoints
+
+_log = logging.getLogger(__name__)
 
 EARLY = (1, 20, 50, 100, 200, 500)
 """Steps after which there are pictures, however seldom they are configured."""
@@ -56,7 +60,7 @@ def train(
 
     Args:
       recipe: what to train.
-      workdir: created where missing.
+      workdir: created where missing; on this machine, or in a bucket.
       devices: that train it; by default all of all processes.
       stop: says afterwards whether training was stopped; by default nobody asks.
 
@@ -71,7 +75,7 @@ def train(
       DivergedError: training diverged; the last good checkpoint is kept.
       ProcessError: the data is missing or wrong for another process of the run.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = place(workdir)
     check_place(workdir, recipe.data)
     distributed.check_shared(workdir)
     with contextlib.ExitStack() as stack:
@@ -82,7 +86,7 @@ def train(
 
 def _train(
     recipe: Recipe,
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     lock: Lock,
     stop: StopRequest,
     *,
@@ -135,7 +139,7 @@ def _train(
     ):
         state = _first_state(run, checkpoints, workdir)
         first_step = int(state.step)
-        tell(f"Networks: {_sizes(state)}. Data: {run.source!r}.")
+        tell(f"Networks: {_sizes(state)}. Data: {_pictures(recipe, run)}.")
         batches = run.batches(first_step)
         on_devices = device_batches.prefetch(batches, over)
         progress = Progress(
@@ -161,7 +165,7 @@ def _train(
             total=run.num_steps,
             unit="steps",
         ) as training:
-            compiled, sampled = set(), False
+            compiled, sampled, has_warned = set(), False, False
             for step in left:
                 updates_generator = _updates_generator(recipe, step)
                 with (
@@ -184,6 +188,8 @@ def _train(
                 trace.done(step, losses)
                 compiled.add(updates_generator)
                 training.at(step)
+                if is_main_process and not has_warned:
+                    has_warned = _warned_of_days(training, recipe, over)
                 stopping = stop.everywhere()
                 last = stopping or step == run.num_steps
                 due = _due(recipe.keeping, step, last=last)
@@ -232,7 +238,9 @@ def _train(
                 if last:
                     break
         step = int(state.step)
-        with phase(f"Waiting until step {step} is on the disk", usually="seconds"):
+        with phase(
+            f"Waiting until step {step} is {_kept_in(workdir)}", usually="seconds"
+        ):
             batches.close()
             checkpoints.wait()
         result(
@@ -257,9 +265,7 @@ def _computed_so(recipe: Recipe, devices: Mesh) -> str:
     )
 
 
-def _first_state(
-    run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
-) -> TrainState:
+def _first_state(run: Run, checkpoints: Checkpoints, workdir: AnyPath) -> TrainState:
     """The state that training begins with: the newest that was saved, or a new one."""
     if checkpoints.latest_step is None:
         with phase("Drawing the first weights", usually="seconds", then=_COMPILE):
@@ -271,7 +277,11 @@ def _first_state(
     return state
 
 
-def _expected(keeping: Keeping, shown_in: pathlib.Path) -> str:
+def _kept_in(workdir: AnyPath) -> str:
+    return "in the bucket" if in_bucket(workdir) else "on the disk"
+
+
+def _expected(keeping: Keeping, shown_in: AnyPath) -> str:
     """What is to come while it trains, and where."""
     early = ", ".join(map(str, EARLY))
     return (
@@ -322,6 +332,8 @@ def _save(
     def save(metrics):
         # What was saved before has to be on the disk first.
         with phase(f"Saving step {step}", usually="seconds"):
+            # So that no number is missing of the steps that are not taken again.
+            report.carry()
             checkpoints.save(state, recipe=recipe, metrics=metrics)
 
     if evaluate is None or step % recipe.evaluation.every:
@@ -341,6 +353,23 @@ def _save(
     report.scalars(step, scores)
     if chooses:
         save(progress.metrics | scores)
+
+
+def _warned_of_days(training: Phase, recipe: Recipe, devices: Mesh) -> bool:
+    """Says that training will take days, where it will, and whether it has."""
+    told = too_long(
+        training.seconds_left,
+        platform=devices.devices.flat[0].platform,
+        source=recipe.data.source,
+    )
+    if told:
+        _log.warning("%s", told)
+    return told is not None
+
+
+def _pictures(recipe: Recipe, run: Run) -> str:
+    d = recipe.data
+    return pictures_of(d.root or d.source, len(run.source), split=d.train_split)
 
 
 def _sizes(state: TrainState) -> str:

@@ -5,7 +5,6 @@ It takes minutes, so it is not resumed: the file is written at the end.
 
 import contextlib
 import os
-import pathlib
 import time
 from collections.abc import Mapping
 
@@ -18,8 +17,9 @@ from spade_jax.devices import mesh
 from spade_jax.evaluation.result import worth
 from spade_jax.files import outputs, pictures
 from spade_jax.files.outputs import Outputs
+from spade_jax.files.places import AnyPath, place
 from spade_jax.metrics import own_segmenter, segmentation
-from spade_jax.progress import phase, progress_line, result, tell
+from spade_jax.progress import phase, pictures_of, progress_line, result, tell
 from spade_jax.recipe import Recipe
 from spade_jax.training.place import check_place
 from spade_jax.training.prepare_segmenter import prepare_segmenter
@@ -51,7 +51,7 @@ def train_segmenter(
       ValueError: fields of the config do not fit together, training diverged, or
         something would be lost, see `spade_jax.files.outputs.claim`.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = place(workdir)
     check_place(workdir, recipe.data)
     claimed = outputs.claim(
         workdir,
@@ -66,7 +66,7 @@ def train_segmenter(
 
 
 def _train_segmenter(
-    recipe: Recipe, workdir: pathlib.Path, lock: Lock, claimed: Outputs
+    recipe: Recipe, workdir: AnyPath, lock: Lock, claimed: Outputs
 ) -> own_segmenter.OwnSegmenter:
     """Trains in a work dir that is held; see `train_segmenter`."""
     recipe = settled(recipe, saved_recipe(workdir) if recipe.open else None)
@@ -90,9 +90,11 @@ def _train_segmenter(
     ):
         state = run.init()
     millions = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
+    d = recipe.data
+    trained_on = pictures_of(d.root or d.source, len(run.source), split=d.train_split)
     tell(
         f"Segmenter: {millions:.2f} M, {run.description.num_classes} classes. Data:"
-        f" {run.source!r}."
+        f" {trained_on}."
     )
     batches = run.batches()
     on_devices = device_batches.prefetch(map(_picture_and_label, batches), devices)

@@ -1,11 +1,14 @@
-"""Waiting: does a step wait for data, and what would change that."""
+"""Waiting: do steps wait for data, does one wait for them too long; what to change."""
 
 from typing import NamedTuple
+
+from spade_jax.progress.words import clock
 
 # Of fewer steps nothing is said.
 _STEPS = 10
 # Shares: of the steps before which the devices had nothing to do, and of the time.
 _STARVED, _SECONDS = 0.5, 0.1
+_DAY = 86_400
 
 
 class Waits(NamedTuple):
@@ -53,4 +56,26 @@ def advice(waits: Waits, *, workers: int, cores: int) -> str | None:
     return (
         f"Steps wait for data, not for the devices: {share:.0%} of the time, before"
         f" {waits.starved} of {waits.steps} steps. {remedy}."
+    )
+
+
+def too_long(seconds: float | None, *, platform: str, source: str) -> str | None:
+    """What to change where a CPU would train for days, or None.
+
+    Args:
+      seconds: that it takes from now on; None: not known yet.
+      platform: of the devices.
+      source: `config.data.source`.
+    """
+    if seconds is None or seconds < _DAY or platform != "cpu":
+        return None
+    remedy = (
+        "configs/folder_small.py is a recipe for CPUs, small and short"
+        if source == "folder"
+        else "config.num_steps, config.generator.width and config.data.crop_size make"
+        " it less"
+    )
+    return (
+        f"On CPUs this will take {clock(seconds)}: it is a recipe for GPUs and TPUs."
+        f" {remedy}."
     )

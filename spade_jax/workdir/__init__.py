@@ -4,7 +4,9 @@
     saving.py      checkpoints, to write: whole or not there
     described.py   what a checkpoint says of itself
     integrity.py   whether a checkpoint is damaged
-    lock.py        one program at a time writes
+    lock.py        one program at a time writes, and in a bucket
+    lease.py       so; who does is said by
+    holder.py      the text of both
     paths.py       where things are
     report.py      numbers and pictures of a run: metrics.jsonl, TensorBoard
 

@@ -5,7 +5,6 @@
 
 import logging
 import os
-import pathlib
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -14,7 +13,9 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
+from spade_jax.files import bucket
 from spade_jax.files.arrays import in_one_line
+from spade_jax.files.places import AnyPath
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import described, integrity, paths
 
@@ -112,9 +113,10 @@ class SavedCheckpoints:
     def _load(self, abstract: Any, step: int | None) -> Any:
         path = self._path(step)
         try:
-            return ocp.load(os.fspath(path), abstract)
-        except (jax.errors.JaxRuntimeError, MemoryError):
-            raise  # of the devices, or of this machine
+            with bucket.telling(path):
+                return ocp.load(os.fspath(path), abstract)
+        except (jax.errors.JaxRuntimeError, MemoryError, bucket.BucketError):
+            raise  # of the devices, of this machine, or of the way to the bucket
         # Orbax raises what it likes where files are not as it writes them, `Exception`
         # itself too.
         except Exception as error:
@@ -173,7 +175,7 @@ class SavedCheckpoints:
         """
         return described.read(self._path(step)).metadata.get(name) is not None
 
-    def _path(self, step: int | None) -> pathlib.Path:
+    def _path(self, step: int | None) -> AnyPath:
         if step is None:
             return self._directory / str(self.newest_step)
         steps = paths.steps(self._directory.parent)
@@ -279,7 +281,7 @@ def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(leaf, state)
 
 
-def _not_described(path: pathlib.Path, fault: str) -> CheckpointError:
+def _not_described(path: AnyPath, fault: str) -> CheckpointError:
     return CheckpointError(
         f"{path} does not hold the state that its config describes ({fault}). Use"
         " another checkpoint."

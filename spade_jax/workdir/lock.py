@@ -4,30 +4,32 @@ Process 0 of a run holds the file `.lock` open and locked (flock), which ends wi
 process, however that ends. In the file is who holds it. Where a file system has no such
 locks, or each host its own (gcsfuse), the run that came first reads there at its next
 log or save that another has come, and ends; so it does where the work dir is gone.
+
+A work dir in a bucket is held by a `lease`.
 """
 
 import contextlib
-import datetime
 import errno
 import fcntl
-import json
 import logging
 import os
 import pathlib
-import secrets
 import socket
 import stat
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 
+from spade_jax.files.places import absolute
+from spade_jax.workdir import holder, lease
 from spade_jax.workdir.checkpoint import CheckpointError
+from spade_jax.workdir.holder import Lock
+
+__all__ = ["Lock", "held"]
 
 _log = logging.getLogger(__name__)
 
 _NAME = ".lock"
-_BEGINNING = '{"command": '  # of what is in it
 _LONGEST = 10_000  # bytes of it that are read
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ELOOP)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -35,45 +37,33 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _ATTEMPTS = 10
 
 
-class Lock:
+class _FileLock(Lock):
     """A work dir's lock as it is held; see `held`.
 
     Args:
-      path: of the file; None in processes other than the first.
+      path: of the file.
       text: what this run wrote there.
     """
 
-    def __init__(self, path: pathlib.Path | None, text: str):
+    def __init__(self, path: pathlib.Path, text: str):
         self._path, self._text = path, text
 
     def check(self) -> None:
-        """Tells early that the work dir is no longer this run's.
-
-        Raises:
-          CheckpointError: it was removed, or another run writes there.
-        """
-        if self._path is None:
-            return
+        """See `Lock`."""
         try:
             found = _read(self._path)
         except OSError as error:
             if error.errno not in _GONE:
                 return  # What a network file system may say, and take back.
-            raise CheckpointError(
-                f"{self._path.parent} is no longer there, or not as it was: {_NAME},"
-                " which this run holds, is gone. It was removed or moved while the run"
-                " went on, which can save nothing there and ends."
-            ) from error
+            message = holder.gone(self._path.parent, _NAME)
+            raise CheckpointError(message) from error
         if found != self._text:
-            raise CheckpointError(
-                f"{self._path.parent} is used by another run since: {_holder(found)}."
-                " This one ends, so that their checkpoints are not mixed."
-            )
+            raise CheckpointError(holder.taken(self._path.parent, found))
 
     def is_ours(self) -> bool:
         """Whether the file is there, and says what this run wrote."""
         with contextlib.suppress(OSError):
-            return self._path is not None and _read(self._path) == self._text
+            return _read(self._path) == self._text
         return False
 
 
@@ -91,30 +81,31 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
       CheckpointError: another program holds it, or has a file of the lock's name there.
     """
     if jax.process_index() != 0:
-        yield Lock(None, "")
+        yield Lock()
         return
-    path = pathlib.Path(workdir).absolute() / _NAME
+    path = absolute(workdir) / _NAME
+    if not isinstance(path, pathlib.Path):
+        with lease.held(path, command=command) as leased:
+            yield leased
+        return
     missing = [place for place in path.parents if not place.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _locked(path)
     try:
         before = os.read(file, _LONGEST).decode(errors="replace").strip("\0")
-        if not _is_of_a_run(before):
-            raise CheckpointError(
-                f"{path} is not what a run writes there, and would be lost. Give"
-                " another --workdir, or move it away."
-            )
-        if before and _told(before).get("host") != socket.gethostname():
+        if not holder.is_of_a_run(before):
+            raise CheckpointError(holder.foreign(path))
+        if before and holder.told(before).get("host") != socket.gethostname():
             _log.warning(
                 "%s was used by %s, which did not end as it should. Should it still"
                 " run, it will end when it notices this run.",
                 path.parent,
-                _holder(before),
+                holder.in_words(before),
             )
-        text = _describe(command)
+        text = holder.describe(command)
         os.truncate(file, 0)
         os.pwrite(file, text.encode(), 0)
-        lock = Lock(path, text)
+        lock = _FileLock(path, text)
         try:
             yield lock
         finally:
@@ -140,13 +131,9 @@ def _locked(path: pathlib.Path) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = _holder(os.read(file, _LONGEST).decode(errors="replace"))
+            theirs = os.read(file, _LONGEST).decode(errors="replace")
             os.close(file)
-            raise CheckpointError(
-                f"{path.parent} is in use: {holder} writes there. Stop that, or wait"
-                " for its end, or give another --workdir. To read from it, as with"
-                " --mode=predict or --mode=eval, is possible all the while."
-            ) from error
+            raise CheckpointError(holder.in_use(path.parent, theirs)) from error
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 os.close(file)
@@ -165,19 +152,6 @@ def _locked(path: pathlib.Path) -> int:
     raise CheckpointError(f"{path} cannot be locked: it is replaced all the time.")
 
 
-def _describe(command: str) -> str:
-    return json.dumps(
-        {
-            "command": command,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "since": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}",
-            # No two runs say the same.
-            "run": secrets.token_hex(8),
-        }
-    )
-
-
 def _read(path: pathlib.Path) -> str:
     """What is in the file. Neither a link is followed, nor a pipe waited for."""
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -185,23 +159,3 @@ def _read(path: pathlib.Path) -> str:
         return os.read(file, _LONGEST).decode(errors="replace")
     finally:
         os.close(file)
-
-
-def _is_of_a_run(text: str) -> bool:
-    """Whether it is what `_describe` gives, of any version, whole or cut short."""
-    begins = _BEGINNING.startswith(text[: len(_BEGINNING)])
-    return begins or _told(text).keys() >= {"command", "host", "pid"}
-
-
-def _told(text: str) -> dict[str, Any]:
-    with contextlib.suppress(ValueError, TypeError, RecursionError):
-        return dict(json.loads(text))
-    return {}
-
-
-def _holder(text: str) -> str:
-    told = _told(text)
-    command, host, pid, since = (
-        told.get(name, "unknown") for name in ("command", "host", "pid", "since")
-    )
-    return f"{command} (process {pid} on host {host}, since {since})"

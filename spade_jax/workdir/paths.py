@@ -4,10 +4,13 @@
 """
 
 import os
-import pathlib
 import re
 
+from spade_jax.files.places import AnyPath, absolute, in_bucket
+
 CHECKPOINTS = "checkpoints"
+COMMIT = "commit_success.txt"
+"""What Orbax writes last into a checkpoint, which in a bucket has its name before."""
 
 # As a run names them: no `0009`, no digits of other scripts.
 _STEP = re.compile(r"0|[1-9][0-9]*")
@@ -21,20 +24,23 @@ def has_checkpoint(workdir: str | os.PathLike[str]) -> bool:
 def steps(workdir: str | os.PathLike[str]) -> list[int]:
     """Iterations of a work dir's finished checkpoints, in order; none without any."""
     directory = checkpoints(workdir)
-    if not directory.is_dir():
-        return []
-    found = (p for p in directory.iterdir() if _STEP.fullmatch(p.name) and p.is_dir())
-    return sorted(int(path.name) for path in found)
+    if in_bucket(directory):
+        found = [file.parent for file in directory.glob(f"*/{COMMIT}")]
+    else:
+        if not directory.is_dir():
+            return []
+        found = [path for path in directory.iterdir() if path.is_dir()]
+    return sorted(int(path.name) for path in found if _STEP.fullmatch(path.name))
 
 
-def locate(path: str | os.PathLike[str]) -> tuple[pathlib.Path, int | None]:
+def locate(path: str | os.PathLike[str]) -> tuple[AnyPath, int | None]:
     """A work dir, and the step if the path is that of a checkpoint in one."""
-    path = pathlib.Path(path).absolute()
+    path = absolute(path)
     if _STEP.fullmatch(path.name) and path.parent.name == CHECKPOINTS:
         return path.parent.parent, int(path.name)
     return path, None
 
 
-def checkpoints(workdir: str | os.PathLike[str]) -> pathlib.Path:
+def checkpoints(workdir: str | os.PathLike[str]) -> AnyPath:
     """The directory of a work dir's checkpoints."""
-    return pathlib.Path(workdir).absolute() / CHECKPOINTS
+    return absolute(workdir) / CHECKPOINTS

@@ -6,11 +6,13 @@ and the versions and git revision that wrote it. Evaluation, prediction and note
 need a path and nothing else.
 
 Orbax writes a checkpoint under another name and renames it when it is complete, so a
-save that was cut short leaves nothing that looks like one.
+save that was cut short leaves nothing that looks like one. In a bucket, where nothing
+can be renamed, it writes a file last that says so: what lacks it is no checkpoint.
 """
 
 import logging
 import os
+import pathlib
 import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,7 +21,8 @@ import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
 from spade_jax.data import EDGE_RULE
-from spade_jax.files import provenance
+from spade_jax.files import bucket, provenance
+from spade_jax.files.bucket import BucketError
 from spade_jax.recipe import Best, Recipe
 from spade_jax.workdir import integrity, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
@@ -160,7 +163,7 @@ class Checkpoints(SavedCheckpoints):
 
     def _write_checksums(self) -> None:
         # Orbax calls this in process 0 when all processes have written their files,
-        # before it gives the directory its name.
+        # before it gives the directory its name, or says in a bucket that it is whole.
         step, metadata = self._saving
         path = self._directory / str(step)
         if not path.exists():
@@ -169,20 +172,27 @@ class Checkpoints(SavedCheckpoints):
 
     def _failure(self, error: Exception) -> CheckpointError:
         step, _ = self._saving
-        steps = paths.steps(self._directory.parent)
-        earlier = "There is no earlier one."
+        earlier, steps = "There is no earlier one.", []
+        try:
+            with bucket.telling():
+                steps = paths.steps(self._directory.parent)
+        except BucketError:
+            earlier = "The earlier ones are as they were: the same command goes on."
         if steps:
             earlier = (
                 "The earlier ones are as they were: the same command goes on from step"
                 f" {steps[-1]}."
             )
+        reason = str(error).strip().partition("\n")[0]
+        reason = f"{type(error).__name__}: {reason}"
+        said = f"The checkpoint of step {step} could not be saved in {self._directory}"
+        if not isinstance(self._directory, pathlib.Path):
+            return CheckpointError(f"{said}: {reason}\n{earlier}")
         # The directory itself may be gone.
         there = [p for p in (self._directory, *self._directory.parents) if p.exists()]
         megabytes = shutil.disk_usage(there[0]).free // 2**20
-        reason = str(error).strip().partition("\n")[0]
         return CheckpointError(
-            f"The checkpoint of step {step} could not be saved in {self._directory},"
-            f" where {megabytes} MB are free: {type(error).__name__}: {reason}\n"
+            f"{said}, where {megabytes} MB are free: {reason}\n"
             f"{earlier} If the disk is full, make room, or lower"
             " config.keep_checkpoints."
         )

@@ -256,7 +256,7 @@ def lowered(monkeypatch):
     ("way", "norm"),
     [
         ("dense", None),
-        ("factored", None),
+        pytest.param("factored", None, marks=pytest.mark.long),
         pytest.param("dense", sections.CLADE, marks=pytest.mark.long),
     ],
 )
@@ -272,9 +272,8 @@ def test_synthesis_is_lowered_for_a_gpu(way, norm, setting, lowered):
     assert "tensor<2x32x32x3xf32>" in text
 
 
-@pytest.mark.parametrize(
-    "way", ["dense", pytest.param("factored", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["dense", "factored"])
 def test_training_is_lowered_for_a_gpu(way, setting, lowered):
     problem, layout = setting.of(2)
     program = ours.training(problem, layout, factored=way == "factored")

@@ -109,7 +109,9 @@ def test_layers_have_the_official_names(name, variables):
     assert {key: tuple(value.shape) for key, value in found.items()} == expected
 
 
-@pytest.mark.parametrize("path", ["dense", "factored"])
+@pytest.mark.parametrize(
+    "path", ["dense", pytest.param("factored", marks=pytest.mark.long)]
+)
 def test_pictures_are_the_same(path, batch, planes, variables, converted):
     layout = Layout(batch["label"], batch["edge"])
     if path == "factored":
@@ -180,6 +182,7 @@ def networks_parameters(networks):
             yield f"{letter}/{name}", parameter
 
 
+@pytest.mark.long
 def test_what_pytorch_offers_changes_no_result(their_iterations, relative_error):
     best, official = their_iterations["best"], their_iterations["official"]
     assert relative_error(best[0], official[0]) < 1e-12

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from benchmarks import variants, versus_pytorch
-from benchmarks.versus import kinds
+from benchmarks.versus import family, kinds
 from benchmarks.versus.report import markdown
 from benchmarks.versus.table import side_by_side
 from benchmarks.versus.timing import Bench
@@ -52,6 +52,24 @@ def test_a_variant_that_computes_something_else_is_refused():
     some_wrong = dataclasses.replace(FEW, variants=FEW.variants | {kinds.DENSE: wrong})
     with pytest.raises(RuntimeError, match="spade_jax, dense, frozen"):
         side_by_side(BENCH, some_wrong, BENCH.layouts(TINY))
+
+
+@pytest.mark.long
+def test_the_family_is_timed():
+    problem = dataclasses.replace(TINY, size=64, width=1)
+    bench = dataclasses.replace(BENCH, problem=problem, limit=1)
+    pictures = family.pictures(bench)
+    iterations = family.iterations(bench, ["OASIS"])
+    for row in [*pictures.rows, *iterations.rows]:
+        assert row["dense"] > 0
+        assert row["factored"] > 0
+    by_name = {row["network"]: row for row in pictures.rows}
+    assert list(by_name) == list(family.FAMILY)
+    # There the style is in every modulation.
+    assert "restyling" not in by_name["OASIS"]
+    parameters = {name: row["parameters, M"] for name, row in by_name.items()}
+    assert parameters["CLADE"] < parameters["SPADE"]
+    assert parameters["OASIS with CLADE"] < parameters["OASIS"]
 
 
 def test_sections_are_chosen_on_the_command_line():

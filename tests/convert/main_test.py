@@ -118,6 +118,7 @@ def test_an_official_checkpoint_needs_pytorch(official, monkeypatch):
         opening.load_model(official[0])
 
 
+@pytest.mark.long
 def test_another_epoch(official, tmp_path):
     directory, state_dicts = official
     for letter in MODULES:
@@ -129,6 +130,7 @@ def test_another_epoch(official, tmp_path):
     assert_same(back, state_dicts)
 
 
+@pytest.mark.long
 def test_without_a_discriminator_a_new_one_is_made(official, tmp_path, capsys):
     directory, state_dicts = official
     (directory / "latest_net_D.pth").unlink()

@@ -191,14 +191,8 @@ def test_pictures_are_those_of_the_predictor(name, make_small):
     check(make_small(**fields), sizes)
 
 
-@pytest.mark.parametrize(
-    "upsampling",
-    [
-        "most",
-        pytest.param("normal", marks=pytest.mark.long),
-        pytest.param("more", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("upsampling", ["normal", "more", "most"])
 def test_official_decoders(upsampling, make_model):
     fields = {"generator.upsampling": upsampling, "data.crop_size": 128}
     model = make_model(**fields)

@@ -185,7 +185,9 @@ def both_terms(of, batch, fake):
     return terms | of.discriminator_terms(**shared, fake=fake)[0], gradient
 
 
-@pytest.mark.parametrize("family", ["spade", "oasis"])
+@pytest.mark.parametrize(
+    "family", ["spade", pytest.param("oasis", marks=pytest.mark.long)]
+)
 def test_real_and_fake_are_treated_alike(batch, family):
     """Where they are the same picture, nothing tells them apart."""
     batch = {name: x for name, x in batch.items() if name != "pixel_weight"}
@@ -216,7 +218,9 @@ def test_fakes_learn_where_they_are_seen(batch, family):
     np.testing.assert_array_equal(np.asarray(gradient) != 0, is_seen)
 
 
-@pytest.mark.parametrize("family", ["spade", "oasis"])
+@pytest.mark.parametrize(
+    "family", ["oasis", pytest.param("spade", marks=pytest.mark.long)]
+)
 def test_neither_devices_nor_parts_show(batch, family):
     batch = {name: x for name, x in batch.items() if name != "pixel_weight"}
     fake = -batch["image"]

@@ -95,7 +95,7 @@ def small_networks():
         return states.Networks(
             generator=SmallGenerator(norm=f"{spectral}spade{kind}3x3", **shared),
             discriminator=MultiscaleDiscriminator(
-                num_classes=CLASSES, num_layers=3, width=2, **other
+                num_classes=CLASSES, num_scales=1, num_layers=3, width=2, **other
             ),
             encoder=ImageEncoder(width=2, latent_size=LATENT, image_size=8, **other),
             latent_size=LATENT,

@@ -93,7 +93,7 @@ def reference_iteration(networks, features, rate, state, batch, feature_params):
             for image in (fake, batch["image"])
         ]
         terms = {
-            "gan": -sum(scale[-1].mean() for scale in on_fake) / 2,
+            "gan": -sum(scale[-1].mean() for scale in on_fake) / len(on_fake),
             "feature_matching": 3.0 * losses.feature_matching_loss(on_fake, on_real),
             "perceptual": 2.0 * losses.perceptual_loss(*levels),
             "kld": 0.5 * losses.kld_loss(*latent),
@@ -115,8 +115,10 @@ def reference_iteration(networks, features, rate, state, batch, feature_params):
         on_fake, _ = judge(params, d_stats, second_fake)
         on_real, _ = judge(params, d_stats, batch["image"])
         terms = {
-            "d_fake": sum(jnp.maximum(0, 1 + s[-1]).mean() for s in on_fake) / 2,
-            "d_real": sum(jnp.maximum(0, 1 - s[-1]).mean() for s in on_real) / 2,
+            "d_fake": sum(jnp.maximum(0, 1 + s[-1]).mean() for s in on_fake)
+            / len(on_fake),
+            "d_real": sum(jnp.maximum(0, 1 - s[-1]).mean() for s in on_real)
+            / len(on_real),
         }
         return terms["d_fake"] + terms["d_real"], terms
 

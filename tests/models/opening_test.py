@@ -104,11 +104,11 @@ def test_what_has_its_name_does_not_hide_the_shipped_model(tmp_path, monkeypatch
     assert opening.find(tmp_path / "none") == (tmp_path / "none", None)
 
 
-def test_a_model_is_of_this_machine(monkeypatch):
+def test_a_model_is_of_this_machine_or_a_bucket(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert opening.find("~/run")[0] == pathlib.Path("/home/me/run")
-    with pytest.raises(ValueError, match=r"^gs://bucket/run is no path of this mach"):
-        open_model("gs://bucket/run")
+    with pytest.raises(ValueError, match=r"^s3://bucket/run is no path of this mach"):
+        open_model("s3://bucket/run")
 
 
 def test_other_networks_than_described_are_told(tmp_path, tiny_recipe):

@@ -1,6 +1,7 @@
 """The factored modulation is the dense one: values and gradients."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -100,9 +101,17 @@ def layouts(draw, *, edges):
     return Layout(label, edge if edges else None)
 
 
-@pytest.mark.parametrize("chunk", [32, 1024])
-@pytest.mark.parametrize("edges", [False, True])
-@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+# Every one of each by turns; all with all are long.
+DAILY = {(1, False, 32), (3, True, 1024), (3, False, 32), (5, True, 32)}
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "edges", "chunk"),
+    [
+        pytest.param(*case, marks=[] if case in DAILY else pytest.mark.long)
+        for case in itertools.product((1, 3, 5), (False, True), (32, 1024))
+    ],
+)
 def test_factored_equals_dense(relative_error, kernel_size, edges, chunk):
     weights = weights_of(kernel_size, edges=edges)
     compute = value_and_gradients(rows=TableRows(chunk, chunk + 1))
@@ -134,8 +143,15 @@ def test_gradients_are_right_in_float64(relative_error):
         assert relative_error(of_factored, of_dense) < 1e-12
 
 
-@pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("by_region", [False, True])
+@pytest.mark.parametrize(
+    ("by_region", "kernel_size"),
+    [
+        (False, 1),
+        (True, 3),
+        pytest.param(False, 3, marks=pytest.mark.long),
+        pytest.param(True, 1, marks=pytest.mark.long),
+    ],
+)
 def test_noise_of_each_picture_or_region(by_region, kernel_size, relative_error):
     """It is under the taps within the picture: less of it counts at the border."""
     with jax.enable_x64(True):

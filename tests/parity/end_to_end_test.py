@@ -30,6 +30,7 @@ def official(shared, tmp_path_factory):
     return directory
 
 
+@pytest.mark.long
 def test_end_to_end(goldens, official, repository, tmp_path, compare):
     samples = goldens.parent / "coco_stuff_sample"
     workdir, out = tmp_path / "W", tmp_path / "O"

@@ -93,7 +93,7 @@ def marked(cases, *, short):
     ]
 
 
-INSTANCES, ICPE, NOISE = CASES[1], CASES[2], CASES[5]
+ICPE, NOISE = CASES[2], CASES[5]
 DENSE = [(name, False) for name in CASES]
 FACTORED = [(name, True) for name in CASES if name.startswith("oasis")]
 
@@ -102,7 +102,7 @@ FACTORED = [(name, True) for name in CASES if name.startswith("oasis")]
     ("name", "factored"),
     marked(
         DENSE + FACTORED,
-        short=[(INSTANCES, False), (ICPE, False), (NOISE, False)],
+        short=[(ICPE, False), (NOISE, False)],
     ),
 )
 def test_generator(name, factored, golden, variables, layout, compare):

@@ -58,7 +58,10 @@ def assert_near(counted, flops, rel=0.03):
     assert 2 * counted == pytest.approx(flops, rel=rel)
 
 
-@pytest.mark.parametrize("upsampling", ["normal", "more", "most"])
+LARGER = [pytest.param(name, marks=pytest.mark.long) for name in ("more", "most")]
+
+
+@pytest.mark.parametrize("upsampling", ["normal", *LARGER])
 def test_spade_generator(upsampling):
     module = nets.SPADEGenerator(PLANES - 1, upsampling=upsampling)
     counted = work.generator(module, SIZE, edges=True)
@@ -160,7 +163,7 @@ def test_pix2pixhd_generator():
     assert_near(counted.forward, of_module(module, layout()))
 
 
-@pytest.mark.parametrize("upsampling", ["normal", "more"])
+@pytest.mark.parametrize("upsampling", ["normal", *LARGER])
 def test_concat_generator(upsampling):
     module = nets.ConcatGenerator(PLANES - 1, upsampling=upsampling)
     counted = work.generator(module, SIZE, edges=True)

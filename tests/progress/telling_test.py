@@ -110,10 +110,14 @@ def test_counted_phases_say_how_far_they_are(clock):
     assert str(this) == "Training: 2 of 10 steps."
     clock[0] += 4
     this.at(4)
-    assert str(this) == "Training: 4 of 10 steps, 0:00:12 left."
+    # Two may have been handed over, of which none is computed.
+    assert str(this) == "Training: 4 of 10 steps."
+    clock[0] += 2
+    this.at(5)
+    assert str(this) == "Training: 5 of 10 steps, 0:00:10 left."
     assert this.told("going") == {
-        **{"phase": "Training", "event": "going", "seconds": 9.0},
-        **{"done": 4, "total": 10},
+        **{"phase": "Training", "event": "going", "seconds": 11.0},
+        **{"done": 5, "total": 10},
     }
     # Batches are filled up.
     this.at(12)

@@ -82,8 +82,9 @@ def wrong(kind):
             near = [str(c) + "x" for c in choices] + [f" {c}" for c in choices]
             given = (*NUMBERS, *near, *OTHERS)
             return [value for value in given if value not in choices]
-        case Place():
-            texts = ["gs://bucket/run", "s3://a", "file:///etc/passwd", "a" * 5000]
+        case Place(buckets=buckets):
+            texts = ["s3://a", "file:///etc/passwd", "gs://", "gs:///x", "a" * 5000]
+            texts += [] if buckets else ["gs://bucket/run"]
             others = [value for value in OTHERS if value not in ("", "fp16")]
             return [*NUMBERS, *texts, *others]
         case Text(form=form):

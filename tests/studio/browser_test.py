@@ -161,7 +161,7 @@ def static(tmp_path_factory, repository, unavailable):
         yield address, expected
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def site(request, studio, fake_engine):
     """The address of a page, and a function to the pictures it should show."""
     if request.param == "static":
@@ -175,11 +175,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("site", kinds, indirect=True, scope="session")
 
 
-@pytest.fixture
-def open_page(site, chromium):
-    """`open_page(**options)`: a `Studio` in a new browser profile, or that one again.
+@contextlib.contextmanager
+def opening(site, chromium):
+    """`open(context=None, **options)`, whose pages are closed at the end.
 
-    At the end nothing may have been logged as an error, nor asked of another host.
+    Nothing may have been logged as an error then, nor asked of another host.
     """
     address, expected = site
     wrong, contexts = [], []
@@ -216,9 +216,32 @@ def open_page(site, chromium):
 
 
 @pytest.fixture
+def open_page(site, chromium):
+    """`open_page(**options)`: a `Studio` in a new browser profile, or a given one."""
+    with opening(site, chromium) as open:
+        yield open
+
+
+@pytest.fixture
 def opened(open_page):
     """A studio, just opened."""
     return open_page()
+
+
+@pytest.fixture(scope="module")
+def shared(site, chromium):
+    """A studio in which tests paint one after another."""
+    with opening(site, chromium) as open:
+        yield open()
+
+
+@pytest.fixture
+def begun(shared):
+    """That one, with an empty horizon and the brush in hand."""
+    shared.page.evaluate("document.activeElement.blur()")
+    shared.press("n", "0", "b")
+    shared.until("rested")
+    return shared
 
 
 # ---- Painting ------------------------------------------------------------------------
@@ -235,52 +258,57 @@ def test_it_begins_with_a_landscape_and_its_picture(opened):
     assert set(map(tuple, np.unique(shown, axis=0))) <= set(map(tuple, PALETTE))
 
 
-def test_a_stroke_paints_its_class_and_the_picture_follows(opened):
-    opened.choose("house")
-    opened.brush(4)
-    before = opened.ids
-    opened.drag((0.25, 0.5), (0.75, 0.5))
-    after = opened.ids
+def test_a_stroke_paints_its_class_and_the_picture_follows(begun):
+    begun.choose("house")
+    begun.brush(4)
+    before = begun.ids
+    begun.drag((0.25, 0.5), (0.75, 0.5))
+    after = begun.ids
     rows, columns = np.nonzero(after != before)
     house = scenes.CLASSES.index("house")
     assert (after[rows, columns] == house).all()
-    middle = opened.pixel(0.5, 0.5)[0]
+    middle = begun.pixel(0.5, 0.5)[0]
     # As thick as the brush, and as long as the way with its ends.
     assert (rows.min(), rows.max()) == (middle - 2, middle + 1)
-    width = opened.size[1]
+    width = begun.size[1]
     assert columns.max() - columns.min() + 1 == width // 2 + 4
     assert (after[middle, width // 4 : 3 * width // 4] == house).all()
-    opened.check_picture()
-    shown = opened.pixels("layout")
+    begun.check_picture()
+    shown = begun.pixels("layout")
     at = shown[shown.shape[0] // 2, shown.shape[1] // 2]
     assert tuple(at) == scenes.PALETTE[house]
 
 
-def test_a_fill_stops_at_other_classes(opened):
-    opened.press("n")
-    opened.choose("water")
-    opened.tool("rect")
-    opened.drag((0.2, 0.1), (0.4, 0.3))
-    opened.tool("fill")
-    opened.choose("snow")
-    opened.click(0.7, 0.1)
-    ids = opened.ids
+def test_a_fill_stops_at_other_classes(begun):
+    begun.choose("water")
+    begun.tool("rect")
+    begun.drag((0.2, 0.1), (0.4, 0.3))
+    begun.tool("fill")
+    begun.choose("snow")
+    begun.click(0.7, 0.1)
+    ids = begun.ids
     snow = scenes.CLASSES.index("snow")
     assert set(np.unique(ids)) == {snow, WATER, GRASS}
-    assert ids[opened.pixel(0.3, 0.2)] == WATER
+    assert ids[begun.pixel(0.3, 0.2)] == WATER
     assert (ids == snow).sum() + (ids == WATER).sum() == (ids != GRASS).sum()
-    opened.check_picture()
+    begun.check_picture()
 
 
-@pytest.mark.parametrize("tool", ["line", "rect", "ellipse"])
-def test_shapes_reach_from_press_to_release(opened, tool):
-    opened.press("n")
-    opened.brush(2)
-    opened.choose("sun")
-    opened.tool(tool)
-    opened.drag((0.25, 0.25), (0.6, 0.4), (0.75, 0.5))
-    ids, sun = opened.ids, scenes.CLASSES.index("sun")
-    (y0, x0), (y1, x1) = opened.pixel(0.25, 0.25), opened.pixel(0.75, 0.5)
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "rect",
+        pytest.param("line", marks=pytest.mark.long),
+        pytest.param("ellipse", marks=pytest.mark.long),
+    ],
+)
+def test_shapes_reach_from_press_to_release(begun, tool):
+    begun.brush(2)
+    begun.choose("sun")
+    begun.tool(tool)
+    begun.drag((0.25, 0.25), (0.6, 0.4), (0.75, 0.5))
+    ids, sun = begun.ids, scenes.CLASSES.index("sun")
+    (y0, x0), (y1, x1) = begun.pixel(0.25, 0.25), begun.pixel(0.75, 0.5)
     rows, columns = np.nonzero(ids == sun)
     assert abs(rows.min() - y0) <= 1
     assert abs(rows.max() - y1) <= 1
@@ -290,22 +318,22 @@ def test_shapes_reach_from_press_to_release(opened, tool):
     # A row or column more or less is a rounding of the pointer's place.
     share = {"rect": (0.94, 1.06), "ellipse": (0.74, 0.83), "line": (0.02, 0.3)}[tool]
     assert share[0] <= len(rows) / box <= share[1]
-    opened.check_picture()
+    begun.check_picture()
 
 
-def test_a_polygon_ends_at_its_first_corner_or_with_enter(opened):
-    opened.press("n", "p")
-    opened.choose("rock")
+def test_a_polygon_ends_at_its_first_corner_or_with_enter(begun):
+    begun.press("p")
+    begun.choose("rock")
     rock = scenes.CLASSES.index("rock")
     for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.8), (0.2, 0.2)):
-        opened.click(x, y)
-    area = (opened.ids == rock).mean()
+        begun.click(x, y)
+    area = (begun.ids == rock).mean()
     assert abs(area - 0.18) < 0.02
-    opened.choose("sun")
+    begun.choose("sun")
     for x, y in ((0.05, 0.05), (0.1, 0.05), (0.1, 0.9), (0.05, 0.9)):
-        opened.click(x, y)
-    opened.press("Enter")
-    assert opened.ids[opened.pixel(0.075, 0.5)] == scenes.CLASSES.index("sun")
+        begun.click(x, y)
+    begun.press("Enter")
+    assert begun.ids[begun.pixel(0.075, 0.5)] == scenes.CLASSES.index("sun")
 
 
 def test_pick_and_swap(opened):
@@ -344,20 +372,19 @@ def test_undo_and_redo(opened):
     assert opened.page.locator("#redo").is_disabled()
 
 
-def test_painting_while_zoomed_hits_what_is_under_the_pointer(opened):
-    opened.press("n")
-    opened.brush(1)
-    opened.choose("house")
-    opened.page.mouse.move(*opened.place(0.25, 0.25))
-    opened.page.mouse.wheel(0, -700)
-    opened.press("0", "+", "+", "+")
+def test_painting_while_zoomed_hits_what_is_under_the_pointer(begun):
+    begun.brush(1)
+    begun.choose("house")
+    begun.page.mouse.move(*begun.place(0.25, 0.25))
+    begun.page.mouse.wheel(0, -700)
+    begun.press("0", "+", "+", "+")
     zoom = 1.25**3
-    opened.click(0.1, 0.1)
-    y, x = np.argwhere(opened.ids == scenes.CLASSES.index("house"))[0]
-    height, width = opened.size
+    begun.click(0.1, 0.1)
+    y, x = np.argwhere(begun.ids == scenes.CLASSES.index("house"))[0]
+    height, width = begun.size
     expected = 0.5 + (0.1 - 0.5) / zoom
     assert (x, y) == (int(expected * width), int(expected * height))
-    assert (opened.ids == scenes.CLASSES.index("house")).sum() == 1
+    assert (begun.ids == scenes.CLASSES.index("house")).sum() == 1
 
 
 def test_search_finds_classes(opened):
@@ -371,51 +398,57 @@ def test_search_finds_classes(opened):
     assert opened.page.locator("#class-list").inner_text() == "No class of that name."
 
 
-def test_classes_on_the_canvas_come_first(opened):
-    opened.press("n")
-    names = opened.page.locator("#class-list span").all_inner_texts()
+def test_classes_on_the_canvas_come_first(begun):
+    names = begun.page.locator("#class-list span").all_inner_texts()
     assert names[:2] == ["sky", "grass"]
     assert len(names) == len(scenes.CLASSES)
-    shares = opened.page.locator("#class-list small").all_inner_texts()
+    shares = begun.page.locator("#class-list small").all_inner_texts()
     assert shares[:3] == ["60%", "40%", ""]
 
 
 # ---- Without a mouse -----------------------------------------------------------------
 
 
-def test_by_keyboard_alone(opened):
-    opened.press("n", "1")
-    assert opened.state("classId") == SKY
+def test_by_keyboard_alone(begun):
+    begun.press("1")
+    assert begun.state("classId") == SKY
     # To the layout with Tab, as everything is reached.
     for _ in range(80):
-        if opened.page.evaluate("document.activeElement.id") == "overlay":
+        if begun.page.evaluate("document.activeElement.id") == "overlay":
             break
-        opened.press("Tab")
-    opened.press("u")
-    height, width = opened.size
-    opened.press(*["Shift+ArrowDown"], "Space", "Shift+ArrowRight", "Shift+ArrowDown")
-    opened.press("Space")
+        begun.press("Tab")
+    begun.press("u")
+    height, width = begun.size
+    begun.press(*["Shift+ArrowDown"], "Space", "Shift+ArrowRight", "Shift+ArrowDown")
+    begun.press("Space")
     y, x = height // 2 + 10, width // 2
     expected = np.full((height, width), SKY)
     expected[round(0.6 * height) :] = GRASS
     expected[y : y + 11, x : x + 11] = SKY
-    np.testing.assert_array_equal(opened.ids, expected)
-    opened.press("ArrowLeft")
-    status = opened.page.locator("#status").inner_text()
+    np.testing.assert_array_equal(begun.ids, expected)
+    begun.press("ArrowLeft")
+    status = begun.page.locator("#status").inner_text()
     assert status == f"sky at {x + 9}, {y + 10}"
-    opened.press("Control+z", "?")
-    assert opened.page.locator("#keys-sheet").is_visible()
-    opened.press("Escape")
-    assert opened.page.locator("#keys-sheet").is_hidden()
+    begun.press("Control+z", "?")
+    assert begun.page.locator("#keys-sheet").is_visible()
+    begun.press("Escape")
+    assert begun.page.locator("#keys-sheet").is_hidden()
+    # Keys of one character may be switched off, for who dictates.
+    begun.press("?", "Tab", "Space", "Escape", "p")
+    assert not begun.page.locator("#single-keys").is_checked()
+    assert begun.state("tool") == "rect"
+    begun.page.locator("#keys").click()
+    begun.page.locator("#single-keys").check()
+    begun.press("Escape")
     # A stroke of the brush, with its key held, where there is the other class.
-    opened.page.locator("#overlay").focus()
-    opened.press("b", "1", *["["] * 20)
-    before = opened.ids
-    opened.page.keyboard.down(" ")
-    opened.press("ArrowUp", "ArrowUp", "ArrowUp")
-    opened.page.keyboard.up(" ")
-    assert (opened.ids != before).sum() == 4
-    opened.check_picture()
+    begun.page.locator("#overlay").focus()
+    begun.press("b", "1", *["["] * 20)
+    before = begun.ids
+    begun.page.keyboard.down(" ")
+    begun.press("ArrowUp", "ArrowUp", "ArrowUp")
+    begun.page.keyboard.up(" ")
+    assert (begun.ids != before).sum() == 4
+    begun.check_picture()
 
 
 def test_by_touch(open_page):
@@ -469,25 +502,25 @@ def test_by_touch(open_page):
 # ---- Files ---------------------------------------------------------------------------
 
 
-def test_a_layout_is_saved_exactly_and_opens_again(opened):
-    opened.drag((0.1, 0.1), (0.9, 0.9))
-    saved = opened.ids
-    content, name = opened.save("ids")
+def test_a_layout_is_saved_exactly_and_opens_again(begun):
+    begun.drag((0.1, 0.1), (0.9, 0.9))
+    saved = begun.ids
+    content, name = begun.save("ids")
     picture = Image.open(io.BytesIO(content))
     np.testing.assert_array_equal(np.array(picture), saved)
     assert name == "layout.png"
     assert picture.text["classes"].splitlines()[TREE] == f"{TREE} tree"
-    content, _ = opened.save("colours")
+    content, _ = begun.save("colours")
     np.testing.assert_array_equal(
         np.array(Image.open(io.BytesIO(content))), PALETTE[saved]
     )
-    content_of_picture, _ = opened.save("picture")
+    content_of_picture, _ = begun.save("picture")
     shown = np.array(Image.open(io.BytesIO(content_of_picture)).convert("RGB"))
-    np.testing.assert_array_equal(shown, opened.pixels("picture"))
-    opened.press("n")
-    assert (opened.ids != saved).any()
-    opened.open("layout.png", encoded(saved.astype(np.uint8)))
-    np.testing.assert_array_equal(opened.ids, saved)
+    np.testing.assert_array_equal(shown, begun.pixels("picture"))
+    begun.press("n")
+    assert (begun.ids != saved).any()
+    begun.open("layout.png", encoded(saved.astype(np.uint8)))
+    np.testing.assert_array_equal(begun.ids, saved)
 
 
 def test_a_work_is_saved_and_opens_elsewhere(open_page):
@@ -513,8 +546,8 @@ def test_a_work_is_saved_and_opens_elsewhere(open_page):
     assert "made with else" in status.inner_text()
 
 
-def test_a_picture_of_two_readings_is_asked_about(opened):
-    height, width = opened.size
+def test_a_picture_of_two_readings_is_asked_about(begun):
+    height, width = begun.size
     ids = np.zeros((height, width), np.uint8)
     ids[height // 2 :] = 1
     picture = Image.fromarray(ids)
@@ -522,40 +555,40 @@ def test_a_picture_of_two_readings_is_asked_about(opened):
     picture.putpalette([c for i in (1, 0) for c in scenes.PALETTE[i]])
     stream = io.BytesIO()
     picture.save(stream, "png")
-    opened.give("open", "palette.png", stream.getvalue())
-    choices = opened.page.locator("#readings button")
+    begun.give("open", "palette.png", stream.getvalue())
+    choices = begun.page.locator("#readings button")
     choices.first.wait_for()
     assert choices.count() == 2
     choices.first.click()
-    opened.until("rested")
-    np.testing.assert_array_equal(opened.ids, ids)
+    begun.until("rested")
+    np.testing.assert_array_equal(begun.ids, ids)
 
 
-def test_a_photograph_is_traced(opened):
-    before = opened.pixels("layout").astype(int)
+def test_a_photograph_is_traced(begun):
+    before = begun.pixels("layout").astype(int)
     photo = encoded(np.full((60, 60, 3), 255, np.uint8), "jpeg")
-    opened.give("trace", "white.jpg", photo, "image/jpeg")
-    opened.page.locator("#trace-opacity").wait_for()
-    opened.page.locator("#trace-opacity").fill("50")
-    opened.until("drawn")
-    under = opened.pixels("layout")
+    begun.give("trace", "white.jpg", photo, "image/jpeg")
+    begun.page.locator("#trace-opacity").wait_for()
+    begun.page.locator("#trace-opacity").fill("50")
+    begun.until("drawn")
+    under = begun.pixels("layout")
     assert np.abs(under - (before + 255) / 2).max() <= 2
     # It is for the eye alone.
-    opened.check_picture()
-    opened.page.locator("#trace-off").click()
-    opened.until("drawn")
-    np.testing.assert_array_equal(opened.pixels("layout"), before)
+    begun.check_picture()
+    begun.page.locator("#trace-off").click()
+    begun.until("drawn")
+    np.testing.assert_array_equal(begun.pixels("layout"), before)
 
 
-def test_what_is_no_picture_is_told(opened):
-    before = opened.ids
+def test_what_is_no_picture_is_told(begun):
+    before = begun.ids
     for name, content in (("a.txt", b"text"), ("a.json", b"{"), ("a.png", b"\x89PNG")):
-        opened.give("open", name, content, "application/octet-stream")
-        opened.page.locator("#status.wrong").wait_for()
-        opened.page.mouse.move(*opened.place(0.5, 0.5))
-        opened.page.mouse.move(*opened.place(0.4, 0.5))
-        opened.page.locator("#status:not(.wrong)").wait_for()
-    np.testing.assert_array_equal(opened.ids, before)
+        begun.give("open", name, content, "application/octet-stream")
+        begun.page.locator("#status.wrong").wait_for()
+        begun.page.mouse.move(*begun.place(0.5, 0.5))
+        begun.page.mouse.move(*begun.place(0.4, 0.5))
+        begun.page.locator("#status:not(.wrong)").wait_for()
+    np.testing.assert_array_equal(begun.ids, before)
 
 
 # ---- Styles, film, storage -----------------------------------------------------------
@@ -731,7 +764,9 @@ def test_axe_finds_nothing(open_page, axe, size, scheme):
         assert told == [], step
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "size", ["desktop", "phone", pytest.param("tablet", marks=pytest.mark.long)]
+)
 def test_all_is_on_the_page_and_large_enough(open_page, size):
     width, height = SIZES[size]
     opened = open_page(

@@ -85,7 +85,8 @@ def running(engine, *, limits=None, token=None, port=0, **options):
 
     worker = Worker()
     app = serving.gated(engine, worker, token=token, limits=limits, **options)
-    listening = serving.listen("127.0.0.1", port)
+    patience = (limits or Limits()).send_seconds
+    listening = serving.listen("127.0.0.1", port, send_seconds=patience)
     with serving.served(app, listening):
         yield listening.getsockname()
     worker.close()

@@ -86,7 +86,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("layout", "style", "edges"),
+        pytest.param("noise at every pixel", marks=pytest.mark.long),
+    ],
+)
 def test_pictures_are_those_of_a_fresh_computation(make_predictor, kind, random):
     predictor = make_predictor(**KINDS[kind])
     engine = Engine(predictor, name="it")

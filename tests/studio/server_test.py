@@ -1,5 +1,7 @@
 """What the server answers, and what it refuses; each attack leaves it alive."""
 
+import asyncio
+import collections
 import contextlib
 import http.client
 import io
@@ -18,8 +20,10 @@ from PIL import Image
 
 from spade_jax.data import scenes
 from spade_jax.studio import protocol
+from spade_jax.studio.files import PageFile
 from spade_jax.studio.limits import Limits
 from spade_jax.studio.protocol import Request
+from spade_jax.studio.worker import Worker
 
 SIZE = (48, 64)
 SECONDS = 60
@@ -53,17 +57,15 @@ def ask(address, path, *, body=None, headers=None):
 def live(studio):
     """`live(**options)`: a WebSocket of the studio."""
     sync = pytest.importorskip("websockets.sync.client")
-    opened = []
+    with contextlib.ExitStack() as opened:
 
-    def connect(address=studio, path="/api/live", **options):
-        url = address.replace("http", "ws").rstrip("/") + path
-        client = sync.connect(url, open_timeout=SECONDS, proxy=None, **options)
-        opened.append(client)
-        return client
+        def connect(address=studio, path="/api/live", **options):
+            url = address.replace("http", "ws").rstrip("/") + path
+            return opened.enter_context(
+                sync.connect(url, open_timeout=SECONDS, proxy=None, **options)
+            )
 
-    yield connect
-    for client in opened:
-        client.close()
+        yield connect
 
 
 def layout(number=1, *, ids=None, style=None):
@@ -428,6 +430,93 @@ def test_requests_that_wait_are_few(start, fake_engine):
         address = f"http://{host}:{port}/"
         assert ask(address, "/api/encode", body=b"")[0] == 503
         assert ask(address, "/api/model")[0] == 200
+
+
+class Client:
+    """A page as the application has it: what it sends, and how it takes answers."""
+
+    def __init__(self, *, takes):
+        self._asked, self._takes = asyncio.Queue(), takes
+        self.answers = asyncio.Queue()
+        self.put({"type": "websocket.connect"})
+
+    def put(self, event):
+        self._asked.put_nowait(event)
+
+    def ask(self, number):
+        self.put({"type": "websocket.receive", "bytes": layout(number)})
+
+    async def send(self, event):
+        if event["type"] != "websocket.accept":
+            # As in uvicorn, nothing passes what was not taken.
+            await self._takes.wait()
+            self.answers.put_nowait(protocol.decode_answer(event["bytes"]).number)
+
+    async def connect(self, app):
+        scope = {"type": "websocket", "path": "/api/live", "headers": []}
+        await app(scope, self._asked.get, self.send)
+
+
+def test_who_takes_no_answers_stalls_nobody_and_is_let_go(fake_engine):
+    server = pytest.importorskip("spade_jax.studio.server")
+    worker = Worker()
+
+    async def tried():
+        app = server.application(
+            fake_engine(),
+            worker,
+            limits=Limits(send_seconds=0.5),
+            files={"index.html": PageFile(b"", "text/html")},
+        )
+        always = asyncio.Event()
+        always.set()
+        slow, quick = Client(takes=asyncio.Event()), Client(takes=always)
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(slow.connect(app))
+            serving = group.create_task(quick.connect(app))
+            for number in range(1, 20):
+                slow.ask(number)
+                quick.ask(number)
+                assert await quick.answers.get() == number
+            await ending
+            assert not serving.done()
+            quick.put({"type": "websocket.disconnect", "code": 1000})
+        assert slow.answers.empty()
+
+    async def within(seconds):
+        await asyncio.wait_for(tried(), seconds)
+
+    asyncio.run(within(SECONDS))
+    worker.close()
+
+
+@pytest.mark.long
+def test_a_socket_that_is_not_read_is_let_go(start, fake_engine, live):
+    """The same of a real one, for which the system takes some answers."""
+    engine = fake_engine()
+    engine.size = (384, 384)
+    noise = np.random.default_rng(0).integers(0, 13, engine.size)
+    with (
+        start(engine, limits=Limits(send_seconds=1.5)) as (host, port),
+        contextlib.closing(socket.socket()) as slow,
+    ):
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(SECONDS)
+        slow.connect((host, port))
+        slow.sendall(UPGRADE % (host.encode(), port))
+        quick = live(f"http://{host}:{port}/")
+
+        def both_ask(number):
+            frame = layout(number, ids=noise)
+            # Of the longest kind, masked with nothing.
+            head = b"\x82\xff" + struct.pack(">Q", len(frame)) + bytes(4)
+            slow.sendall(head + frame)
+            quick.send(layout(number, ids=np.zeros(engine.size)))
+            assert answer_of(quick).number == number
+
+        # It is let go while answers wait for it, of which some megabytes fit.
+        with pytest.raises(ConnectionError):
+            collections.deque(map(both_ask, range(1, 10_000)), maxlen=0)
 
 
 def fuzz(live, is_alive, count, seed):

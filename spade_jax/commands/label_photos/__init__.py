@@ -23,6 +23,7 @@ from spade_jax.commands.label_photos.record import prepare, sheet_file
 from spade_jax.commands.label_photos.sheet import contact_sheet
 from spade_jax.data import pairing
 from spade_jax.files import outputs, pictures
+from spade_jax.files.places import local
 from spade_jax.progress import phase, result
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def label_photos(
       ValueError: the layouts would be among the photographs.
       WeightsError: the segmenter is missing, damaged or of something else.
     """
-    photos, out = (pathlib.Path(path).expanduser() for path in (photos, out))
+    photos = pathlib.Path(local(os.fspath(photos), name="--photos"))
+    out = pathlib.Path(local(os.fspath(out), name="--out"))
     if not photos.is_dir():
         raise data.DataError(f"--photos={photos}: there is no such directory.")
     files = pairing.list_pictures(photos, pairing.IMAGE_EXTENSIONS)

@@ -1,17 +1,17 @@
 """A film: pictures in the order of their paths, in which numbers count as numbers."""
 
 import os
-import pathlib
 import re
 from collections.abc import Iterable
 
 from spade_jax import files
 from spade_jax.files import video
+from spade_jax.files.places import AnyPath
 
 
 def write(
     film: str | os.PathLike[str],
-    pictures: Iterable[pathlib.Path],
+    pictures: Iterable[AnyPath],
     *,
     fps: float,
     replacing: files.Replacing,

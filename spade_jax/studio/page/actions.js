@@ -4,7 +4,7 @@ import { chooseReading, showFilm } from "./dialogs.js";
 import { horizon } from "./editor.js";
 import { download, made, opened, photograph } from "./files.js";
 import { keySheet, keyTable, listenToKeys } from "./keys.js";
-import { listenToFiles, makeTheme, makeTitles, makeToolList, say } from "./shell.js";
+import { keepChoice, listenToFiles, makeTheme, makeTitles, makeToolList, say } from "./shell.js";
 import { TOOLS } from "./tools.js";
 import { outlines } from "./view.js";
 
@@ -77,7 +77,8 @@ export function bind({ state, model, engine, live, view, editor, tools, styles, 
   };
 
   const table = keyTable(actions, TOOLS);
-  listenToKeys(table);
+  listenToKeys(table, { takesSingle: () => get("single-keys").checked });
+  keepChoice(get("single-keys"), "singleKeys");
   get("keys-list").append(...keySheet(table));
   makeToolList(get("tool-list"), state, TOOLS, actions.tool);
   makeTheme(get("theme"));

@@ -31,7 +31,9 @@ export const CANVAS_KEYS = [
   [["Enter"], "End a polygon"],
 ];
 
-export function listenToKeys(table) {
+// Of one character are those that a dictated word or a stray touch may press: a person
+// can switch them off, as WCAG 2.1.4 has it.
+export function listenToKeys(table, { takesSingle }) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey) return;
     if (document.querySelector("dialog[open]")) return;
@@ -39,6 +41,7 @@ export function listenToKeys(table) {
     // Who writes a text has the keys for it.
     const writes = event.target.matches?.("input[type=text], input[type=search]");
     if (writes && name !== "Escape") return;
+    if (name.length === 1 && !takesSingle()) return;
     const found = table.find(([keys]) => keys.includes(name));
     if (!found) return;
     event.preventDefault();

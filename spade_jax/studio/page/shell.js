@@ -37,15 +37,27 @@ export function makeTitles() {
   }
 }
 
+// What a person chose, for the next time; where storage is forbidden, for this one.
+const kept = {
+  get(name) { try { return localStorage[name] ?? null; } catch { return null; } },
+  set(name, value) { try { localStorage[name] = value; } catch { /* forbidden */ } },
+};
+
+// A box that is ticked until a person unticks it.
+export function keepChoice(box, name) {
+  box.checked = kept.get(name) !== "off";
+  box.addEventListener("change", () => kept.set(name, box.checked ? "on" : "off"));
+}
+
 // As the system has it, until a person chooses.
 export function makeTheme(button) {
   const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
-  const kept = (() => { try { return localStorage.theme; } catch { return null; } })();
-  if (kept) root.dataset.theme = kept;
+  const chosen = kept.get("theme");
+  if (chosen) root.dataset.theme = chosen;
   button.addEventListener("click", () => {
     const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
-    try { localStorage.theme = root.dataset.theme; } catch { /* storage is forbidden */ }
+    kept.set("theme", root.dataset.theme);
   });
 }
 

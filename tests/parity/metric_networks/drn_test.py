@@ -18,12 +18,13 @@ def random_up(metric_goldens, seeded):
     return kernel[:, 0].transpose(1, 2, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size", "variant"),
     [
         ("100x180", "raw"),
         ("100x180", "cal"),
-        pytest.param("128x256", "cal", marks=pytest.mark.long),
+        ("128x256", "cal"),
     ],
 )
 def test_log_probabilities(

@@ -11,12 +11,13 @@ def variables(golden_weights):
     return golden_weights("upernet101", {name: name for name in names})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size", "variant"),
     [
         ("96x160", "raw"),
         ("96x160", "cal"),
-        pytest.param("128x128", "cal", marks=pytest.mark.long),
+        ("128x128", "cal"),
     ],
 )
 def test_logits(

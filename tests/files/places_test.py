@@ -1,8 +1,11 @@
 import pathlib
+import sys
 
 import pytest
 
-from spade_jax.files.local import cache_directory, local
+from spade_jax.files import bucket
+from spade_jax.files.bucket import BucketError
+from spade_jax.files.places import absolute, cache_directory, given, local, place
 
 
 @pytest.fixture
@@ -31,6 +34,37 @@ def test_other_services_are_refused(path):
     message = rf"^--workdir={path}.* is no path of this machine: .*Mount it .*copy\.$"
     with pytest.raises(ValueError, match=message.replace("+", r"\+")):
         local(path, name="--workdir")
+
+
+def test_what_may_be_in_a_bucket():
+    assert given("gs://my-bucket/run", name="--workdir") == "gs://my-bucket/run"
+    assert given("x", name="--workdir") == "x"
+    for path in ("s3://b/x", "https://x"):
+        message = rf"^--workdir={path} is no path of this machine, nor in a bucket of"
+        with pytest.raises(ValueError, match=message):
+            given(path, name="--workdir")
+        with pytest.raises(ValueError, match=r"is no path of this machine, nor in"):
+            place(path)
+    for path in ("gs://", "gs:///x", "gs://Not A Name/x"):
+        with pytest.raises(ValueError, match=r"names no bucket: write gs://BUCKET/PAT"):
+            given(path, name="--workdir")
+    with pytest.raises(ValueError, match=r"stand for nothing in a bucket"):
+        given("gs://my-bucket/run/../x", name="--workdir")
+
+
+def test_places_of_this_machine_are_pathlibs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert place("run") == pathlib.Path("run")
+    assert absolute("run") == tmp_path / "run"
+    assert absolute(tmp_path) == tmp_path
+
+
+def test_without_the_extra_a_bucket_is_told_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    bucket._prepare.cache_clear()
+    message = r"^Paths that begin with gs:// need gcsfs and google-cloud-storage .*"
+    with pytest.raises(BucketError, match=message + r"'spade-jax\[cloud\]'\.$"):
+        place("gs://my-bucket/run")
 
 
 @pytest.mark.usefixtures("no_home")

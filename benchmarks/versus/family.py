@@ -1,0 +1,125 @@
+"""SPADE, CLADE and OASIS, each by itself: seconds of a picture and of an iteration."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Iterator
+
+import jax
+import numpy as np
+
+from benchmarks.variants import Problem, Variant, our_inference, our_training
+from benchmarks.versus.kinds import typical
+from benchmarks.versus.report import Table
+from benchmarks.versus.timing import Bench, measure
+
+_CLADE = {"norm": "spectralcladesyncbatch"}
+_OASIS = {"family": "oasis"}
+FAMILY = {
+    "SPADE": {},
+    "CLADE": _CLADE,
+    "OASIS": _OASIS,
+    "OASIS with CLADE": _OASIS | _CLADE,
+}
+"""What of the problem is theirs, as in the recipes of COCO-Stuff."""
+
+_WAYS = (False, True)
+# Of the ways to make a picture, by platform's precision: float32, or bfloat16.
+_MOST = 1e-4 if jax.default_backend() == "cpu" else 0.2
+
+
+def family(bench: Bench) -> Iterator[Table]:
+    """Two tables: of a picture, and of a training iteration."""
+    yield pictures(bench)
+    yield iterations(bench)
+
+
+def pictures(bench: Bench) -> Table:
+    """Seconds of a picture, all networks in turn.
+
+    Raises:
+      RuntimeError: the ways to compute do not make the same picture.
+    """
+    made = {}
+    for name in FAMILY:
+        problem = _problem(bench, name)
+        for factored in _WAYS:
+            made[name, _called(factored)] = our_inference(
+                problem, f"{name}, {_called(factored)}", factored=factored
+            )
+        if not problem.networks["generator"].modulates_by_latent:
+            made[name, "restyling"] = our_inference(
+                problem, f"{name}, restyling", factored=True, restyles=True
+            )
+    layouts = typical(bench, bench.problem)
+    (timings,) = measure(list(made.values()), layouts, repeats=bench.repeats).values()
+    rows = {
+        name: {"network": name, "parameters, M": _millions(_problem(bench, name))}
+        for name in FAMILY
+    }
+    for (name, way), variant in made.items():
+        timing = timings[variant.name]
+        dense = timings[made[name, "dense"].name].result
+        difference = np.abs(dense - timing.result).max()
+        if difference > _MOST:
+            raise RuntimeError(f"{name}: {way} differs from dense by {difference:g}.")
+        rows[name] |= {way: timing.median, f"{way}_seconds": timing.seconds}
+    columns = {
+        "network": "{}",
+        "parameters, M": "{:.1f}",
+        "dense": "{:.3f}",
+        "factored": "{:.3f}",
+        "restyling": "{:.3f}",
+    }
+    size = bench.problem.size
+    return Table(f"Seconds of a picture, {size}x{size}", columns, list(rows.values()))
+
+
+def iterations(bench: Bench, names: Iterable[str] = tuple(FAMILY)) -> Table:
+    """Seconds of a training iteration with one picture.
+
+    It has the losses of its family: SPADE's and CLADE's the perceptual one, OASIS's
+    LabelMix. Networks do not take turns, as their states need not fit in memory at
+    once.
+
+    Args:
+      bench: of all sections.
+      names: of `FAMILY`.
+    """
+    rows = [_iteration(bench, name) for name in names]
+    columns = {"network": "{}", "dense": "{:.2f}", "factored": "{:.2f}"}
+    return Table("Seconds of a training iteration, one picture", columns, rows)
+
+
+def _iteration(bench: Bench, name: str) -> dict[str, object]:
+    problem = _problem(bench, name)
+    variants = {
+        _called(factored): _trained(problem, name, factored) for factored in _WAYS
+    }
+    (timings,) = measure(
+        list(variants.values()),
+        typical(bench, bench.problem),
+        repeats=bench.repeats,
+    ).values()
+    row: dict[str, object] = {"network": name}
+    for way, variant in variants.items():
+        row[way] = statistics.median(timings[variant.name].seconds)
+        row[f"{way}_seconds"] = timings[variant.name].seconds
+    return row
+
+
+def _problem(bench: Bench, name: str) -> Problem:
+    return dataclasses.replace(bench.problem, **FAMILY[name])
+
+
+def _trained(problem: Problem, name: str, factored: bool) -> Variant:
+    return our_training(problem, f"{name}, {_called(factored)}", factored=factored)
+
+
+def _called(factored: bool) -> str:
+    return "factored" if factored else "dense"
+
+
+def _millions(problem: Problem) -> float:
+    """Of the generator."""
+    params = problem.variables("generator")["params"]
+    return sum(x.size for x in jax.tree.leaves(params)) / 1e6
