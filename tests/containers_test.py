@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import jsonschema
 import pytest
@@ -215,6 +216,14 @@ def test_the_dockerfile_is_clean(repository):
         check=False,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_images_and_slices_have_what_buckets_need(repository):
+    pyproject = tomllib.loads((repository / "pyproject.toml").read_text())
+    needed = pyproject["project"]["optional-dependencies"]["cloud"]
+    for name in ("Dockerfile", "launch/tpu_vm.sh"):
+        text = (repository / name).read_text()
+        assert all(f"'{package}'" in text for package in needed), name
 
 
 def test_the_bucket_is_where_the_process_runs(repository, jobset):

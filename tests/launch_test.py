@@ -837,7 +837,7 @@ def watched(launch, cloud, tmp_path):
     def run(states, statuses, *options):
         result = launch(
             *("tpu_vm.sh", "watch", "--spot", "--poll=0", *SLICE, *options),
-            *("--", "--workdir=bucket/run"),
+            *("--", "--workdir=gs://bucket/run"),
             PATH=cloud(states, statuses),
         )
         calls = tmp_path / "calls"
@@ -911,7 +911,7 @@ def test_a_slice_that_cannot_be_made_is_told(launch, cloud):
         (["watch", *SLICE, "--", "--config=a.py"], "watch needs --spot"),
         (
             ["watch", "--spot", *SLICE, "--", "--workdir=runs/a"],
-            "watch needs --workdir=bucket/NAME, with --bucket=BUCKET",
+            "watch needs --workdir=gs://BUCKET/NAME: what is saved on the slice goes",
         ),
         (["create", "--poll=x", *SLICE], "--poll=x is not a number"),
     ],

@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import pathlib
+import tempfile
 from types import TracebackType
 from typing import Any
 
 import jax
 
+from spade_jax.files import bucket
+from spade_jax.files.places import in_bucket, place
 from spade_jax.progress import tell
 
 STEPS = 5
@@ -18,7 +22,8 @@ _KEPT = "plugins/profile"
 class Trace:
     """Traces some iterations into `WORKDIR/plugins/profile`; a context manager.
 
-    Of several processes the first traces itself and its devices.
+    Of several processes the first traces itself and its devices. What is for a bucket
+    is written on this machine first.
 
     Args:
       workdir: of the run.
@@ -29,6 +34,7 @@ class Trace:
         self._workdir = workdir
         self._begin = begin if jax.process_index() == 0 else 0
         self._is_on = False
+        self._temporary: tempfile.TemporaryDirectory | None = None
 
     def __enter__(self) -> "Trace":
         return self
@@ -45,7 +51,11 @@ class Trace:
     def step(self, step: int) -> contextlib.AbstractContextManager[Any]:
         """What an iteration is done within."""
         if step == self._begin:
-            jax.profiler.start_trace(self._workdir)
+            directory = os.fspath(self._workdir)
+            if in_bucket(self._workdir):
+                self._temporary = tempfile.TemporaryDirectory(prefix="spade_jax-")
+                directory = self._temporary.name
+            jax.profiler.start_trace(directory)
             self._is_on = True
         if not self._is_on:
             return contextlib.nullcontext()
@@ -65,4 +75,11 @@ class Trace:
     def _end(self, what: str) -> None:
         self._is_on = False
         jax.profiler.stop_trace()
+        if self._temporary:
+            directory = pathlib.Path(self._temporary.name)
+            for file in directory.rglob("*"):
+                if file.is_file():
+                    to = place(self._workdir) / file.relative_to(directory)
+                    bucket.upload(file, to)
+            self._temporary.cleanup()
         tell(f"Trace of {what}: {os.path.join(self._workdir, _KEPT)} (TensorBoard).")
