@@ -73,7 +73,7 @@ class Progress:
         start = time.monotonic()
         batch = next(batches)
         self._data_seconds += time.monotonic() - start
-        if self._pending and all(x.is_ready() for x in self._pending[-1][1].values()):
+        if self._pending and all(map(_is_ready, self._pending[-1][1].values())):
             self._starved += 1
         return batch
 
@@ -161,3 +161,8 @@ class Progress:
         if waits.steps:
             known["data_seconds"] = waits.data_seconds / waits.steps
         return known
+
+
+def _is_ready(array: jax.Array) -> bool:
+    """Whether it is computed."""
+    return array.is_ready()  # pyright: ignore[reportAttributeAccessIssue]
