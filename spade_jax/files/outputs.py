@@ -8,10 +8,11 @@ read, nor over a file that is. Who wrote what is in a record beside the files,
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from spade_jax.files.whole import replacing
@@ -89,14 +90,13 @@ def claim(
 
     Raises:
       ValueError: two of the files are the same, one lies in an input or is one, one is
-        there that the command did not write, or the record is no file.
+        there that the command did not write, or the record is no file; or see
+        `check_places`.
     """
     root, files = pathlib.Path(root), list(files)
-    there = next(path for path in (root, *root.parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"{flag}: {there} is no directory. Give another.")
     _check_different(root, files, flag=flag)
     paths = [root / name for name, _ in files]
+    check_places(root, paths, flag=flag)
     check_apart(paths, flag=flag, inputs=inputs)
     record = root / RECORD
     # A link would be followed, and a pipe waited for.
@@ -132,6 +132,44 @@ def claim_file(
     path = pathlib.Path(path)
     files = [(path.name, "what is written")]
     return claim(path.parent, files, command=command, flag=flag, inputs=inputs)
+
+
+def check_places(
+    root: pathlib.Path, paths: Collection[pathlib.Path], *, flag: str
+) -> None:
+    """Refuses what the file system would when all is computed.
+
+    Args:
+      root: directory of the outputs, which need not exist.
+      paths: of these, in or below it.
+      flag: where they go, for messages.
+
+    Raises:
+      ValueError: there may be no directory, nothing may be written in it, a name is
+        too long, or the folder of a file is a file.
+    """
+    # A link that leads nowhere is there.
+    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ValueError(f"{flag}: {there} is no directory. Give another.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag}: nothing may be written in {there}. Give another.")
+    files, longest = set(paths), os.pathconf(there, "PC_NAME_MAX")
+    for name in dict.fromkeys(itertools.chain.from_iterable(p.parts for p in paths)):
+        if len(os.fsencode(name)) > longest:
+            raise ValueError(
+                f"{flag}: the name {name!r} is too long: of {longest} bytes it may be."
+                " Shorten that of what it comes from."
+            )
+    for folder in dict.fromkeys(path.parent for path in paths):
+        for place in (folder, *folder.parents):
+            if place == root:
+                break
+            if place in files or (os.path.lexists(place) and not place.is_dir()):
+                raise ValueError(
+                    f"{flag}: {place} would be a folder, and is a file. Give another"
+                    f" {flag}, or rename the one or the other."
+                )
 
 
 def check_apart(
