@@ -12,11 +12,11 @@ if __name__ == "__main__":
     beginning.importing()
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from spade_jax.commands.command_line import (
     add_output_arguments,
+    fail,
     log_what_matters,
     path_argument,
 )
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 prior=options.prior,
             )
     except (ValueError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+        fail(error)
     size = sum(p.stat().st_size for p in options.out.rglob("*") if p.is_file())
     told = f"{options.out}: step {step}, {size / 1e6:.1f} MB"
     result(told, out=str(options.out), step=step, bytes=size)

@@ -41,7 +41,7 @@ def from_official(
     Raises:
       ValueError: the work dir holds a checkpoint, is the official directory, or is
         trained in; the checkpoint is of another kind; or see
-        `official.read_checkpoint`.
+        `spade_jax.files.outputs.check_places` and `official.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if paths.has_checkpoint(workdir):
@@ -53,6 +53,8 @@ def from_official(
             f"--out={workdir} is the directory of the official checkpoint, which it"
             " would no longer be taken for. Give another directory."
         )
+    place = paths.checkpoints(workdir)
+    outputs.check_places(place.parent, [place / "step"], flag="--out")
     found = official.kind_of(directory)
     _check_kind(found, kind, what=f"{directory} holds a checkpoint")
     recipe, variables = official.read_checkpoint(
@@ -89,8 +91,8 @@ def to_official(
 
     Raises:
       ValueError: the directory holds a checkpoint already, or files of the names to
-        be written; there is none in the work dir; it is of another kind; or see
-        `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
+        be written; `which` is no part of a name; there is none in the work dir; it is
+        of another kind; or see `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if (directory / OPTIONS_FILE).exists():
@@ -100,6 +102,11 @@ def to_official(
         )
     writer = oasis if kind == "oasis" else nvlabs
     which = writer.DEFAULT if which is None else which
+    if not which or which != pathlib.PurePath(which).name:
+        raise ValueError(
+            f"{which!r} cannot be the epoch: it becomes a part of the files' names,"
+            f" as {writer.DEFAULT!r} does."
+        )
     outputs.claim(
         directory,
         [(name, "of the checkpoint") for name in writer.file_names(which)],

@@ -1,13 +1,13 @@
 """The command `python -m spade_jax.export`: its arguments, and what it says."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from spade_jax import export
 from spade_jax.commands import ending
 from spade_jax.commands.command_line import (
     add_output_arguments,
+    fail,
     log_what_matters,
     path_argument,
 )
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 precision=options.precision,
             )
     except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+        fail(error)
     for path in written:
         files = [path] if path.is_file() else path.rglob("*")
         size = sum(p.stat().st_size for p in files)

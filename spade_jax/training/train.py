@@ -135,6 +135,12 @@ def _train(
             learning_rate=run.learning_rate,
         )
         left = range(first_step + 1, run.num_steps + 1)
+        if not left:
+            tell(
+                f"Nothing is left to train: this run is of {run.num_steps} steps. A"
+                " higher config.num_steps (or config.num_epochs) trains it on; another"
+                " --workdir begins a new one."
+            )
         with _phase_if(
             bool(left),
             f"Training from step {first_step} to step {run.num_steps}",
