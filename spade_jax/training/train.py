@@ -145,6 +145,12 @@ def _train(
                 f"No trace is made: config.profile_at={recipe.keeping.profile_at} is"
                 f" none of the steps {first_step + 1} to {run.num_steps}."
             )
+        if not left:
+            tell(
+                f"Nothing is left to train: this run is of {run.num_steps} steps. A"
+                " higher config.num_steps (or config.num_epochs) trains it on; another"
+                " --workdir begins a new one."
+            )
         with _phase_if(
             bool(left),
             f"Training from step {first_step} to step {run.num_steps}",

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import os
 import shutil
 import types
 
@@ -210,6 +211,13 @@ def test_the_data_may_be_elsewhere(run, recipe, tmp_path):
         prepare_job(opened, Measure())
     with pytest.raises(DataError, match=r"(?s)^((?!--data_root).)*$"):
         prepare_job(opened, Measure(), other=moved)
+
+
+def test_a_work_dir_that_takes_no_result_is_told_before(run, monkeypatch):
+    opened = open_model(run)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=rf"nothing may be written in {run}"):
+        prepare_job(opened, Measure())
 
 
 def test_a_checkpoint_may_be_named(run):
