@@ -64,26 +64,26 @@ def test_a_recipe_in_a_bucket():
 @pytest.mark.parametrize(
     ("door", "arguments"),
     [
-        (publish, ["gs://x", "--out=x"]),
-        (publish, ["x", "--out=gs://x"]),
-        (publish, ["x", "--out=x", "--data_root=gs://x"]),
-        (export_door, ["gs://x", "--out=x"]),
-        (export_door, ["x", "--out=gs://x"]),
-        (convert_door, ["nvlabs", "gs://x", "--out=x"]),
-        (convert_door, ["nvlabs", "x", "--out=gs://x"]),
-        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=gs://x"]),
-        (convert_door, ["vgg19", "gs://x", "--out=x"]),
-        (convert_door, ["vgg19", "x", "--out=gs://x"]),
-        (convert_door, ["inception", "x", "gs://x", "--out=x"]),
-        (convert_door, ["inception", "x", "--out=gs://x"]),
+        (publish, ["s3://x", "--out=x"]),
+        (publish, ["x", "--out=s3://x"]),
+        (publish, ["x", "--out=x", "--data_root=s3://x"]),
+        (export_door, ["s3://x", "--out=x"]),
+        (export_door, ["x", "--out=s3://x"]),
+        (convert_door, ["nvlabs", "s3://x", "--out=x"]),
+        (convert_door, ["nvlabs", "x", "--out=s3://x"]),
+        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=s3://x"]),
+        (convert_door, ["vgg19", "s3://x", "--out=x"]),
+        (convert_door, ["vgg19", "x", "--out=s3://x"]),
+        (convert_door, ["inception", "x", "s3://x", "--out=x"]),
+        (convert_door, ["inception", "x", "--out=s3://x"]),
     ],
 )
 def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         door.main(arguments)
-    assert ": gs://x is no path of this machine: " in capsys.readouterr().err
+    assert ": s3://x is no path of this machine" in capsys.readouterr().err
     # As of a variable that is not set: not the directory that one happens to be in.
-    empty = [argument.replace("gs://x", "") for argument in arguments]
+    empty = [argument.replace("s3://x", "") for argument in arguments]
     with pytest.raises(SystemExit, match="2"):
         door.main(empty)
     assert "an empty path: write . for this directory" in capsys.readouterr().err
