@@ -70,7 +70,7 @@ def made(run, found, recipe, one_device):
     return prepare_evaluator(recipe, Measure(), workdir=run, devices=one_device)
 
 
-def test_file_says_what_was_measured_and_how(run, found, segmenter):
+def test_file_says_what_was_measured_and_how(run, found, segmenter, recipe):
     file = result.path(run, "own", 7)
     assert json.loads(file.read_text()) == json.loads(json.dumps(found))
     assert found["step"] == 7
@@ -80,6 +80,7 @@ def test_file_says_what_was_measured_and_how(run, found, segmenter):
     }
     assert found["dataset"] == {
         "source": "folder",
+        "root": recipe.data.root,
         "split": "val",
         "pictures": COUNT,
         "reference_pictures": COUNT,
