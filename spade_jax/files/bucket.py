@@ -25,7 +25,7 @@ AnyAddress = str | os.PathLike[str]
 
 SCHEME = "gs://"
 _BY = "spade_jax_written_by"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{2,221}")
 _ENVIRONMENT = {
     # Else epath speaks through TensorFlow wherever that is installed, which keeps what
     # it has listed and knows no emulator.

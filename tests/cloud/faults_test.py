@@ -16,7 +16,7 @@ from spade_jax.files.places import place
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """Bounds that are as short as a test."""
-    monkeypatch.setattr(buckets, "_PATIENCE", 3.0)
+    monkeypatch.setattr(buckets, "_PATIENCE", 2.5)
 
 
 def write(path):
@@ -24,7 +24,15 @@ def write(path):
         unfinished.write_text("whole")
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, None])
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(429, marks=pytest.mark.long),
+        pytest.param(500, marks=pytest.mark.long),
+        503,
+        None,
+    ],
+)
 def test_what_passes_is_tried_again(bucket, server, status):
     """None: the connection ends in the middle of what is sent."""
     with server.failing("POST /upload", times=1, status=status) as fault:

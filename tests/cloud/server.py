@@ -135,6 +135,8 @@ class _Threads(http.server.ThreadingHTTPServer):
 
 class _Proxy(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer's head and body are sent apart, and the second would wait.
+    disable_nagle_algorithm = True
     upstream = 0
     faults: tuple[Fault, ...] = ()
 

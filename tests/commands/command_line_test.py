@@ -61,29 +61,51 @@ def test_a_recipe_in_a_bucket():
         command_line.parse_flags(["program", "--config=gs://b/x.py"])
 
 
+# What a bucket may hold in the place of this machine.
+MAY_BE_IN_A_BUCKET = [
+    (publish, ["s3://x", "--out=x"]),
+    (publish, ["x", "--out=s3://x"]),
+    (publish, ["x", "--out=x", "--data_root=s3://x"]),
+    (export_door, ["s3://x", "--out=x"]),
+    (export_door, ["x", "--out=s3://x"]),
+    (convert_door, ["nvlabs", "s3://x", "--out=x"]),
+    (convert_door, ["nvlabs", "x", "--out=s3://x"]),
+]
+
+
+@pytest.mark.parametrize(("door", "arguments"), MAY_BE_IN_A_BUCKET)
+def test_every_argument_that_is_a_place_is_of_no_other_service(door, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        door.main(arguments)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ": s3://x is no path of this machine, nor in a bucket of Google Cl" in said
+    no_bucket = [argument.replace("s3://x", "gs://") for argument in arguments]
+    with pytest.raises(SystemExit, match="2"):
+        door.main(no_bucket)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ": gs:// names no bucket: write gs://BUCKET/PATH." in said
+    empty = [argument.replace("s3://x", "") for argument in arguments]
+    with pytest.raises(SystemExit, match="2"):
+        door.main(empty)
+    assert "an empty path: write . for this directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("door", "arguments"),
     [
-        (publish, ["s3://x", "--out=x"]),
-        (publish, ["x", "--out=s3://x"]),
-        (publish, ["x", "--out=x", "--data_root=s3://x"]),
-        (export_door, ["s3://x", "--out=x"]),
-        (export_door, ["x", "--out=s3://x"]),
-        (convert_door, ["nvlabs", "s3://x", "--out=x"]),
-        (convert_door, ["nvlabs", "x", "--out=s3://x"]),
-        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=s3://x"]),
-        (convert_door, ["vgg19", "s3://x", "--out=x"]),
-        (convert_door, ["vgg19", "x", "--out=s3://x"]),
-        (convert_door, ["inception", "x", "s3://x", "--out=x"]),
-        (convert_door, ["inception", "x", "--out=s3://x"]),
+        (convert_door, ["nvlabs", "x", "--out=x", "--default_config=gs://x"]),
+        (convert_door, ["vgg19", "gs://x", "--out=x"]),
+        (convert_door, ["vgg19", "x", "--out=gs://x"]),
+        (convert_door, ["inception", "x", "gs://x", "--out=x"]),
+        (convert_door, ["inception", "x", "--out=gs://x"]),
     ],
 )
 def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         door.main(arguments)
-    assert ": s3://x is no path of this machine" in capsys.readouterr().err
+    assert ": gs://x is no path of this machine: " in capsys.readouterr().err
     # As of a variable that is not set: not the directory that one happens to be in.
-    empty = [argument.replace("s3://x", "") for argument in arguments]
+    empty = [argument.replace("gs://x", "") for argument in arguments]
     with pytest.raises(SystemExit, match="2"):
         door.main(empty)
     assert "an empty path: write . for this directory" in capsys.readouterr().err
