@@ -2,7 +2,7 @@
 
     python benchmarks/beginnings.py --out=beginnings.json
 
-Every command is one of the command line's, or a line of Python, in a process of its own:
+Every command is one of the command line, or a line of Python, in its own process:
 at first with nothing compiled before ("cold"), then again ("warm", `--rounds` times).
 All is timed from the start of the process, imports included, and the longest time
 without a new line is kept with the line that came before it. The dataset of `scenes` is
