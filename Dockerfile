@@ -22,7 +22,8 @@ RUN case "$BACKEND" in \
       tpu) extra='jax[tpu]' ;; \
       *) echo "BACKEND=$BACKEND is none of cpu, cuda, tpu." >&2; exit 1 ;; \
     esac \
-    && pip install --no-cache-dir -r requirements.txt ${extra:+"$extra"}
+    && pip install --no-cache-dir -r requirements.txt ${extra:+"$extra"} \
+      'gcsfs>=2025.2' 'google-cloud-storage>=3'
 COPY configs configs
 COPY spade_jax spade_jax
 RUN echo "$REVISION" >REVISION

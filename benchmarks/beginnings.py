@@ -2,11 +2,11 @@
 
     python benchmarks/beginnings.py --out=beginnings.json
 
-Every command is one of the command line's, or five lines of Python, in a process of its
-own: at first with nothing compiled before ("cold"), then again ("warm", `--rounds`
-times). All is timed from the start of the process, imports included, and the longest
-time without a new line is kept with the line that came before it. The dataset of
-`scenes` is drawn before, and not counted.
+Every command is one of the command line's, or a line of Python, in a process of its own:
+at first with nothing compiled before ("cold"), then again ("warm", `--rounds` times).
+All is timed from the start of the process, imports included, and the longest time
+without a new line is kept with the line that came before it. The dataset of `scenes` is
+drawn before, and not counted.
 
 Keys of the JSON file:
 
@@ -43,11 +43,7 @@ from spade_jax.data import scenes
 from spade_jax.files import provenance
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-_PICTURE = """
-import spade_jax
-from spade_jax.data import scenes
-spade_jax.load("scenes")(scenes.draw(5013).label)
-"""
+_PICTURE = 'import spade_jax, sys; spade_jax.load("scenes")(sys.argv[1])'
 
 
 class Case(NamedTuple):
@@ -101,7 +97,9 @@ def cases(directory: pathlib.Path) -> dict[str, Case]:
     step = r"\bstep {}/"
     local = ("bash", "launch/local.sh", "2", "--devices_per_process=1", "--")
     return {
-        "a picture in Python": Case((sys.executable, "-c", _PICTURE)),
+        "a picture in Python": Case(
+            (sys.executable, "-c", _PICTURE, str(next(maps.iterdir())))
+        ),
         "predict, ten maps": Case(
             main_command(
                 *("--mode=predict", "--workdir=scenes", f"--labels={maps}"),

@@ -23,6 +23,10 @@ def get_config() -> ConfigDict:
     config.reuse_fake = True
     # The networks are narrow and the run is short: twice the paper's rate.
     config.optimizer.learning_rate = 4e-4
+    config.segmenter.num_steps = 500
+    config.segmenter.learning_rate = 2e-3
+    config.segmenter.evaluate_every = 250
+    config.segmenter.widths = (16, 32, 48, 64)
     config.log_every = 50
     config.sample_every = 100
     config.checkpoint_every = 100

@@ -14,19 +14,21 @@
 #   --spot                     on nodes that may be taken away
 #   --max_restarts=N           so often pods are made anew, where one is killed or its
 #                              node taken away (100); an error of the run ends it
-#   --service_account=ACCOUNT  of Kubernetes, that may use the work dir's bucket
+#   --bucket=BUCKET            mounted as the directory `bucket` of every process, for
+#                              files that have to lie on its host, such as weights
+#   --service_account=ACCOUNT  of Kubernetes, that may read and write the bucket
 #   --dry_run                  print the commands, run nothing
 #
 # kubectl has to know the cluster (gcloud container clusters get-credentials), which needs
-# a node pool of the topology, and the JobSet controller. The work dir must be one that
-# outlives the pods and that all of them see, as must the data be. launch/jobset.py says
-# what the JobSet is; docs/train_on_tpus.md has all commands.
+# a node pool of the topology, and the JobSet controller. Work dir and data have to outlive
+# the pods, and be seen by all of them: gs://BUCKET/NAME. launch/jobset.py says what the
+# JobSet is; docs/train_on_tpus.md has all commands.
 #
 # For example, four hosts of four chips:
 #
 #   launch/gke.sh image train log --name=spade --image=REGION-docker.pkg.dev/P/R/spade_jax \
-#     --topology=v5e:4x4 --spot -- --config=configs/coco.py --config.dtype=bfloat16 \
-#     --workdir=DIR
+#     --topology=v5e:4x4 --spot --service_account=spade \
+#     -- --config=configs/coco.py --config.dtype=bfloat16 --workdir=gs://BUCKET/coco
 set -euo pipefail
 
 usage() {
@@ -51,7 +53,7 @@ while (($#)); do
     --name=*) name=${1#*=} ;;
     --image=*) image=${1#*=} ;;
     --topology=*) topology=${1#*=} ;;
-    --spot | --max_restarts=* | --service_account=*) options+=("$1") ;;
+    --spot | --max_restarts=* | --bucket=* | --service_account=*) options+=("$1") ;;
     --dry_run) dry_run=yes ;;
     *) usage "'$1' is not understood; what is for spade_jax.main comes after --." ;;
   esac

@@ -30,6 +30,8 @@ CHIPS_A_HOST = 4
 RETRY_STATUS = 75
 # Of Python and of flags that are wrong.
 FAULTS = [1, 2]
+# Of the Dockerfile.
+WORKDIR = "/spade"
 # Seconds that a pod which is evicted has to save.
 GRACE = 120
 
@@ -42,6 +44,7 @@ def jobset(
     arguments: Sequence[str],
     spot: bool = False,
     max_restarts: int = 100,
+    bucket: str = "",
     service_account: str = "",
 ) -> dict[str, Any]:
     """The JobSet of a run.
@@ -53,6 +56,7 @@ def jobset(
       arguments: of `spade_jax.main`.
       spot: whether nodes may be taken away.
       max_restarts: so often at most.
+      bucket: that is mounted as the directory `bucket` of the process; empty: none.
       service_account: of Kubernetes, which may read and write the bucket; empty: the
         default one.
 
@@ -89,6 +93,23 @@ def jobset(
                 "effect": "NoSchedule",
             }
         )
+    # What config.data.workers pass batches through; else 64 MB.
+    volumes: list[dict[str, Any]] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
+    mounts = [{"name": "shm", "mountPath": "/dev/shm"}]
+    annotations = {}
+    if bucket:
+        # Without a cache of names, as other hosts make and rename directories.
+        attributes = {
+            "bucketName": bucket,
+            "mountOptions": "implicit-dirs,metadata-cache:ttl-secs:0",
+        }
+        driver = {
+            "driver": "gcsfuse.csi.storage.gke.io",
+            "volumeAttributes": attributes,
+        }
+        volumes.append({"name": "bucket", "csi": driver})
+        mounts.append({"name": "bucket", "mountPath": f"{WORKDIR}/bucket"})
+        annotations["gke-gcsfuse/volumes"] = "true"
     container = {
         "name": "train",
         "image": image,
@@ -97,18 +118,15 @@ def jobset(
         "ports": [{"containerPort": 8471}, {"containerPort": 8476}],
         "securityContext": {"privileged": True},
         "resources": {"limits": {"google.com/tpu": a_host}},
-        # What config.data.workers pass batches through; else 64 MB.
-        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
+        "volumeMounts": mounts,
     }
     pod = {
         "restartPolicy": "Never",
-        "hostNetwork": True,
-        "dnsPolicy": "ClusterFirstWithHostNet",
         "terminationGracePeriodSeconds": GRACE,
         "nodeSelector": nodes,
         "tolerations": tolerations,
         "containers": [container],
-        "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}],
+        "volumes": volumes,
     }
     if service_account:
         pod["serviceAccountName"] = service_account
@@ -128,7 +146,7 @@ def jobset(
         # One pod that fails makes all of them anew: the others wait for it.
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [on_fault]},
-        "template": {"spec": pod},
+        "template": {"metadata": {"annotations": annotations}, "spec": pod},
     }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -170,6 +188,7 @@ def main() -> None:
     parser.add_argument("--topology", required=True)
     parser.add_argument("--spot", action="store_true")
     parser.add_argument("--max_restarts", type=int, default=100)
+    parser.add_argument("--bucket", default="")
     parser.add_argument("--service_account", default="")
     parser.add_argument("arguments", nargs="+", metavar="ARGS")
     options = vars(parser.parse_args())

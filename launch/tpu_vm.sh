@@ -22,16 +22,12 @@
 #                      create waits until there is one
 #   --max_restarts=N   watch: so often at most (100)
 #   --poll=SECONDS     between looks at what is waited for (60)
-#   --bucket=BUCKET    install: mount this bucket as ~/spade/bucket on every host
+#   --bucket=BUCKET    install: mount this bucket as ~/spade/bucket on every host, for
+#                      files that have to lie on them, such as weights
 #   --dry_run          print the commands, run nothing
 #
-# Training runs in ~/spade. A slice of several hosts needs a directory that all of them
-# see, for the work dir: --bucket=BUCKET makes ~/spade/bucket one, and ARGS then name
-# --workdir=bucket/NAME. The bucket must have a hierarchical namespace, in which
-# directories are renamed in one go:
-#
-#   gcloud storage buckets create gs://BUCKET --location=REGION \
-#     --uniform-bucket-level-access --enable-hierarchical-namespace
+# Training runs in ~/spade. A work dir that all hosts of a slice see, and that outlives it,
+# is one in a bucket: ARGS name --workdir=gs://BUCKET/NAME.
 #
 # For example, eight chips of one host:
 #
@@ -40,9 +36,8 @@
 #
 # and the same on a slice that comes and goes:
 #
-#   launch/tpu_vm.sh create install train watch --spot --bucket=BUCKET \
-#     --name=spade --zone=us-west4-a \
-#     -- --config=configs/coco.py --config.dtype=bfloat16 --workdir=bucket/coco
+#   launch/tpu_vm.sh create install train watch --spot --name=spade --zone=us-west4-a \
+#     -- --config=configs/coco.py --config.dtype=bfloat16 --workdir=gs://BUCKET/coco
 set -euo pipefail
 
 usage() {
@@ -95,7 +90,7 @@ fi
 if [[ " ${steps[*]} " == *" watch "* ]]; then
   [[ $spot ]] || usage "watch needs --spot: no other slice is taken away."
   if [[ " $* " != *" --workdir="@(gs://|bucket/)* ]]; then
-    usage "watch needs --workdir=bucket/NAME, with --bucket=BUCKET: what is saved on the slice goes with it."
+    usage "watch needs --workdir=gs://BUCKET/NAME: what is saved on the slice goes with it."
   fi
 fi
 
@@ -193,7 +188,8 @@ rm -rf spade_jax configs && tar -xzf ../$tree
 echo $(printf %q "$revision") >REVISION
 python3 -m pip install --quiet --user uv
 [ -d venv ] || python3 -m uv venv --quiet --python=3.12 venv
-python3 -m uv pip install --quiet --python=venv/bin/python -r requirements.txt 'jax[tpu]'" || return
+python3 -m uv pip install --quiet --python=venv/bin/python -r requirements.txt \
+'jax[tpu]' 'gcsfs>=2025.2' 'google-cloud-storage>=3'" || return
   if [[ $bucket ]]; then
     # Without a cache of names, as other hosts make and rename directories.
     on all "set -e

@@ -40,7 +40,7 @@ from spade_jax.commands.command_line import (
     parse_flags,
     path_flag,
 )
-from spade_jax.commands.going_on import recipe_of_run
+from spade_jax.commands.going_on import check_pictures, recipe_of_run
 from spade_jax.commands.label_photos import label_photos
 from spade_jax.commands.predict import predict
 from spade_jax.data import DataError
@@ -362,7 +362,10 @@ def _check_fields(mode: str, fields: Sequence[str]) -> None:
 def _recipe(fields: Sequence[str]) -> Recipe:
     """The recipe of --config, or that of the run in --workdir with other fields."""
     if _CONFIG.value is not None:
-        return describe(_CONFIG.value)
+        recipe = describe(_CONFIG.value)
+        if not _WORKDIR.value and (recipe.data.root or recipe.data.manual_dir):
+            check_pictures(recipe, saved_recipe(_workdir()), where=_workdir())
+        return recipe
     if not _WORKDIR.value:
         raise ValueError(
             "--config=FILE is missing, for example configs/scenes.py; or --workdir=DIR"

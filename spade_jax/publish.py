@@ -12,11 +12,11 @@ if __name__ == "__main__":
     beginning.importing()
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from spade_jax.commands.command_line import (
     add_output_arguments,
+    fail,
     log_what_matters,
     place_argument,
 )
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 prior=options.prior,
             )
     except (ValueError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+        fail(error)
     size = size_of(options.out)
     told = f"{options.out}: step {step}, {size / 1e6:.1f} MB"
     result(told, out=str(options.out), step=step, bytes=size)

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import jsonschema
 import pytest
@@ -60,20 +61,32 @@ def test_every_chip_that_can_be_planned_for_has_its_label(jobset):
 def test_what_is_asked_for_is_in_the_jobset(jobset, validator):
     plain = jobset.jobset(**RUN, topology="v5e:4x4")
     asked = jobset.jobset(
-        **RUN, topology="v5e:4x4", spot=True, max_restarts=3, service_account="me"
+        **RUN,
+        topology="v5e:4x4",
+        spot=True,
+        max_restarts=3,
+        bucket="b",
+        service_account="me",
     )
     validator.validate(asked)
     policy = asked["spec"]["failurePolicy"]
     assert policy["maxRestarts"] == 3
     assert plain["spec"]["failurePolicy"]["maxRestarts"] == 100
-    before, pod = (
-        x["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    before, after = (
+        x["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
         for x in (plain, asked)
     )
+    before, pod = before["spec"], after["spec"]
     label = "cloud.google.com/gke-spot"
     assert pod["nodeSelector"][label] == "true"
     assert pod["tolerations"][0]["key"] == label
     assert pod["serviceAccountName"] == "me"
+    (volume,) = [x for x in pod["volumes"] if "csi" in x]
+    assert volume["csi"]["volumeAttributes"]["bucketName"] == "b"
+    mount = {"name": volume["name"], "mountPath": "/spade/bucket"}
+    assert mount in pod["containers"][0]["volumeMounts"]
+    assert after["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
+    assert len(before["volumes"]) == 1
     assert label not in before["nodeSelector"]
     assert "serviceAccountName" not in before
 
@@ -203,6 +216,18 @@ def test_the_dockerfile_is_clean(repository):
         check=False,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_images_and_slices_have_what_buckets_need(repository):
+    pyproject = tomllib.loads((repository / "pyproject.toml").read_text())
+    needed = pyproject["project"]["optional-dependencies"]["cloud"]
+    for name in ("Dockerfile", "launch/tpu_vm.sh"):
+        text = (repository / name).read_text()
+        assert all(f"'{package}'" in text for package in needed), name
+
+
+def test_the_bucket_is_where_the_process_runs(repository, jobset):
+    assert f"WORKDIR {jobset.WORKDIR}\n" in (repository / "Dockerfile").read_text()
 
 
 def test_the_image_takes_what_the_dockerfile_copies(repository):

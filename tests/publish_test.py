@@ -106,6 +106,15 @@ def test_random_styles_are_those_of_the_training_pictures(
     publish_model(run, tmp_path / "missing", fitted=missing)
     assert "no pictures in DIR\nRandom styles stay those of N(0, 1)" in caplog.text
     assert open_model(tmp_path / "missing").read_aggregate() is None
+    # Who said where they are wants them found, or has said it for nothing.
+    elsewhere = {"data_root": "DIR", "fitted": missing}
+    with pytest.raises(DataError, match="no pictures in DIR"):
+        publish_model(run, tmp_path / "named", **elsewhere)
+    with pytest.raises(ValueError, match=r"^--data_root=DIR: this model keeps which"):
+        publish_model(tmp_path / "out", tmp_path / "named", **elsewhere)
+    with pytest.raises(ValueError, match=r"^--data_root=DIR: nothing of this model is"):
+        publish_model(run, tmp_path / "named", prior="standard", **elsewhere)
+    assert not (tmp_path / "named").exists()
     with pytest.raises(ValueError, match=r"prior='paper' is not one of data, standard"):
         publish_model(run, tmp_path / "paper", prior="paper")
 
@@ -159,6 +168,11 @@ def test_what_cannot_be_done(tmp_path, run):
         publish_model(run, tmp_path / "busy", prior="standard")
     with pytest.raises(ValueError, match=r"^--out: .* is read from WORKDIR="):
         publish_model(run, run / "checkpoints" / "new")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "checkpoints").write_text("mine")
+    for out in ("mine", "mine/checkpoints"):
+        with pytest.raises(ValueError, match=r"^--out: .*checkpoints (would|is no)"):
+            publish_model(run, tmp_path / out)
     large = jax.tree.map(lambda x: x + 1e5, state.generator.params)
     with Checkpoints(tmp_path / "large") as checkpoints:
         checkpoints.save(

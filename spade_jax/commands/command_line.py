@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import ml_collections
 from absl import app, flags
@@ -183,6 +183,20 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --quiet and --log_json to a program of argparse's."""
     for name, text in _OUTPUT.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends a program that writes when all is computed with one message.
+
+    Args:
+      error: of which that is made. Of a file system's it is left open what was written
+        before, as when a disk becomes full.
+
+    Raises:
+      SystemExit: always.
+    """
+    nothing = "" if isinstance(error, OSError) else "\nNothing was written."
+    sys.exit(f"{type(error).__name__}: {error}{nothing}")
 
 
 def log_what_matters(*, quiet: bool = False, log_json: bool = False) -> None:

@@ -49,7 +49,7 @@ def from_official(
     Raises:
       ValueError: the work dir holds a checkpoint, is the official directory, or is
         trained in; the checkpoint is of another kind; or see
-        `official.read_checkpoint`.
+        `spade_jax.files.outputs.check_places` and `official.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if paths.has_checkpoint(workdir):
@@ -61,6 +61,8 @@ def from_official(
             f"--out={workdir} is the directory of the official checkpoint, which it"
             " would no longer be taken for. Give another directory."
         )
+    kept = paths.checkpoints(workdir)
+    outputs.check_places(kept.parent, [kept / "step"], flag="--out")
     here = staged(directory)
     found = official.kind_of(here)
     _check_kind(found, kind, what=f"{directory} holds a checkpoint")
@@ -96,8 +98,8 @@ def to_official(
 
     Raises:
       ValueError: the directory holds a checkpoint already, or files of the names to
-        be written; there is none in the work dir; it is of another kind; or see
-        `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
+        be written; `which` is no part of a name; there is none in the work dir; it is
+        of another kind; or see `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if (directory / OPTIONS_FILE).exists():
@@ -107,6 +109,11 @@ def to_official(
         )
     writer = oasis if kind == "oasis" else nvlabs
     which = writer.DEFAULT if which is None else which
+    if not which or which != pathlib.PurePath(which).name:
+        raise ValueError(
+            f"{which!r} cannot be the epoch: it becomes a part of the files' names,"
+            f" as {writer.DEFAULT!r} does."
+        )
     claimed = outputs.claim(
         directory,
         [(name, "of the checkpoint") for name in writer.file_names(which)],

@@ -22,14 +22,16 @@ def run(program: Callable[[], object]) -> None:
     """Runs a program, and returns if it was successful.
 
     Otherwise the process ends: with the status of `SystemExit`, and the words it has;
-    with 1 and a traceback for any other exception; by SIGINT where that interrupted it.
+    with 1 and a traceback for any other exception; with 1, too, where a full disk did
+    not take what was printed; by SIGINT where that interrupted it.
     """
-    endure_closed_streams()
+    printed = endure_closed_streams()
     sys.unraisablehook = _tell_unraisable
     try:
         program()
     except SystemExit as end:
         if end.code is None or end.code == 0:
+            _check_printed(printed)
             return
         status = end.code if isinstance(end.code, int) else 1
         if status is not end.code:
@@ -44,6 +46,7 @@ def run(program: Callable[[], object]) -> None:
         traceback.print_exc()
         status = 1
     else:
+        _check_printed(printed)
         return
     leave(status)
 
@@ -70,10 +73,21 @@ def _tell_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
     sys.__unraisablehook__(unraisable)
 
 
-def endure_closed_streams() -> None:
+def _check_printed(printed: "_Enduring") -> None:
+    """Ends the process if a result may be among what could not be printed."""
+    sys.stdout.flush()
+    if printed.lost is not None:
+        print(f"Not all that was printed is there: {printed.lost}", file=sys.stderr)
+        leave(1)
+
+
+def endure_closed_streams() -> "_Enduring":
     """Makes a pipe that is closed, or a terminal that is gone, no error of printing.
 
-    What is printed from then on is lost; the program goes on.
+    Nor a disk that is full. What is printed from then on is lost; the program goes on.
+
+    Returns:
+      Standard output.
     """
     # Files opened later would otherwise take the numbers of streams that the program
     # was started without, and get what libraries say on them.
@@ -83,22 +97,35 @@ def endure_closed_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     before = (sys.stdout, sys.stderr)
-    sys.stdout, sys.stderr = after = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
+    printed = _Enduring(1, "w", closefd=False)
+    told = _Enduring(2, "w", closefd=False)
+    after = _enduring(sys.stdout, printed), _enduring(sys.stderr, told)
+    sys.stdout, sys.stderr = after
     # Where a library has set up a log as it was imported, it goes on there: absl would
     # otherwise not know it for its own, and every line come twice.
     for handler in logging.getLogger().handlers:
         for old, new in zip(before, after, strict=True):
             if isinstance(handler, logging.StreamHandler) and handler.stream is old:
                 handler.setStream(new)
+    return printed
 
 
 class _Enduring(io.FileIO):
-    """A stream's descriptor, which becomes that of /dev/null when nobody reads it."""
+    """A stream's descriptor, which becomes that of /dev/null when nobody reads it.
+
+    Attributes:
+      lost: why something could not be written to a disk.
+    """
+
+    lost: OSError | None = None
 
     def write(self, data) -> int:
         try:
             return super().write(data)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.lost = error
+                return len(data)
             if not _is_closed(error, self.fileno()):
                 raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -114,15 +141,15 @@ def _is_closed(error: OSError, number: int) -> bool:
     return error.errno == errno.EPIPE
 
 
-def _enduring(stream: TextIO | None, number: int) -> TextIO:
+def _enduring(stream: TextIO | None, descriptor: _Enduring) -> TextIO:
     if stream is not None:
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Enduring(number, "w", closefd=False)),
+        io.BufferedWriter(descriptor),
         encoding=getattr(stream, "encoding", "utf-8"),
         # Names of files and classes need not be in it.
         errors="backslashreplace",
-        line_buffering=number == 2 or os.isatty(number),
+        line_buffering=descriptor.fileno() == 2 or descriptor.isatty(),
         write_through=getattr(stream, "write_through", False),
     )
 

@@ -24,3 +24,35 @@ def recipe_of_run(workdir: str | os.PathLike[str], fields: Sequence[str]) -> Rec
     given = with_given(kept, fields)
     check_changes(kept, given, where=os.fspath(workdir))
     return given
+
+
+def check_pictures(
+    recipe: Recipe, kept: Recipe | None, *, where: str | os.PathLike[str]
+) -> None:
+    """Refuses to go on with a run on other pictures, where nobody has named that run.
+
+    One recipe serves many datasets, and without a --workdir all of their runs would go
+    to the place of its name. Pictures that have moved are not others.
+
+    Args:
+      recipe: to train.
+      kept: of the run that is there; None: there is none.
+      where: it is.
+
+    Raises:
+      ValueError: the folder of the run's pictures is still there, and is another.
+    """
+    if kept is None:
+        return
+    for field in ("root", "manual_dir"):
+        ours, theirs = (
+            os.path.expanduser(getattr(r.data, field)) for r in (recipe, kept)
+        )
+        if not (ours and theirs and os.path.isdir(ours) and os.path.isdir(theirs)):
+            continue
+        if not os.path.samefile(ours, theirs):
+            raise ValueError(
+                f"config.data.{field}={ours!r}: {where}, where this recipe is trained"
+                f" without --workdir, holds a run on {theirs!r}. Give --workdir=DIR to"
+                f" begin another; --workdir={where} trains that one on, on these."
+            )

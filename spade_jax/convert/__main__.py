@@ -11,13 +11,13 @@ Everything is read and checked before anything is written.
 
 import argparse
 import functools
-import sys
 from collections.abc import Sequence
 
 from spade_jax import recipe
 from spade_jax.commands import convert_checkpoint, convert_weights, ending
 from spade_jax.commands.command_line import (
     add_output_arguments,
+    fail,
     log_what_matters,
     path_argument,
     place_argument,
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ):
             options.run(options)
     except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+        fail(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -154,15 +154,15 @@ def write_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as unfinished:
         made = pathlib.Path(unfinished)
+        models = made / MODELS
+        models.mkdir()
         for letter, state_dict in state_dicts.items():
-            torch_file.write(made / f"{which}_{letter}.pth", state_dict)
-        (directory / MODELS).mkdir(exist_ok=True)
-        for file in made.iterdir():
-            file.replace(directory / MODELS / file.name)
+            torch_file.write(models / f"{which}_{letter}.pth", state_dict)
         write_options(made / OPTIONS_FILE, options)
         (made / "opt.pkl").write_bytes(pickle.dumps(argparse.Namespace(**options)))
-        for file in made.iterdir():
-            file.replace(directory / file.name)
+        (directory / MODELS).mkdir(exist_ok=True)
+        for file in (*models.iterdir(), *made.glob("opt.*")):
+            file.replace(directory / file.relative_to(made))
 
 
 def file_names(which: str) -> list[str]:

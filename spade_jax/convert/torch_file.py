@@ -68,12 +68,17 @@ def write(path: str | os.PathLike[str], state_dict: Mapping[str, np.ndarray]) ->
       state_dict: keys to arrays; see `spade_jax.convert.to_official`.
 
     Raises:
+      OSError: it cannot be written.
       ImportError: PyTorch is not installed.
     """
     torch = _torch()
     # A copy: the arrays may be read-only views of JAX's memory.
     tensors = {k: torch.from_numpy(np.array(v)) for k, v in state_dict.items()}
-    torch.save(tensors, path)
+    try:
+        torch.save(tensors, path)
+    # As of a full disk, of which PyTorch tells so.
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be written ({in_one_line(error)}).") from error
 
 
 def _load(path: str | os.PathLike[str]) -> Any:

@@ -20,8 +20,10 @@ from typing import NamedTuple
 
 from spade_jax.data.error import DataError
 
-_UNKNOWN = re.compile(r"unknown[\s,]+(\d{1,9})")
+_UNKNOWN = re.compile(r"unknown[\s,:=]+(\d{1,9})", re.IGNORECASE)
 _CLASS = re.compile(r"(?:(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})[\s,]+)?([^\d\s,].*)")
+# Of a table in another order, whose first line may be the names of its columns.
+_NUMBERS_LAST = re.compile(r".*([,\t]\s*\d+|(\s\d+){3})")
 
 
 class Classes(NamedTuple):
@@ -65,6 +67,11 @@ def read_classes(path: pathlib.Path, *, largest: int) -> Classes:
                 f"{where} is neither a name nor 'red green blue name' with numbers in "
                 "0..255. The id of a class is not written: it is the number of the "
                 "classes above. Names do not begin with a digit."
+            )
+        if _NUMBERS_LAST.fullmatch(match[4]):
+            raise DataError(
+                f"{where} has numbers behind the name. A line is a name alone, or 'red "
+                "green blue name'; ids are not written, nor names of columns."
             )
         if match[4] in names:
             raise DataError(

@@ -27,6 +27,8 @@ from spade_jax.data.indexed import NOTHING_KNOWN, Color, Palettes
 _LINE = re.compile(r"(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})(?:[\s,]+(\S.*))?")
 # Colours that messages list.
 _LISTED = 5
+# Colours that are compared with those of all classes at once.
+_AT_ONCE = 2**16
 
 
 class Decoded(NamedTuple):
@@ -84,6 +86,12 @@ class ColorTable:
 
     def nearest(self, colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Index in the table of the colour nearest to each of [K, 3], and how far."""
+        # A photograph may have as many as pixels.
+        parts = np.array_split(colors, len(colors) // _AT_ONCE + 1)
+        indices, distances = zip(*map(self._nearest, parts), strict=True)
+        return np.concatenate(indices), np.concatenate(distances)
+
+    def _nearest(self, colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # |a - b|^2 = |a|^2 - 2ab + |b|^2. All are whole numbers below 2^24, which
         # float32 holds exactly.
         a, b = np.asarray(colors, np.float32), np.array(self.colors, np.float32)

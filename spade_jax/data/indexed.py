@@ -72,7 +72,7 @@ def look(
         # What cannot be read is told when the example is.
         with contextlib.suppress(Exception), Image.open(path) as picture:
             if picture.mode == "P":
-                for index, color in _used(picture).items():
+                for index, color in used_colors(picture).items():
                     seen.setdefault(index, (color, path))
     known: dict[Color, list[int]] = {}
     for i, (red, green, blue) in enumerate(palette):
@@ -101,7 +101,7 @@ def indexed_ids(picture: Image.Image, *, where: str, palettes: Palettes) -> np.n
       DataError: the index may not be the id.
     """
     indices = np.array(picture).astype(np.int32)
-    used = _used(picture)
+    used = used_colors(picture)
     by_color = _by_color(used, where=where, palettes=palettes)
     if by_color is not None:
         table = np.arange(256, dtype=np.int32)
@@ -131,6 +131,16 @@ def indexed_ids(picture: Image.Image, *, where: str, palettes: Palettes) -> np.n
     return indices
 
 
+def used_colors(picture: Image.Image) -> dict[int, Color]:
+    """The indices of a picture's pixels, with their colours."""
+    flat = _palette(picture)
+    flat += [0] * (768 - len(flat))
+    return {
+        index: (flat[3 * index], flat[3 * index + 1], flat[3 * index + 2])
+        for index in np.unique(np.asarray(picture)).tolist()
+    }
+
+
 def _no_ids(fault: str, more: str = "") -> DataError:
     return DataError(f"{fault} {_REMEDY}{more}.", kind="palette", fault=fault)
 
@@ -158,16 +168,6 @@ def _by_color(
             f"{listed(strange)}, are not all of one class."
         )
     return {i: ids[color][0] for i, color in asked.items()}
-
-
-def _used(picture: Image.Image) -> dict[int, Color]:
-    """The indices of a picture's pixels, with their colours."""
-    flat = _palette(picture)
-    flat += [0] * (768 - len(flat))
-    return {
-        index: (flat[3 * index], flat[3 * index + 1], flat[3 * index + 2])
-        for index in np.unique(np.asarray(picture)).tolist()
-    }
 
 
 def _is_grey(picture: Image.Image) -> bool:

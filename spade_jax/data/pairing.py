@@ -187,6 +187,12 @@ def extensions(field: str) -> frozenset[str]:
     return IMAGE_EXTENSIONS if field == "image" else MAP_EXTENSIONS
 
 
+def named(file: str) -> tuple[str, str]:
+    """The name that a file is paired by, and its extension."""
+    stem, extension = os.path.splitext(file)
+    return unicodedata.normalize("NFC", stem), extension
+
+
 def find_pictures(
     folder: str | os.PathLike[str], extensions: frozenset[str]
 ) -> Listing:
@@ -196,7 +202,8 @@ def find_pictures(
     passed over, as are files with other extensions.
 
     Raises:
-      DataError: a folder cannot be listed, or holds a link to one that it lies in.
+      DataError: a folder cannot be listed, or holds a link to one that it lies in, or
+        to nowhere but itself.
     """
     found = Listing({}, {})
     _find(os.fspath(folder), "", extensions, found, above=())
@@ -230,19 +237,28 @@ def _find(
         ) from error
     for entry in entries:
         file = f"{below}/{entry.name}" if below else entry.name
-        stem, extension = os.path.splitext(file)
+        name, extension = named(file)
         if entry.name.startswith("."):
             found.passed_over.setdefault("hidden", []).append(file)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             _find(root, file, extensions, found, above=(*above, here))
         elif not entry.is_file() and os.path.exists(entry.path):
             # A pipe would be waited for, a device read without end.
             found.passed_over.setdefault("no regular file", []).append(file)
         elif extension.lower() in extensions:
-            name = unicodedata.normalize("NFC", stem)
             found.pictures.setdefault(name, []).append(file)
         else:
             found.passed_over.setdefault(extension.lower(), []).append(file)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        raise DataError(
+            f"{entry.path}: cannot follow this link ({error}). Remove it.",
+            kind="folder",
+        ) from error
 
 
 def list_pictures(

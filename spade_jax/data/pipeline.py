@@ -104,7 +104,9 @@ def batches(
 
     ds = grain.MapDataset.source(source).seed(seed)
     if shuffle:
-        ds = ds.shuffle()
+        # Twice: Grain shuffles in four rounds, after which the orders of two epochs of
+        # a million examples still resemble each other (rank correlations up to 0.7).
+        ds = ds.shuffle().shuffle()
     # `repeat` comes after the random transformations: it counts positions on, and
     # they derive each epoch's order and draws from the position.
     ds = ds.random_map(functools.partial(_load, transform=transform))

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from jax.sharding import Mesh
 
 from spade_jax.devices import mesh
-from spade_jax.evaluation import sources
+from spade_jax.evaluation import result, sources
 from spade_jax.evaluation.evaluator import Evaluator
 from spade_jax.evaluation.measure import Measure
 from spade_jax.evaluation.prepare import prepare_evaluator
 from spade_jax.evaluation.scoring import scores_of
+from spade_jax.files import outputs
 from spade_jax.models.opening import Opened, untrained_model
 from spade_jax.progress import phase
 from spade_jax.recipe import Recipe
@@ -57,6 +58,9 @@ def prepare_job(
     Raises:
       Exception: see `spade_jax.evaluation.evaluate.evaluate`.
     """
+    # The result comes last, after minutes.
+    place = result.directory(opened.directory) / "result"
+    outputs.check_places(opened.directory, [place], flag="--workdir")
     recipe = sources.with_data(opened.recipe, other, data_root=data_root)
     training, devices = recipe, mesh.make_mesh()
     schedule = recipe.schedule

@@ -94,6 +94,7 @@ def describe(
         "warnings": [*scores.warnings, *worth(ceiling.get("mean_iou"))],
         "dataset": {
             "source": of.source,
+            "root": of.root or of.manual_dir or None,
             "split": of.val_split,
             "pictures": scores.pictures,
             "reference_pictures": evaluator.reference.statistics.count,

@@ -72,7 +72,7 @@ def export(
     """
     out = place(out)
     if format is None:
-        format = "onnx" if out.suffix == ".onnx" else "jax"
+        format = "onnx" if out.suffix.lower() == ".onnx" else "jax"
     _check(out, format, precision)
     model = load_model(path, portable=True)
     card_file = out.with_suffix(".json")
@@ -168,12 +168,14 @@ def _check(out: AnyPath, format: str, precision: str) -> None:
         raise ValueError(f"--out={out} exists already. Give another directory.")
     if out.is_dir():
         raise ValueError(f"--out={out} is a directory. Give a file, as model.jax.")
-    if out.suffix == ".json":
+    if os.fsencode(out.name).decode(errors="replace") != out.name:
+        raise ValueError(f"--out={out}: the card has this name, which is no text.")
+    if out.suffix.lower() == ".json":
         raise ValueError(
             f"--out={out}: the card gets this name. Give another suffix, as in"
             f" {out.with_suffix('.jax')}."
         )
-    if (format == "onnx") != (out.suffix == ".onnx"):
+    if (format == "onnx") != (out.suffix.lower() == ".onnx"):
         raise ValueError(
             f"--out={out} --format={format}: files of ONNX, and no others, have the"
             " suffix .onnx. Leave --format out, or give another suffix."

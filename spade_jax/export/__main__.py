@@ -1,13 +1,13 @@
 """The command `python -m spade_jax.export`: its arguments, and what it says."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from spade_jax import export
 from spade_jax.commands import ending
 from spade_jax.commands.command_line import (
     add_output_arguments,
+    fail,
     log_what_matters,
     place_argument,
 )
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 precision=options.precision,
             )
     except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}\nNothing was written.")
+        fail(error)
     for path in written:
         size = size_of(path)
         result(f"{path}: {size / 1e6:.1f} MB", file=str(path), bytes=size)

@@ -1,12 +1,15 @@
 """Programs as a SavedModel: a directory that TensorFlow reads."""
 
 import os
+import pathlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from jax import export as jax_export
 
 from spade_jax.export.programs import PLATFORMS
+from spade_jax.files.arrays import in_one_line
 
 
 def write(
@@ -22,6 +25,7 @@ def write(
       described: their parts of the card, of which the inputs count.
 
     Raises:
+      OSError: it cannot be written.
       ImportError: TensorFlow is not installed.
     """
     # Imported here because TensorFlow takes seconds to import.
@@ -44,4 +48,13 @@ def write(
         setattr(
             module, name, tf.function(call, autograph=False, input_signature=signature)
         )
-    tf.saved_model.save(module, os.fspath(out))
+    out = pathlib.Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not there, whatever ends it.
+    with tempfile.TemporaryDirectory(dir=out.parent) as unfinished:
+        made = pathlib.Path(unfinished) / out.name
+        try:
+            tf.saved_model.save(module, os.fspath(made))
+        except tf.errors.OpError as error:
+            raise OSError(f"{out} cannot be written ({in_one_line(error)}).") from error
+        made.rename(out)

@@ -8,10 +8,11 @@ read, nor over a file that is. Who wrote what is in a record beside the files,
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from spade_jax.files import bucket
@@ -93,15 +94,13 @@ def claim(
 
     Raises:
       ValueError: two of the files are the same, one lies in an input or is one, one is
-        there that the command did not write, or the record is no file.
+        there that the command did not write, or the record is no file; or see
+        `check_places`.
     """
     root, files = place(root), list(files)
-    if isinstance(root, pathlib.Path):
-        there = next(path for path in (root, *root.parents) if path.exists())
-        if not there.is_dir():
-            raise ValueError(f"{flag}: {there} is no directory. Give another.")
     _check_different(root, files, flag=flag)
     paths = [root / name for name, _ in files]
+    check_places(root, paths, flag=flag)
     check_apart(paths, flag=flag, inputs=inputs)
     if isinstance(root, pathlib.Path):
         _check_record(root / RECORD, flag=flag)
@@ -132,6 +131,46 @@ def claim_file(
     path = place(path)
     files = [(path.name, "what is written")]
     return claim(path.parent, files, command=command, flag=flag, inputs=inputs)
+
+
+def check_places(root: AnyPath, paths: Collection[AnyPath], *, flag: str) -> None:
+    """Refuses what the file system would when all is computed.
+
+    A bucket takes whatever it is given.
+
+    Args:
+      root: directory of the outputs, which need not exist.
+      paths: of these, in or below it.
+      flag: where they go, for messages.
+
+    Raises:
+      ValueError: there may be no directory, nothing may be written in it, a name is
+        too long, or the folder of a file is a file.
+    """
+    if not isinstance(root, pathlib.Path):
+        return
+    # A link that leads nowhere is there.
+    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ValueError(f"{flag}: {there} is no directory. Give another.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag}: nothing may be written in {there}. Give another.")
+    files, longest = set(paths), os.pathconf(there, "PC_NAME_MAX")
+    for name in dict.fromkeys(itertools.chain.from_iterable(p.parts for p in paths)):
+        if len(os.fsencode(name)) > longest:
+            raise ValueError(
+                f"{flag}: the name {name!r} is too long: of {longest} bytes it may be."
+                " Shorten that of what it comes from."
+            )
+    for folder in dict.fromkeys(path.parent for path in paths):
+        for above in (folder, *folder.parents):
+            if above == root:
+                break
+            if above in files or (os.path.lexists(above) and not above.is_dir()):
+                raise ValueError(
+                    f"{flag}: {above} would be a folder, and is a file. Give another"
+                    f" {flag}, or rename the one or the other."
+                )
 
 
 def check_apart(

@@ -239,15 +239,22 @@ def find(
     looked = " and ".join(map(str, known))
     raise WeightsError(
         f"There is no segmenter for config.data.source={dataset!r}: {looked}"
-        f" {'does' if len(known) == 1 else 'do'} not exist. {how_to_get()}"
+        f" {'does' if len(known) == 1 else 'do'} not exist. {how_to_get(workdir)}"
     )
 
 
-def how_to_get() -> str:
-    """One sentence: how to make one."""
+def how_to_get(workdir: str | os.PathLike[str] | None = None) -> str:
+    """One sentence: how to make one.
+
+    Args:
+      workdir: of a run, whose config it is made by; None: not known.
+    """
+    given = "--config=CONFIG [--workdir=DIR]"
+    if workdir is not None:
+        given = f"--workdir={os.fspath(workdir)}"
     return (
-        "Train one: python -m spade_jax.main --mode=train_segmenter --config=CONFIG"
-        " [--workdir=DIR], which writes DIR/segmenter.npz."
+        f"Train one: python -m spade_jax.main --mode=train_segmenter {given}, which"
+        f" writes {'DIR' if workdir is None else os.fspath(workdir)}/segmenter.npz."
     )
 
 

@@ -58,7 +58,8 @@ def publish(
       out: directory to make.
       dtype: of the stored parameters, one of `DTYPES`; they are float32 again when they
         are read. Statistics always are float32.
-      data_root: of the training data; empty: that of the checkpoint's recipe.
+      data_root: of the training data, which has to be there then; empty: that of the
+        checkpoint's recipe.
       prior: of random styles, one of `aggregate.PRIORS`; "standard" leaves out which
         styles the training pictures have.
       renewed: from a recipe and variables of generator and encoder to the generator's
@@ -71,28 +72,46 @@ def publish(
 
     Raises:
       CheckpointError: there is no checkpoint, or `out` holds one, or is in use.
-      DataError: the training data is missing, and averaged weights need it.
-      ValueError: a parameter is too large for `dtype`, `prior` is not known, or `out`
-        is among the checkpoints.
+      DataError: the training data is missing, and averaged weights need it, or it was
+        said where it is.
+      ValueError: a parameter is too large for `dtype`, `prior` is not known, `out` is
+        among the checkpoints, or nothing needs the training data; or see
+        `spade_jax.files.outputs.check_places`.
     """
     check_prior(prior)
     if paths.has_checkpoint(out):
         raise CheckpointError(
             f"{out} already holds a checkpoint. Give another directory to --out."
         )
+    place = paths.checkpoints(out)
+    outputs.check_places(place.parent, [place / "step"], flag="--out")
     opened = open_model(path)
     outputs.check_apart(
-        [paths.checkpoints(out)],
+        [place],
         flag="--out",
         inputs={"WORKDIR": paths.checkpoints(opened.directory)},
     )
     recipe, state = opened.recipe, opened.read_state()
     if data_root:
         recipe = recipes.with_fields(recipe, data__root=data_root)
-    aggregate = None
-    if state.encoder is not None and prior == "data":
-        aggregate = opened.read_aggregate() or _aggregate(
-            state.encoder.variables, functools.partial(fitted, recipe)
+    has_styles = state.encoder is not None and prior == "data"
+    aggregate = opened.read_aggregate() if has_styles else None
+    if data_root and aggregate is not None and state.ema is None:
+        raise ValueError(
+            f"--data_root={data_root}: this model keeps which styles its training"
+            " pictures have. Leave it out, or publish the run that the model is of."
+        )
+    if data_root and not has_styles and state.ema is None:
+        raise ValueError(
+            f"--data_root={data_root}: nothing of this model is found out from"
+            " pictures, as it has neither averaged weights nor styles to fit. Leave it"
+            " out."
+        )
+    if state.encoder is not None and has_styles and aggregate is None:
+        aggregate = _aggregate(
+            state.encoder.variables,
+            functools.partial(fitted, recipe),
+            is_needed=bool(data_root),
         )
     if state.ema is not None:
         state = _averaged(state, functools.partial(renewed, recipe))
@@ -111,11 +130,17 @@ def publish(
 
 
 def _aggregate(
-    encoder_variables: Variables, fit: Callable[[Variables], Aggregate]
+    encoder_variables: Variables,
+    fit: Callable[[Variables], Aggregate],
+    *,
+    is_needed: bool,
 ) -> Aggregate | None:
     try:
         return fit(encoder_variables)
     except DataError as error:
+        # Who says where the pictures are wants them to be found.
+        if is_needed:
+            raise
         _log.warning(
             "Which styles the training pictures have cannot be found out: %s\nRandom"
             " styles stay those of N(0, 1). --data_root=DIR says where the pictures"

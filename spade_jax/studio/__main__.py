@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.runtime and not options.export:
         parser.error("--runtime goes with --export.")
+    if not options.host:
+        # As of a shell's variable that is not set; it would be every address.
+        parser.error("--host is empty: 0.0.0.0 stands for all addresses.")
     if not 0 <= options.port < 2**16:
         parser.error(f"--port={options.port} is no port: 0 to {2**16 - 1}.")
     log_what_matters()
@@ -84,7 +87,7 @@ def _serve(options: argparse.Namespace) -> None:
     except OSError as error:
         raise OSError(
             f"--host={options.host} --port={options.port}: {error}. Give another"
-            " --port, or --port=0 for any."
+            " --port (0: any that is free), or an address of this machine as --host."
         ) from error
     token = None if serving.is_local(options.host) else serving.new_token()
     engine = Engine(spade_jax.load(options.model), name=name_of(options.model))

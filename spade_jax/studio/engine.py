@@ -16,7 +16,7 @@ from PIL import Image
 
 from spade_jax import data
 from spade_jax.data import scenes
-from spade_jax.data.indexed import look
+from spade_jax.data.indexed import Color, look, used_colors
 from spade_jax.data.orientation import read_orientation
 from spade_jax.layout import Layout
 from spade_jax.models.inputs import Named
@@ -187,17 +187,28 @@ class Engine:
 
     def _both_readings(self, picture: Image.Image) -> list[Reading]:
         """The readings of a palette picture, by its indices, greys and colours."""
-        indices = np.asarray(picture).astype(np.int32)
-        colors = np.asarray(picture.convert("RGB"))
-        is_color = (colors[:, :, None] == self._predictor.palette).all(-1)
+        used = used_colors(picture)
+        # Of each index, as a picture has many pixels and a palette few entries.
+        ids = {
+            "palette": {index: index for index in used},
+            "ids": {i: red for i, (red, *rest) in used.items() if {red} == {*rest}},
+            "colours": {
+                index: classes[0]
+                for index, color in used.items()
+                if len(classes := self._classes_of(color))
+            },
+        }
         readings = []
-        if indices.max() < self.num_classes:
-            readings.append(Reading("palette", self._scaled(indices)))
-        if (colors == colors[..., :1]).all() and colors.max() < self.num_classes:
-            readings.append(Reading("ids", self._scaled(colors[..., 0])))
-        if is_color.any(-1).all():
-            readings.append(Reading("colours", self._scaled(is_color.argmax(-1))))
+        for how, of_index in ids.items():
+            if len(of_index) < len(used) or max(of_index.values()) >= self.num_classes:
+                continue
+            table = np.zeros(256, np.int32)
+            table[list(of_index)] = list(of_index.values())
+            readings.append(Reading(how, self._scaled(table[np.asarray(picture)])))
         return readings
+
+    def _classes_of(self, color: Color) -> np.ndarray:
+        return np.flatnonzero((self._predictor.palette == color).all(-1))
 
     def _scaled(self, ids: np.ndarray) -> np.ndarray:
         """Brings ids to the painted size, all of them, by nearest neighbour."""

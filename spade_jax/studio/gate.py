@@ -85,7 +85,8 @@ class Gate:
         if self.hosts is not None and _without_port(host) not in self.hosts:
             return 421, "This server is not called by that name (Host)."
         origin = headers.get("origin")
-        if origin is not None and urllib.parse.urlsplit(origin).netloc != host:
+        # It is not parsed, which a malformed one would not survive.
+        if origin is not None and origin.partition("://")[2] != host:
             return 403, "Pages of other sites may not use this server (Origin)."
         # A person may follow a link to the page, and to nothing else.
         is_page = scope["type"] == "http" and scope["path"] == "/"

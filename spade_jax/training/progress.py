@@ -73,7 +73,7 @@ class Progress:
         start = time.monotonic()
         batch = next(batches)
         self._data_seconds += time.monotonic() - start
-        if self._pending and all(x.is_ready() for x in self._pending[-1][1].values()):
+        if self._pending and _are_computed(self._pending[-1][1]):
             self._starved += 1
         return batch
 
@@ -161,3 +161,11 @@ class Progress:
         if waits.steps:
             known["data_seconds"] = waits.data_seconds / waits.steps
         return known
+
+
+def _are_computed(losses: Mapping[str, jax.Array]) -> bool:
+    # Arrays have this method, which their stub does not know.
+    return all(
+        x.is_ready()  # pyright: ignore[reportAttributeAccessIssue]
+        for x in losses.values()
+    )

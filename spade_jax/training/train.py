@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -93,15 +94,6 @@ def _train(
     devices: Devices | None,
 ) -> TrainState:
     """Trains in a work dir that is held; see `train`."""
-    # ---- What can be known to be wrong before any work ------------------------------
-    distributed.together(functools.partial(check_own_files, workdir))
-    with _phase_if(
-        paths.has_checkpoint(workdir),
-        f"Reading the checkpoints of {workdir}",
-        usually="seconds",
-        then="the data",
-    ):
-        distributed.together(functools.partial(integrity.set_aside_damaged, workdir))
     open_checkpoints = functools.partial(
         Checkpoints,
         workdir,
@@ -109,12 +101,7 @@ def _train(
         keep_every=recipe.keeping.every,
         keep_best=recipe.keeping.best,
     )
-    if paths.has_checkpoint(workdir):
-        with open_checkpoints() as saved:
-            saved.check_trainable()
-            recipe = settled(recipe, saved.recipe(), devices=devices)
-            checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
-    recipe = settled(recipe, None, devices=devices)
+    recipe = _settled(recipe, workdir, open_checkpoints, devices=devices)
     over = share(recipe, devices)
     tell(_computed_so(recipe, over))
 
@@ -157,6 +144,12 @@ def _train(
             tell(
                 f"No trace is made: config.profile_at={recipe.keeping.profile_at} is"
                 f" none of the steps {first_step + 1} to {run.num_steps}."
+            )
+        if not left:
+            tell(
+                f"Nothing is left to train: this run is of {run.num_steps} steps. A"
+                " higher config.num_steps (or config.num_epochs) trains it on; another"
+                " --workdir begins a new one."
             )
         with _phase_if(
             bool(left),
@@ -220,21 +213,16 @@ def _train(
                         evaluate=None if stopping else run.evaluate,
                     )
                 if due.sample:
-                    start = time.monotonic()
-                    with _phase_if(
-                        not sampled,
-                        f"Making the pictures of step {step}",
-                        usually="seconds",
-                    ):
-                        shown = run.draw_sheet(state)
+                    _show(
+                        state,
+                        step,
+                        run,
+                        report,
+                        progress,
+                        shown_in=shown_in,
+                        is_first=not sampled,
+                    )
                     sampled = True
-                    if is_main_process:
-                        pictures.save_png(shown_in, shown)
-                        report.picture(step, SHEET, shown)
-                        tell(
-                            f"Pictures of step {step}: {shown_in} ({SHEET}).", step=step
-                        )
-                    progress.leave_out(time.monotonic() - start)
                 if last:
                     break
         step = int(state.step)
@@ -249,6 +237,33 @@ def _train(
             workdir=str(workdir),
         )
     return state
+
+
+def _settled(
+    recipe: Recipe,
+    workdir: AnyPath,
+    open_checkpoints: Callable[[], Checkpoints],
+    *,
+    devices: Devices | None,
+) -> Recipe:
+    """The recipe with what it leaves open, as the run has it that is there, if any.
+
+    What can be known to be wrong with the work dir is told now, before any work.
+    """
+    distributed.together(functools.partial(check_own_files, workdir))
+    with _phase_if(
+        paths.has_checkpoint(workdir),
+        f"Reading the checkpoints of {workdir}",
+        usually="seconds",
+        then="the data",
+    ):
+        distributed.together(functools.partial(integrity.set_aside_damaged, workdir))
+    if paths.has_checkpoint(workdir):
+        with open_checkpoints() as saved:
+            saved.check_trainable()
+            recipe = settled(recipe, saved.recipe(), devices=devices)
+            checkpoint.check_architecture(saved.recipe(), recipe, workdir=workdir)
+    return settled(recipe, None, devices=devices)
 
 
 def _computed_so(recipe: Recipe, devices: Mesh) -> str:
@@ -365,6 +380,27 @@ def _warned_of_days(training: Phase, recipe: Recipe, devices: Mesh) -> bool:
     if told:
         _log.warning("%s", told)
     return told is not None
+
+
+def _show(
+    state: TrainState,
+    step: int,
+    run: Run,
+    report: Report,
+    progress: Progress,
+    *,
+    shown_in: AnyPath,
+    is_first: bool,
+) -> None:
+    """Makes the pictures of a state; one process writes them."""
+    start = time.monotonic()
+    with _phase_if(is_first, f"Making the pictures of step {step}", usually="seconds"):
+        shown = run.draw_sheet(state)
+    if jax.process_index() == 0:
+        pictures.save_png(shown_in, shown)
+        report.picture(step, SHEET, shown)
+        tell(f"Pictures of step {step}: {shown_in} ({SHEET}).", step=step)
+    progress.leave_out(time.monotonic() - start)
 
 
 def _pictures(recipe: Recipe, run: Run) -> str:

@@ -122,6 +122,30 @@ def test_nobody_need_read_what_is_printed(tmp_path):
         (tmp_path / "done").unlink()
 
 
+def test_a_full_disk_beneath_what_is_printed(tmp_path):
+    """The program does its work, and says that the result is not there."""
+    program = f"""
+        import pathlib, sys
+        from spade_jax.commands import ending
+
+        def program():
+            for _ in range(3):
+                print("lost", flush=True)
+            pathlib.Path({str(tmp_path / "done")!r}).touch()
+            {{end}}
+
+        ending.run(program)
+    """
+    with open("/dev/full", "w") as full:
+        for end in ("print('lost, too')", "sys.exit('words')"):
+            with start(end, program, stdout=full) as process:
+                _, err = process.communicate(timeout=60)
+            assert process.returncode == 1
+            (line,) = err.decode().splitlines()
+            assert line.endswith(("No space left on device", "words"))
+            (tmp_path / "done").unlink()
+
+
 def test_a_program_may_be_started_without_streams(tmp_path):
     """Files that it opens do not get what is meant for these."""
     file = tmp_path / "file"

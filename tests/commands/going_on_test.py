@@ -4,8 +4,9 @@ import pytest
 
 from spade_jax import main
 from spade_jax.commands import command_line
-from spade_jax.commands.going_on import recipe_of_run
+from spade_jax.commands.going_on import check_pictures, recipe_of_run
 from spade_jax.models.opening import open_model
+from spade_jax.recipe import with_fields
 from spade_jax.recipe.fields import FIELDS, MAY_CHANGE
 from spade_jax.workdir.checkpoint import CheckpointError
 
@@ -131,3 +132,21 @@ def test_fields_that_would_count_for_nothing_are_refused(mode, message):
         main._check_fields(mode, ["--config.seed=1"])
     main._check_fields(mode, [])
     main._check_fields("train", ["--config.seed=1"])
+
+
+def test_another_dataset_is_no_run_to_go_on_with(run, tmp_path):
+    """Both would be trained in runs/folder, the second one from the first one's end."""
+    one, other = (tmp_path / name for name in ("one", "other"))
+    one.mkdir()
+    other.mkdir()
+    where = tmp_path / "runs" / "folder"
+    for field in ("root", "manual_dir"):
+        kept, same, moved, another = (
+            with_fields(run[1], **{f"data__{field}": str(path)})
+            for path in (one, f"{other}/../one", tmp_path / "not_there", other)
+        )
+        for mine, theirs in ((same, kept), (moved, kept), (kept, moved), (kept, None)):
+            check_pictures(mine, theirs, where=where)
+        message = rf"config\.data\.{field}='.*other': .*folder, .* a run on '.*one'"
+        with pytest.raises(ValueError, match=message):
+            check_pictures(another, kept, where=where)

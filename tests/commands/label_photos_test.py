@@ -217,6 +217,10 @@ def test_layouts_do_not_go_among_the_photographs(file, tmp_path):
         with pytest.raises(ValueError, match=r"^--out: .* is read from --photos="):
             label_photos(tmp_path / photos, segmenter=file, out=tmp_path / out)
     assert len(list((tmp_path / "photos").iterdir())) == len(SIZES)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "layouts").write_text("mine")
+    with pytest.raises(ValueError, match=r"layouts would be a folder, and is a file"):
+        label_photos(tmp_path / "photos", segmenter="", out=tmp_path / "mine")
 
 
 def test_unreadable_photographs_are_told_when_all_others_are_done(file, tmp_path):

@@ -214,6 +214,14 @@ def test_nothing_is_overwritten(official, tmp_path):
     assert_same(directory, state_dicts)
 
 
+@pytest.mark.parametrize("epoch", ["../latest", "a/b", ""])
+def test_an_epoch_is_no_path(epoch, tmp_path):
+    """Which would lead out of the directory that nothing else is written to."""
+    arguments = ["nvlabs", "runs/x", "--to=nvlabs", f"--out={tmp_path / 'x'}"]
+    with pytest.raises(SystemExit, match=r"ValueError: '.*' cannot be the epoch"):
+        main.main([*arguments, f"--which_epoch={epoch}"])
+
+
 def test_an_empty_work_dir_cannot_be_exported(tmp_path):
     with pytest.raises(SystemExit, match="holds no checkpoint"):
         main.main(["nvlabs", str(tmp_path), f"--out={tmp_path / 'x'}", "--to=nvlabs"])
@@ -338,6 +346,10 @@ def test_nothing_of_the_users_is_written_over(official, tmp_path):
         (["vgg19", str(mine), f"--out={mine}"], r"is read from FILE 1="),
         (["vgg19", "x.pth", f"--out={mine}"], r"mine\.pth is there already"),
         (["inception", "x.pth", f"--out={mine}"], r"mine\.pth is there already"),
+        (
+            ["nvlabs", str(directory), f"--out={mine}"],
+            r"mine\.pth is no directory",
+        ),
         (
             ["nvlabs", str(directory), f"--out={directory}"],
             r"is the directory of the official checkpoint",

@@ -36,6 +36,13 @@ def test_round_trip(tmp_path):
         assert back[key].dtype == value.dtype
 
 
+@pytest.mark.parametrize("place", ["/dev/full", "missing/net.pth"])
+def test_what_cannot_be_written_is_told(place, tmp_path):
+    """PyTorch raises a RuntimeError of it."""
+    with pytest.raises(OSError, match=rf"{place} cannot be written"):
+        torch_file.write(tmp_path / place, STATE_DICT)
+
+
 def test_torch_reads_what_is_written(tmp_path):
     file = tmp_path / "net.pth"
     torch_file.write(file, STATE_DICT)

@@ -112,6 +112,16 @@ def test_a_list_of_classes_that_says_otherwise(root, lines, given, message):
         look(root, **given)
 
 
+def test_links_that_lead_nowhere_are_told(root):
+    """Else the names, or the instances, would be missing without a word."""
+    (root / "classes.txt").symlink_to("moved.txt")
+    with pytest.raises(DataError, match=r"Cannot read .*classes\.txt"):
+        look(root)
+    (root / "classes.txt").unlink()
+    (root / "val_inst").symlink_to("moved")
+    assert "val_inst is no folder. Put the instance" in str(look(root).problem)
+
+
 def test_ids_that_contradict_what_is_known(root):
     message = (
         r"train_label/0\.png: label ids 2 .* among the 2 classes .*num_classes, and"

@@ -15,6 +15,14 @@ def test_what_it_says(tmp_path):
         read_classes(path, largest=255)
 
 
+@pytest.mark.parametrize("line", ["Unknown 255", "unknown: 255", "UNKNOWN=255"])
+def test_unknown_is_no_class_however_it_is_written(tmp_path, line):
+    """As one it would move the ids of all others."""
+    path = tmp_path / "classes.txt"
+    path.write_text(f"{line}\nclass 1\nunknown\n")
+    assert read_classes(path, largest=255) == Classes(("class 1", "unknown"), (), 255)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -26,6 +34,9 @@ def test_what_it_says(tmp_path):
         ("1 2 3 sky\ntree\n", r"line 2: 'tree' has no colour, unlike the classes"),
         ("# nothing\n", r"holds 0 classes; it takes 1 to 256"),
         ("".join(f"class {i}\n" for i in range(257)), r"holds 257 classes"),
+        ("name,r,g,b\nsky,70,130,180\n", r"line 2: 'sky,70,130,180' has numbers beh"),
+        ("sky 70 130 180\n", r"line 1: 'sky 70 130 180' has numbers behind the name"),
+        ("name\tid\nsky\t0\n", r"line 2: .* has numbers behind the name"),
         ("unknown 1\nsky\ntree\n", r"says 'unknown 1'. There may be .* 2 classes"),
         ("unknown 256\nsky\n", r"says 'unknown 256'. There may be one such id, in 0"),
         ("unknown 7\nunknown 8\nsky\n", r"says 'unknown 7, 8'. There may be one"),

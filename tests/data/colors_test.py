@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tracemalloc
 
 import hypothesis
 import hypothesis.strategies as st
@@ -68,6 +69,23 @@ def test_tolerance_includes_its_distance():
 def test_of_equally_near_colors_the_first_counts():
     table = color_table([(20, 0, 0), (10, 0, 0)], num_classes=2, tolerance=9.0)
     assert table.decode(np.array([[[15, 0, 0]]], np.uint8)).ids == 0
+
+
+def test_a_photograph_takes_no_memory_for_each_color_and_class():
+    codes = np.arange(2**18, dtype=np.int32).reshape(512, 512)
+    picture = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1)
+    many = np.random.default_rng(0).permutation(2**24)[:200]
+    table = color_table(
+        [(c >> 16, c >> 8 & 255, c & 255) for c in many.tolist()],
+        num_classes=200,
+        tolerance=9.0,
+    )
+    tracemalloc.start()
+    decoded = table.decode(picture.astype(np.uint8))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**18 * 4 * 200
+    assert 0 < decoded.unmatched < 2**18
 
 
 def test_strange_colors_are_counted_and_the_nearest_classes_named():

@@ -71,6 +71,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         list_pictures(tmp_path / "root", IMAGE_EXTENSIONS)
 
 
+def test_a_link_to_itself_is_told(tmp_path):
+    (tmp_path / "a.png").symlink_to("a.png")
+    with pytest.raises(DataError, match=r"a\.png: cannot follow this link .* Remove"):
+        list_pictures(tmp_path, MAP_EXTENSIONS)
+
+
 def test_names_that_look_alike_are_alike(tmp_path):
     touch(tmp_path, f"img/{DECOMPOSED}.jpg", f"label/{COMPOSED}.png")
     names, files = pair_pictures(

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import os
 import shutil
 import types
 
@@ -69,7 +70,7 @@ def made(run, found, recipe, one_device):
     return prepare_evaluator(recipe, Measure(), workdir=run, devices=one_device)
 
 
-def test_file_says_what_was_measured_and_how(run, found, segmenter):
+def test_file_says_what_was_measured_and_how(run, found, segmenter, recipe):
     file = result.path(run, "own", 7)
     assert json.loads(file.read_text()) == json.loads(json.dumps(found))
     assert found["step"] == 7
@@ -79,6 +80,7 @@ def test_file_says_what_was_measured_and_how(run, found, segmenter):
     }
     assert found["dataset"] == {
         "source": "folder",
+        "root": recipe.data.root,
         "split": "val",
         "pictures": COUNT,
         "reference_pictures": COUNT,
@@ -210,6 +212,13 @@ def test_the_data_may_be_elsewhere(run, recipe, tmp_path):
         prepare_job(opened, Measure())
     with pytest.raises(DataError, match=r"(?s)^((?!--data_root).)*$"):
         prepare_job(opened, Measure(), other=moved)
+
+
+def test_a_work_dir_that_takes_no_result_is_told_before(run, monkeypatch):
+    opened = open_model(run)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=rf"nothing may be written in {run}"):
+        prepare_job(opened, Measure())
 
 
 def test_a_checkpoint_may_be_named(run):

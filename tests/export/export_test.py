@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from jax import export as jax_export
 
 from spade_jax import data, export
 from spade_jax.export import __main__ as door
+from spade_jax.export import saved_model
 from spade_jax.export.card import describe
 from spade_jax.files import outputs
 from spade_jax.layout import Layout
@@ -141,6 +143,19 @@ def test_a_saved_model_gives_what_the_model_does(exported, given):
         door.main(arguments)
 
 
+def test_of_a_full_disk_no_half_of_a_saved_model_is_left(tmp_path, monkeypatch):
+    tensorflow = pytest.importorskip("tensorflow")
+
+    def save(module, path):
+        pathlib.Path(path).mkdir()
+        raise tensorflow.errors.ResourceExhaustedError(None, None, "full")
+
+    monkeypatch.setattr(tensorflow.saved_model, "save", save)
+    with pytest.raises(OSError, match=r"tf cannot be written \(.*full"):
+        saved_model.write(tmp_path / "tf", {}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_programs_are_those_of_the_card(exported, card):
     out, _ = exported
     assert set(card["programs"]) == {"generator", "encoder"}
@@ -243,6 +258,7 @@ def test_what_cannot_be_written_or_read(tmp_path):
     for out, match in (
         (tmp_path / "no" / "model.jax", r"CheckpointError.*nothing"),
         (tmp_path, r"is a directory"),
+        (tmp_path / "\udcff.jax", r"the card has this name, which is no text"),
         (tmp_path / "model.json", r"the card gets this name.*model\.jax"),
         (tmp_path / "model.jax", r"CheckpointError.*nothing"),
     ):

@@ -309,6 +309,7 @@ def test_models_that_start_from_a_layout_take_any_size(fields, others, make_smal
             ["--format=jax"],
             r"a\.onnx --format=jax: files of ONNX, and no oth",
         ),
+        ("a.ONNX", ["--format=jax"], r"a\.ONNX --format=jax: fi"),
         ("a.jax", ["--format=onnx"], r"have the suffix \.onnx"),
         ("a", ["--format=saved_model", "--precision=float16"], r"is for files of ONNX"),
         ("a.jax", ["--precision=float16"], r"--precision=float16 is for files of ONNX"),

@@ -55,6 +55,24 @@ def test_what_others_wrote_or_changed_stays(tmp_path):
     assert (tmp_path / "a.png").read_text() == "painted over"
 
 
+def test_what_has_no_place_is_told_at_once(tmp_path, monkeypatch):
+    """Not when all is computed, and the first file is to be written."""
+    (tmp_path / "layouts").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder in ("layouts", "link", "b.png"):
+        with pytest.raises(ValueError, match=rf"{folder} would be a folder, and is a"):
+            claim(tmp_path, "b.png", f"{folder}/c/a.png")
+    with pytest.raises(ValueError, match=r"--out: .*link is no directory"):
+        claim(tmp_path / "link", "a.png")
+    with pytest.raises(ValueError, match=r"--out: the name 'x{252}\.png' is too long"):
+        claim(tmp_path / "not" / "there", "x" * 252 + ".png")
+    claim(tmp_path / "not" / "there", "x" * 251 + ".png", "a/b/c.png")
+    # Who runs this may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(ValueError, match=rf"nothing may be written in {tmp_path}\."):
+        claim(tmp_path / "not" / "there", "a.png")
+
+
 def test_a_run_that_was_killed_knows_its_last_file(tmp_path, monkeypatch):
     """The record comes first; a line that was cut short, or is none, says nothing."""
     claimed = claim(tmp_path, "a.png")

@@ -210,7 +210,7 @@ def test_a_named_file_comes_before_the_work_dirs_and_that_before_the_packages(
     with pytest.raises(
         WeightsError,
         match=r"source='lake': .*work.segmenter\.npz and .*packaged.lake\.npz do not"
-        r" exist\. Train one: .*--mode=train_segmenter",
+        r" exist\. Train one: .*--mode=train_segmenter --workdir=.*work, which writes",
     ):
         own_segmenter.find("lake", workdir=work)
     for path in (packaged / "lake.npz", work / own_segmenter.FILE):

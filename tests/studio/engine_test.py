@@ -1,5 +1,7 @@
 """Models as the studio asks them: pictures are the predictor's, whatever was kept."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -205,6 +207,26 @@ def test_two_readings_of_a_palette(plain, stripes):
     picture.putpalette([i for grey in (90, 91, 92, 93) for i in (grey,) * 3])
     (reading,) = Engine(plain, name="it").read_layout(picture)
     assert reading.how == "palette"
+    # The colours of other classes, one of them twice; then one of none.
+    colours = [value for i in (3, 2, 1) for value in PALETTE[i]]
+    picture.putpalette([*colours, *PALETTE[3]])
+    by_index, by_color = Engine(plain, name="it").read_layout(picture)
+    assert (by_index.how, by_color.how) == ("palette", "colours")
+    np.testing.assert_array_equal(by_color.ids, np.array([3, 2, 1, 3])[stripes])
+    picture.putpalette([*colours, 8, 7, 6])
+    (reading,) = Engine(plain, name="it").read_layout(picture)
+    assert reading.how == "palette"
+
+
+def test_a_palette_takes_no_memory_for_each_pixel_and_class(plain):
+    """Else an upload of a few thousand bytes would take many gigabytes."""
+    picture = Image.fromarray(np.zeros((2000, 2000), np.uint8))
+    picture.putpalette([1, 1, 1])
+    tracemalloc.start()
+    assert len(Engine(plain, name="it").read_layout(picture)) == 2
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * 2000 * 2000
 
 
 def test_ids_of_no_class_are_refused(plain):

@@ -24,6 +24,7 @@ from spade_jax.studio.files import page_files
         (["--port=70000"], "no port"),
         (["--runtime=."], "--runtime goes with --export"),
         (["--export="], "empty path"),
+        (["--host="], "--host is empty"),
     ],
 )
 def test_arguments_are_checked(arguments, words, capsys):

@@ -179,7 +179,7 @@ def test_foreign_hosts_are_refused(studio, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://localhost:1"]
+    "origin", ["http://evil.example", "null", "http://localhost:1", "http://["]
 )
 def test_foreign_origins_are_refused(studio, origin, live):
     exceptions = pytest.importorskip("websockets.exceptions")

@@ -692,6 +692,12 @@ def test_a_work_dir_that_another_run_or_somebody_else_has(workdir, pictures):
     assert kept_steps(workdir) == [2]
 
 
+def test_a_run_that_is_done_says_so(workdir, pictures):
+    with listening() as output:
+        train(configure(SMALL, pictures), workdir)
+    assert "Nothing is left to train: this run is of 2 steps." in output.getvalue()
+
+
 def test_a_work_dir_among_the_pictures(broken):
     config = configure(SMALL, broken)
     for workdir in (broken / "train_img", broken / "val_label" / "run"):

@@ -68,7 +68,8 @@ def label_photos(
       DataError: there are no photographs, layouts or other files of their names are
         there already, or photographs cannot be read: then after all others have got
         theirs.
-      ValueError: the layouts would be among the photographs.
+      ValueError: the layouts would be among the photographs, or see
+        `spade_jax.files.outputs.check_places`.
       WeightsError: the segmenter is missing, damaged or of something else.
     """
     photos = pathlib.Path(local(os.fspath(photos), name="--photos"))
@@ -79,9 +80,10 @@ def label_photos(
     if passed_over := pairing.find_pictures(photos, pairing.IMAGE_EXTENSIONS).told():
         _log.info("Passed over in %s: %s.", photos, passed_over)
     layouts = out / _layouts_name(photos.name)
+    paths = {name: layouts / f"{name}.png" for name in files}
+    outputs.check_places(out, paths.values(), flag="--out")
     outputs.check_apart([layouts], flag="--out", inputs={"--photos": photos})
     maker = load_layout_maker(segmenter, weights_dir=weights_dir)
-    paths = {name: layouts / f"{name}.png" for name in files}
     missing = prepare(photos, files, layouts, maker, paths)
     if len(missing) < len(paths):
         _log.info("%d layouts are there already.", len(paths) - len(missing))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from spade_jax import data
-from spade_jax.data.pairing import extensions, list_pictures, pair_pictures
+from spade_jax.data.pairing import extensions, list_pictures, named, pair_pictures
 from spade_jax.models import inputs
 from spade_jax.models.maps import LabelFormat, Maps
 
@@ -129,7 +129,7 @@ def _of_one(
     label: str, folders: Mapping[str, str]
 ) -> tuple[list[str], dict[str, list[str]]]:
     """Names, and from flags to files, of one label map and folders of others."""
-    name, extension = os.path.splitext(os.path.basename(label))
+    name, extension = named(os.path.basename(label))
     if extension.lower() not in extensions("label"):
         raise data.DataError(
             f"--labels={label}: a label map has one of the extensions"

@@ -1,6 +1,7 @@
 """The gallery: a page in HTML that shows layouts beside their pictures."""
 
 import html
+import os
 import urllib.parse
 from collections.abc import Sequence
 
@@ -38,8 +39,10 @@ def page(
 
 
 def _figure(file: str, caption: str) -> str:
-    # A name may hold what means something in an address, such as # and %.
-    file, caption = urllib.parse.quote(file), html.escape(caption)
+    # A name may hold what means something in an address, such as # and %, and bytes
+    # that are no text.
+    file = urllib.parse.quote(os.fsencode(file))
+    caption = html.escape(os.fsencode(caption).decode(errors="replace"))
     return (
         f'<figure><img src="{file}" alt="{caption}" loading="lazy">'
         f"<figcaption>{caption}</figcaption></figure>"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import pathlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,7 +117,8 @@ def _split(
 ) -> dict[str, list[base.Pair]]:
     names = {pair.name for pair in pictures}
     val = {name for name in names if is_val(name)}
-    if (root / "val.txt").is_file():
+    # A link that leads nowhere is an error, too.
+    if os.path.lexists(root / "val.txt"):
         lines = filter(None, read_lines(root / "val.txt"))
         val = {unicodedata.normalize("NFC", line) for line in lines}
         strange = sorted(val - names)

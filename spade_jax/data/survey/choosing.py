@@ -153,7 +153,8 @@ def _classes(path: pathlib.Path, given: Mapping[str, Any]) -> Classes:
         more = unknown is not None and len(palette) == given.get("num_classes", 0) + 1
         count = len(palette) - more
         return Classes(tuple(names)[:count], palette, unknown)
-    if not path.is_file():
+    # A link that leads nowhere, as of data that were moved, is no file without words.
+    if not os.path.lexists(path):
         return Classes(tuple(names), palette, unknown)
     try:
         found = read_classes(path, largest=_LARGEST_ID)

@@ -150,8 +150,12 @@ def glance_split(
         )
         for stem in (paired[int(place)] for place in places)
     ]
-    split = Split(name, examine, findings, os.path.isdir(folders["instance"]))
-    return split, len(paired)
+    # A link that leads nowhere, as of data that were moved, is no lack of instances.
+    is_folder, path = os.path.isdir(folders["instance"]), folders["instance"]
+    if os.path.lexists(path) and not is_folder:
+        message = f"{path} is no folder. Put the instance maps there, or remove it."
+        findings.append(Finding("folder", name, path, message))
+    return Split(name, examine, findings, is_folder), len(paired)
 
 
 def _look_into(

@@ -51,6 +51,17 @@ def test_instance_maps_may_be_more_than_label_maps(root, label_format):
     assert maps_of(root / "label", None, format=label_format)[0].instance is None
 
 
+def test_one_label_map_has_its_partner_by_the_name_as_it_looks(root):
+    """Of a Mac "é" is two characters, of others one."""
+    label, photo = root / "e\u0301.png", root / "style" / "\u00e9.jpg"
+    photo.parent.mkdir()
+    for path in (label, photo):
+        path.touch()
+    found = folders.find(label, instances=None, style=photo.parent)
+    assert found.styles == [str(photo)]
+    assert found.names == ["\u00e9"]
+
+
 def test_a_label_map_without_its_instance_map(root, label_format):
     (root / "inst" / "001.png").unlink()
     message = r"1 labels of label have no instance in inst \(001\)\. Pairs"

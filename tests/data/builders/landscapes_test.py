@@ -187,6 +187,13 @@ def test_strange_names_for_validation_are_named(manual):
         open_landscapes(manual)
 
 
+def test_a_list_for_validation_that_was_moved_is_told(manual):
+    (manual / "val.txt").unlink()
+    (manual / "val.txt").symlink_to("moved.txt")
+    with pytest.raises(DataError, match=r"Cannot read .*val\.txt"):
+        open_landscapes(manual)
+
+
 @pytest.mark.parametrize("gone", ["photos", "layouts", "classes.txt"])
 def test_missing_pieces_are_named(manual, gone):
     path = manual / gone
