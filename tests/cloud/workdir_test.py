@@ -39,7 +39,7 @@ def recipe(make_default_config):
 @pytest.fixture(scope="module")
 def run(server, recipe):
     """The address of a work dir with checkpoints of steps 2 and 4."""
-    workdir = f"{server.make('of-the-run')}/deep/run"
+    workdir = f"{server.make()}/deep/run"
     with Checkpoints(workdir, keep=2) as checkpoints:
         for step in (1, 2, 4):
             checkpoints.save(state(step), recipe=recipe)
