@@ -38,6 +38,7 @@ def pays(shape, kernel_shape):
     return kernel_shape[0] == 3 and min(kernel_shape[2:]) >= 16 and pixels >= 16
 
 
+@pytest.mark.long
 def test_frozen_networks_compute_the_same_by_winograd(fill):
     layout = Layout(np.arange(2 * 64 * 64, dtype=np.int32).reshape(2, 64, 64) // 99 % 4)
     module = SPADEGenerator(4, width=2, hidden=3)

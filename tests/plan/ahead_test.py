@@ -70,6 +70,7 @@ def test_a_step_for_eight_devices(baseline_config):
     assert batch["image"].shape == (16, 32, 32, 3)
 
 
+@pytest.mark.long
 def test_averages_and_the_perceptual_network_are_lowered(baseline_config):
     baseline_config.ema_decay = 0.9
     baseline_config.loss.perceptual_network = "auto"

@@ -352,6 +352,7 @@ def test_progress_lines(runs, pictures):
     assert f". Data: {TRAIN} pictures of {pictures} (train).\n" in output
 
 
+@pytest.mark.long
 def test_a_trace_of_five_steps(pictures, tmp_path):
     config = configure(SMALL | {"num_steps": 7, "profile_at": 2}, pictures)
     with listening() as output:
