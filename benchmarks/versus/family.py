@@ -33,14 +33,18 @@ def family(bench: Bench) -> Iterator[Table]:
     yield iterations(bench)
 
 
-def pictures(bench: Bench) -> Table:
+def pictures(bench: Bench, names: Iterable[str] = tuple(FAMILY)) -> Table:
     """Seconds of a picture, all networks in turn.
+
+    Args:
+      bench: of all sections.
+      names: of `FAMILY`.
 
     Raises:
       RuntimeError: the ways to compute do not make the same picture.
     """
-    made = {}
-    for name in FAMILY:
+    made, names = {}, list(names)
+    for name in names:
         problem = _problem(bench, name)
         for factored in _WAYS:
             made[name, _called(factored)] = our_inference(
@@ -54,7 +58,7 @@ def pictures(bench: Bench) -> Table:
     (timings,) = measure(list(made.values()), layouts, repeats=bench.repeats).values()
     rows = {
         name: {"network": name, "parameters, M": _millions(_problem(bench, name))}
-        for name in FAMILY
+        for name in names
     }
     for (name, way), variant in made.items():
         timing = timings[variant.name]

@@ -58,17 +58,16 @@ def test_a_variant_that_computes_something_else_is_refused():
 def test_the_family_is_timed():
     problem = dataclasses.replace(TINY, size=64, width=1)
     bench = dataclasses.replace(BENCH, problem=problem, limit=1)
-    pictures = family.pictures(bench)
+    pictures = family.pictures(bench, ["CLADE", "OASIS", "OASIS with CLADE"])
     iterations = family.iterations(bench, ["OASIS"])
     for row in [*pictures.rows, *iterations.rows]:
         assert row["dense"] > 0
         assert row["factored"] > 0
     by_name = {row["network"]: row for row in pictures.rows}
-    assert list(by_name) == list(family.FAMILY)
+    assert "restyling" in by_name["CLADE"]
     # There the style is in every modulation.
     assert "restyling" not in by_name["OASIS"]
     parameters = {name: row["parameters, M"] for name, row in by_name.items()}
-    assert parameters["CLADE"] < parameters["SPADE"]
     assert parameters["OASIS with CLADE"] < parameters["OASIS"]
 
 
