@@ -31,11 +31,8 @@
 #     -- --config=configs/coco.py --config.dtype=bfloat16 --workdir=gs://BUCKET/coco
 set -euo pipefail
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2
-  echo "launch/gke.sh: $1" >&2
-  exit 2
-}
+# shellcheck source=/dev/null
+source "$(dirname "$0")/common.sh"
 
 steps=()
 name=
@@ -70,20 +67,9 @@ fi
 
 cd "$(dirname "$0")/.."
 
-run() {
-  if [[ $dry_run ]]; then
-    printf '%q ' "$@"
-    echo
-  else
-    "$@"
-  fi
-}
-
 image() {
-  local revision
-  # For the checkpoints, as the image holds no git repository.
-  revision=$(git describe --always --dirty --abbrev=40 '--exclude=*' 2>/dev/null) || true
-  run docker build --build-arg=BACKEND=tpu "--build-arg=REVISION=$revision" \
+  # As the image holds no git repository.
+  run docker build --build-arg=BACKEND=tpu "--build-arg=REVISION=$(revision)" \
     "--tag=$image" .
   run docker push "$image"
 }

@@ -20,11 +20,8 @@
 # The interpreter is $PYTHON, or python.
 set -uo pipefail
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2
-  echo "launch/local.sh: $1" >&2
-  exit 2
-}
+# shellcheck source=/dev/null
+source "$(dirname "$0")/common.sh"
 
 is_number() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 

@@ -40,11 +40,8 @@
 #     -- --config=configs/coco.py --config.dtype=bfloat16 --workdir=gs://BUCKET/coco
 set -euo pipefail
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2
-  echo "launch/tpu_vm.sh: $1" >&2
-  exit 2
-}
+# shellcheck source=/dev/null
+source "$(dirname "$0")/common.sh"
 
 steps=()
 name=
@@ -100,15 +97,6 @@ retry_status=75
 cd "$(dirname "$0")/.."
 where=("--zone=$zone")
 [[ $project ]] && where+=("--project=$project")
-
-run() {
-  if [[ $dry_run ]]; then
-    printf '%q ' "$@"
-    echo
-  else
-    "$@"
-  fi
-}
 
 tpu() { run gcloud compute tpus tpu-vm "$1" "$name" "${where[@]}" "${@:2}"; }
 
@@ -172,9 +160,7 @@ create() {
 }
 
 install() {
-  local tree=spade_jax.tar.gz directory=. revision
-  # For the checkpoints, as the copy is no git repository.
-  revision=$(git describe --always --dirty --abbrev=40 '--exclude=*' 2>/dev/null) || true
+  local tree=spade_jax.tar.gz directory=.
   [[ $dry_run ]] || directory=$(mktemp -d)
   # What fails is returned here and below, as watch tries again.
   run tar -czf "$directory/$tree" spade_jax configs requirements.txt || return
@@ -185,7 +171,7 @@ install() {
   on all "set -e
 mkdir -p spade && cd spade
 rm -rf spade_jax configs && tar -xzf ../$tree
-echo $(printf %q "$revision") >REVISION
+echo $(printf %q "$(revision)") >REVISION
 python3 -m pip install --quiet --user uv
 [ -d venv ] || python3 -m uv venv --quiet --python=3.12 venv
 python3 -m uv pip install --quiet --python=venv/bin/python -r requirements.txt \
