@@ -11,6 +11,7 @@ from benchmarks.variants import Problem, Variant, our_inference, our_training
 from benchmarks.versus.kinds import typical
 from benchmarks.versus.report import Table
 from benchmarks.versus.timing import Bench, measure
+from spade_jax.convert import abstract_variables
 
 _CLADE = {"norm": "spectralcladesyncbatch"}
 _OASIS = {"family": "oasis"}
@@ -125,5 +126,6 @@ def _called(factored: bool) -> str:
 
 def _millions(problem: Problem) -> float:
     """Of the generator."""
-    params = problem.variables("generator")["params"]
+    generator = problem.networks["generator"]
+    params = abstract_variables(generator, edges=problem.edges)["params"]
     return sum(x.size for x in jax.tree.leaves(params)) / 1e6

@@ -27,6 +27,7 @@ from spade_jax.assemble.data import (
     root,
     sees_all,
     source,
+    training_pictures,
     with_palette,
 )
 from spade_jax.assemble.finding import Found, batch_size, find
@@ -59,5 +60,6 @@ __all__ = [
     "source",
     "tabulator",
     "train_step",
+    "training_pictures",
     "with_palette",
 ]

@@ -27,6 +27,17 @@ def root(of: Data) -> str:
         ) from error
 
 
+def training_pictures(of: Data, count: int) -> str:
+    """What is trained on in words, as "50 pictures of photos (train)".
+
+    Args:
+      of: the data.
+      count: how many pictures its training split has.
+    """
+    pictures = f"{count:,} picture{'' if count == 1 else 's'}"
+    return f"{pictures} of {of.root or of.source} ({of.train_split})"
+
+
 def source(of: Data, split: str) -> data.Source:
     """Opens a split.
 

@@ -11,14 +11,6 @@ May import: nothing.
 """
 
 from spade_jax.progress.telling import Phase, phase, result, tell
-from spade_jax.progress.words import clock, pictures_of, progress_line
+from spade_jax.progress.words import clock, progress_line
 
-__all__ = [
-    "Phase",
-    "clock",
-    "phase",
-    "pictures_of",
-    "progress_line",
-    "result",
-    "tell",
-]
+__all__ = ["Phase", "clock", "phase", "progress_line", "result", "tell"]

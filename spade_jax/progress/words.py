@@ -48,14 +48,3 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
-def pictures_of(place: str, count: int, *, split: str) -> str:
-    """What is trained on, as "50 pictures of photos (train)".
-
-    Args:
-      place: a directory, or the name of what draws or brings them.
-      count: how many there are.
-      split: which part of it.
-    """
-    return f"{count:,} picture{'' if count == 1 else 's'} of {place} ({split})"

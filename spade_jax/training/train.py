@@ -20,7 +20,7 @@ from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.files.places import AnyPath, in_bucket, place
 from spade_jax.learning.state import TrainState
-from spade_jax.progress import Phase, phase, pictures_of, result, tell
+from spade_jax.progress import Phase, phase, result, tell
 from spade_jax.recipe import Keeping, Recipe
 from spade_jax.training.finite import check_finite
 from spade_jax.training.place import check_place
@@ -126,7 +126,8 @@ def _train(
     ):
         state = _first_state(run, checkpoints, workdir)
         first_step = int(state.step)
-        tell(f"Networks: {_sizes(state)}. Data: {_pictures(recipe, run)}.")
+        told_data = assemble.training_pictures(recipe.data, len(run.source))
+        tell(f"Networks: {_sizes(state)}. Data: {told_data}.")
         batches = run.batches(first_step)
         on_devices = device_batches.prefetch(batches, over)
         progress = Progress(
@@ -401,11 +402,6 @@ def _show(
         report.picture(step, SHEET, shown)
         tell(f"Pictures of step {step}: {shown_in} ({SHEET}).", step=step)
     progress.leave_out(time.monotonic() - start)
-
-
-def _pictures(recipe: Recipe, run: Run) -> str:
-    d = recipe.data
-    return pictures_of(d.root or d.source, len(run.source), split=d.train_split)
 
 
 def _sizes(state: TrainState) -> str:

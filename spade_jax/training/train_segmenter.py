@@ -19,7 +19,7 @@ from spade_jax.files import outputs, pictures
 from spade_jax.files.outputs import Outputs
 from spade_jax.files.places import AnyPath, place
 from spade_jax.metrics import own_segmenter, segmentation
-from spade_jax.progress import phase, pictures_of, progress_line, result, tell
+from spade_jax.progress import phase, progress_line, result, tell
 from spade_jax.recipe import Recipe
 from spade_jax.training.place import check_place
 from spade_jax.training.prepare_segmenter import prepare_segmenter
@@ -90,11 +90,9 @@ def _train_segmenter(
     ):
         state = run.init()
     millions = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
-    d = recipe.data
-    trained_on = pictures_of(d.root or d.source, len(run.source), split=d.train_split)
     tell(
         f"Segmenter: {millions:.2f} M, {run.description.num_classes} classes. Data:"
-        f" {trained_on}."
+        f" {assemble.training_pictures(recipe.data, len(run.source))}."
     )
     batches = run.batches()
     on_devices = device_batches.prefetch(map(_picture_and_label, batches), devices)
