@@ -21,9 +21,8 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 test: $(VENV)/.dev-installed  ## everything that can be met, in about twelve minutes
 	$(PYTEST)
 
-test-long: $(VENV)/.long-installed  ## larger forms of these, another Python, 10 kills
+test-long: $(VENV)/.long-installed  ## larger forms of these, kills, another Python
 	$(PYTEST) -m long
-	$(BIN)/python benchmarks/kill.py --kills=10
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ import functools
 import gc
 import importlib
 import json
+import resource
 
 import hypothesis.strategies as st
 import jax
@@ -386,3 +387,19 @@ def assert_same_tree():
             np.testing.assert_array_equal(x, y, jax.tree_util.keystr(path))
 
     return check
+
+
+@pytest.fixture
+def no_large_files():
+    """`with no_large_files(bytes)`: as on a full disk, larger ones are not written."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @contextlib.contextmanager
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+    return limit

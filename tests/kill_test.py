@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import json
 import logging
-import resource
 import shutil
 import signal
 import socket
@@ -82,22 +81,6 @@ def test_the_comparison_of_bits_can_fail(undisturbed):
     states = [kill.read_state(undisturbed, step=step) for step in (6, 8)]
     assert ".step" in kill.differing(*states)
     assert len(kill.differing(*states)) > 20
-
-
-@pytest.fixture
-def no_large_files():
-    """`with no_large_files(bytes)`: as on a full disk, larger ones are not written."""
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    @contextlib.contextmanager
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-
-    return limit
 
 
 def test_a_run_that_can_write_no_more_stops_and_goes_on_later(

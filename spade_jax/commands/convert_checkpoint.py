@@ -22,8 +22,8 @@ from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
 from spade_jax.nets.initial import first_values
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import lock, paths
-from spade_jax.workdir.saving import Checkpoints
+from spade_jax.workdir import paths
+from spade_jax.workdir.saving import save_single
 
 
 def from_official(
@@ -70,9 +70,7 @@ def from_official(
     # A checkpoint names no file outside of it.
     recipe = assemble.with_palette(recipe)
     state = first_state(recipe, variables)
-    with lock.held(workdir, command="convert"), Checkpoints(workdir) as checkpoints:
-        checkpoints.save(state, recipe=recipe)
-        checkpoints.wait()
+    save_single(workdir, state, recipe=recipe, command="convert")
     _tell(variables, workdir)
     if variables["discriminator"] is None:
         print("  discriminator: no file; a new one, for training on")

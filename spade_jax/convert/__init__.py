@@ -8,14 +8,18 @@ May import: flax, jax, ml_collections, torch, `assemble`, `data`, `files`, `layo
 `learning`, `metrics`, `nets`, `recipe`.
 """
 
-from spade_jax.convert.mapping import (
-    abstract_variables,
-    from_official,
-    num_parameters,
-    official_shapes,
-    to_official,
-)
-from spade_jax.convert.tensors import MappingError
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spade_jax.convert.mapping import (
+        abstract_variables,
+        from_official,
+        num_parameters,
+        official_shapes,
+        to_official,
+    )
+    from spade_jax.convert.tensors import MappingError
 
 __all__ = [
     "MappingError",
@@ -25,3 +29,11 @@ __all__ = [
     "official_shapes",
     "to_official",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not at once: the command, which is in this package, begins before JAX is imported.
+    if name in __all__:
+        module = "tensors" if name == "MappingError" else "mapping"
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

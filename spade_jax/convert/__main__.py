@@ -9,12 +9,17 @@ python -m spade_jax.convert inception|deeplabv2|upernet101|upernet101_baseline|d
 Everything is read and checked before anything is written.
 """
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import argparse
 import functools
 from collections.abc import Sequence
 
 from spade_jax import recipe
-from spade_jax.commands import convert_checkpoint, convert_weights, ending
+from spade_jax.commands import convert_checkpoint, convert_weights
 from spade_jax.commands.command_line import (
     add_output_arguments,
     fail,
@@ -122,4 +127,5 @@ def _checkpoint(kind: official.Kind, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(main)

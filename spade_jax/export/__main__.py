@@ -1,10 +1,14 @@
 """The command `python -m spade_jax.export`: its arguments, and what it says."""
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import argparse
 from collections.abc import Sequence
 
 from spade_jax import export
-from spade_jax.commands import ending
 from spade_jax.commands.command_line import (
     add_output_arguments,
     fail,
@@ -72,4 +76,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(main)

@@ -25,9 +25,9 @@ from spade_jax.models.aggregate import (
 from spade_jax.models.averaged import renewed_statistics
 from spade_jax.models.opening import Variables, open_model
 from spade_jax.recipe import Recipe
-from spade_jax.workdir import lock, paths
+from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import CheckpointError
-from spade_jax.workdir.saving import Checkpoints
+from spade_jax.workdir.saving import save_single
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def publish(
       The checkpoint's step.
 
     Raises:
-      CheckpointError: there is no checkpoint, or `out` holds one, or is in use.
+      CheckpointError: there is no checkpoint, or `out` holds one, is in use, or could
+        not be written to, and is as it was.
       DataError: the training data is missing, and averaged weights need it, or it was
         said where it is.
       ValueError: a parameter is too large for `dtype`, `prior` is not known, `out` is
@@ -123,9 +124,7 @@ def publish(
     recipe = recipes.with_fields(
         recipe, data__root="", data__manual_dir="", loss__vgg_file=""
     )
-    with lock.held(out, command="publish"), Checkpoints(out) as checkpoints:
-        checkpoints.save(state, recipe=recipe)
-        checkpoints.wait()
+    save_single(out, state, recipe=recipe, command="publish")
     return int(state.step)
 
 

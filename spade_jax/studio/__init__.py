@@ -26,6 +26,18 @@ May import: PIL, jax, starlette, uvicorn, `assemble`, `data`, `export`, `files`,
 `layout`, `models`, `nets`, `workdir`.
 """
 
-from spade_jax.studio.notebook import show
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spade_jax.studio.notebook import show
 
 __all__ = ["show"]
+
+
+def __getattr__(name: str) -> Any:
+    # Not at once: the command, which is in this package, begins before JAX is imported.
+    if name == "show":
+        from spade_jax.studio.notebook import show
+
+        return show
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,16 @@
 """The command `python -m spade_jax.studio`: its arguments, and what it says."""
 
+from spade_jax.commands import beginning, ending
+
+if __name__ == "__main__":
+    beginning.importing()
+
 import argparse
 import sys
 import webbrowser
 from collections.abc import Sequence
 
 import spade_jax
-from spade_jax.commands import ending
 from spade_jax.commands.command_line import log_what_matters, path_argument
 from spade_jax.devices import gpu_memory, present
 
@@ -112,4 +116,5 @@ def _export(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    beginning.imported()
     ending.run(main)

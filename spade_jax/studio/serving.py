@@ -135,6 +135,7 @@ def served(app: ASGIApp, listening: socket.socket) -> Iterator[None]:
 
 def _config(app: ASGIApp) -> uvicorn.Config:
     limits = Limits()
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return uvicorn.Config(
         app,
         log_level=logging.WARNING,
@@ -149,3 +150,12 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         timeout_graceful_shutdown=_GRACE,
         lifespan="off",
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the person at the terminal can do something about what uvicorn says.
+
+    What a client sends is refused, and not that person's doing; of text that is none
+    there would be a whole traceback.
+    """
+    return not str(record.msg).startswith("Invalid UTF-8 sequence")

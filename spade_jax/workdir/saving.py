@@ -10,11 +10,12 @@ save that was cut short leaves nothing that looks like one. In a bucket, where n
 can be renamed, it writes a file last that says so: what lacks it is no checkpoint.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orbax.checkpoint.experimental.v1 as ocp
@@ -24,7 +25,7 @@ from spade_jax.data import EDGE_RULE
 from spade_jax.files import bucket, provenance
 from spade_jax.files.bucket import BucketError
 from spade_jax.recipe import Best, Recipe
-from spade_jax.workdir import integrity, paths
+from spade_jax.workdir import integrity, lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 
 _log = logging.getLogger(__name__)
@@ -191,11 +192,48 @@ class Checkpoints(SavedCheckpoints):
         # The directory itself may be gone.
         there = [p for p in (self._directory, *self._directory.parents) if p.exists()]
         megabytes = shutil.disk_usage(there[0]).free // 2**20
+        fewer = ", or lower config.keep_checkpoints" if steps else ""
         return CheckpointError(
             f"{said}, where {megabytes} MB are free: {reason}\n"
-            f"{earlier} If the disk is full, make room, or lower"
-            " config.keep_checkpoints."
+            f"{earlier} If the disk is full, make room{fewer}."
         )
+
+
+def save_single(
+    workdir: str | os.PathLike[str], state: Any, *, recipe: Recipe, command: str
+) -> None:
+    """Writes a work dir's first checkpoint, or nothing.
+
+    Args:
+      workdir: created where missing, and left as it was by a failure. (In a bucket what
+        was written of the checkpoint stays; the next save there removes it.)
+      state, recipe: see `Checkpoints.save`.
+      command: that writes, for messages; see `lock.held`.
+
+    Raises:
+      CheckpointError: it could not be saved, or `workdir` is in use.
+    """
+    with lock.held(workdir, command=command):
+        directory = paths.checkpoints(workdir)
+        before = set(directory.iterdir()) if directory.exists() else None
+        try:
+            with Checkpoints(workdir) as checkpoints:
+                checkpoints.save(state, recipe=recipe)
+                checkpoints.wait()
+        except CheckpointError:
+            if isinstance(directory, pathlib.Path):
+                _remove_all_but(directory, before)
+            raise
+
+
+def _remove_all_but(directory: pathlib.Path, before: Collection[Any] | None) -> None:
+    """Makes a directory what it was before, which is not there if None."""
+    with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            if path not in (before or ()):
+                shutil.rmtree(path, ignore_errors=True)
+        if before is None:
+            directory.rmdir()
 
 
 def _preservation(keep: int, keep_every: int, keep_best: Best | None) -> Any:

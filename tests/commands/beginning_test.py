@@ -44,3 +44,12 @@ def test_an_interruption_leaves_no_traceback(handler, between, status, out, err)
     assert (err in found.stderr) if err else (found.stderr == "")
     if status is not None:
         assert found.returncode == status
+
+
+def test_the_packages_of_commands_import_without_jax():
+    """Python imports a command's package first, when an interruption is not met yet."""
+    packages = ", ".join(
+        f"spade_jax.{name}" for name in ("convert", "export", "plan", "studio")
+    )
+    program = f"import sys, {packages}; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)

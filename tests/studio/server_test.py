@@ -381,6 +381,18 @@ def test_a_disconnect_in_mid_frame(live, is_alive):
     is_alive()
 
 
+def test_text_that_is_none_ends_the_connection_without_a_word(live, is_alive, caplog):
+    client = live()
+    exceptions = pytest.importorskip("websockets.exceptions")
+    # A whole frame of text, masked with nothing.
+    client.socket.sendall(b"\x81\x82" + bytes(4) + b"\xff\xfe")
+    with pytest.raises(exceptions.ConnectionClosed) as closed:
+        client.recv(SECONDS)
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1007
+    assert not caplog.records
+    is_alive()
+
+
 UPGRADE = (
     b"GET /api/live HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

@@ -2,7 +2,6 @@ import json
 import logging
 import os
 import re
-import resource
 import shutil
 import subprocess
 import threading
@@ -19,7 +18,7 @@ from spade_jax.learning.state import NetState, TrainState
 from spade_jax.recipe import Best, describe, to_json, with_fields
 from spade_jax.workdir import checkpoint, integrity, paths
 from spade_jax.workdir.checkpoint import CheckpointError
-from spade_jax.workdir.saving import Checkpoints
+from spade_jax.workdir.saving import Checkpoints, save_single
 
 
 def make_state(step, *, encoder=True):
@@ -584,14 +583,6 @@ def test_an_interrupted_save_leaves_nothing_that_counts(two, default_config):
     assert {p.name for p in directory.iterdir()} == {"1", "3"}
 
 
-@pytest.fixture
-def no_large_files():
-    """`no_large_files(bytes)`: from then on larger files cannot be written."""
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, usual[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-
-
 def _save_again(checkpoints, config):
     checkpoints.save(make_state(4), recipe=describe(config))
 
@@ -619,8 +610,7 @@ def test_a_save_that_cannot_be_written_is_an_error_and_harms_none(
     )
 
     def save():
-        with Checkpoints(two) as checkpoints:
-            no_large_files(64 * 1024)
+        with no_large_files(64 * 1024), Checkpoints(two) as checkpoints:
             checkpoints.save(large, recipe=describe(default_config))
             notice(checkpoints, default_config)
 
@@ -631,6 +621,30 @@ def test_a_save_that_cannot_be_written_is_an_error_and_harms_none(
         assert checkpoints.latest_step == 2
         found = jax.device_get(checkpoints.restore(abstract_of(make_state(2))))
     assert_same_tree(found, jax.device_get(make_state(2)))
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_single_save_that_cannot_be_written_leaves_nothing(
+    tmp_path, default_config, no_large_files, is_there
+):
+    noise = np.random.default_rng(0).standard_normal((300, 300), np.float32)
+    large = make_state(3).replace(ema=jnp.asarray(noise))
+    recipe, workdir = describe(default_config), tmp_path / "model"
+    theirs = workdir / "checkpoints" / "notes.txt"
+    if is_there:
+        theirs.parent.mkdir(parents=True)
+        theirs.write_text("mine")
+    message = r"step 3 could not .*\nThere is no earlier one\. .*, make room\.$"
+    with (
+        no_large_files(64 * 1024),
+        pytest.raises(CheckpointError, match=message),
+    ):
+        save_single(workdir, large, recipe=recipe, command="publish")
+    left = [path for path in workdir.rglob("*") if path.is_file()]
+    assert left == ([theirs] if is_there else [])
+    assert workdir.exists() == is_there
+    save_single(workdir, large, recipe=recipe, command="publish")
+    assert kept_steps(workdir) == [3]
 
 
 def test_a_save_into_a_directory_that_is_gone_is_told(two):
