@@ -199,8 +199,8 @@ def measure(path: str, directory: pathlib.Path, *, rounds: int) -> dict[str, Any
     files = {
         "jax": directory / "model.jax",
         "saved_model": directory / "saved",
-        "onnx float32": directory / "model.onnx",
-        "onnx float16": directory / "half.onnx",
+        "onnx float32": directory / "float32.onnx",
+        "onnx float16": directory / "float16.onnx",
     }
     export(path, files["jax"])
     export(path, files["onnx float32"])

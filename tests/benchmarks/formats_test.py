@@ -1,10 +1,11 @@
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import formats
+from benchmarks import browser, formats
 
 CARD = {
     "height": 6,
@@ -35,6 +36,27 @@ def test_inputs_are_those_of_the_card(names):
     shapes = {"label": (1, 6, 8), "edge": (1, 6, 8), "z": (1, 3)}
     assert {name: x.shape for name, x in given.items()} == {n: shapes[n] for n in names}
     assert np.unique(given["label"]).max() < 5
+
+
+@pytest.mark.long
+def test_a_model_is_measured_in_all_formats(
+    tmp_path, save_model, two_blocks, monkeypatch
+):
+    def no_browser():
+        raise browser.MissingError("No browser.")
+
+    monkeypatch.setattr(browser, "chromium", no_browser)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    files = tmp_path / "files"
+    files.mkdir()
+    with two_blocks():
+        save_model(tmp_path / "run")
+        found = formats.measure(str(tmp_path / "run"), files, rounds=1)
+    rows = found["rows"]
+    names = ("checkpoint", "jax", "onnx float32", "onnx float16")
+    assert list(rows) == [f"{name}, Python" for name in names]
+    assert rows["onnx float16, Python"]["bytes"] < rows["onnx float32, Python"]["bytes"]
+    assert found["webgpu"] is None
 
 
 def test_the_table_has_a_line_for_each_row():

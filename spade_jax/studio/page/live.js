@@ -28,8 +28,7 @@ export class Live {
   changed() {
     this.#dirty = true;
     this.#late ??= setTimeout(() => this.#shown.stale(true), SOON);
-    clearTimeout(this.#rest);
-    this.#rest = setTimeout(() => this.#run(), REST);
+    this.#awaitRest();
     this.#run();
   }
 
@@ -37,8 +36,7 @@ export class Live {
   // gives a promise. The next one of these, or a change, ends it.
   whenIdle(jobs) {
     this.#later = jobs;
-    clearTimeout(this.#rest);
-    this.#rest = setTimeout(() => this.#run(), REST);
+    this.#awaitRest();
   }
 
   // Computes for somebody else, who wants it now and one after another.
@@ -51,6 +49,14 @@ export class Live {
       this.#held--;
       this.#run();
     }
+  }
+
+  #awaitRest() {
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => {
+      this.#rest = null;
+      this.#run();
+    }, REST);
   }
 
   async #run() {
@@ -76,7 +82,7 @@ export class Live {
 
   async #idle() {
     const jobs = this.#later;
-    if (!jobs || this.isBusy || this.#held) return;
+    if (!jobs || this.#rest !== null || this.isBusy || this.#held) return;
     this.#busy = true;
     try {
       for (const job of jobs) {
