@@ -7,8 +7,8 @@ const NAMES = new Map([
   [Uint8Array, "u1"], [Uint8ClampedArray, "u1"], [Uint16Array, "u2"],
   [Uint32Array, "u4"], [Float32Array, "f4"],
 ]);
-const MODULES = ["fill", "frames", "gif", "history", "ids", "latents", "png", "readings",
-  "resample", "shapes", "work"];
+const MODULES = ["fill", "frames", "gif", "history", "ids", "latents", "live", "png",
+  "readings", "resample", "shapes", "work"];
 
 const page = {};
 for (const name of MODULES)

@@ -364,3 +364,27 @@ def test_gifs_are_read_by_pillow(node):
     film.seek(1)
     mean = np.asarray(film.convert("RGB"), float).mean((0, 1))
     assert np.abs(mean - (200, 30, 90)).max() < 4
+
+
+def test_what_can_wait_waits_for_a_rest(node):
+    """Thumbnails would otherwise make the next stroke wait for its picture."""
+    told = node(
+        """const told = [], timers = [];
+        globalThis.setTimeout = (run) => timers.push(run);
+        globalThis.clearTimeout = (number) => { delete timers[number - 1] };
+        const settle = async () => { for (let i = 0; i < 50; i++) await null };
+        const picture = (n) => told.push(n), shown = { picture, stale() {}, failed() {} };
+        let stroke = 0;
+        const engine = { synthesise: async (ids) => `picture ${ids}` };
+        const live = new Live(engine, () => ({ ids: stroke }), shown);
+        for (stroke of [1, 2]) {
+          live.changed();
+          live.whenIdle([async () => told.push(`thumbnail ${stroke}`)]);
+          await settle();
+        }
+        told.push(live.isBusy);
+        for (const timer of timers) timer?.();
+        await settle();
+        return told"""
+    )
+    assert told == ["picture 1", "picture 2", False, "thumbnail 2"]
