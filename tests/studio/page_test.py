@@ -373,7 +373,8 @@ def test_what_can_wait_waits_for_a_rest(node):
         globalThis.setTimeout = (run) => timers.push(run);
         globalThis.clearTimeout = (number) => { delete timers[number - 1] };
         const settle = async () => { for (let i = 0; i < 50; i++) await null };
-        const picture = (n) => told.push(n), shown = { picture, stale() {}, failed() {} };
+        const picture = (n) => told.push(n);
+        const shown = { picture, stale() {}, failed() {} };
         let stroke = 0;
         const engine = { synthesise: async (ids) => `picture ${ids}` };
         const live = new Live(engine, () => ({ ids: stroke }), shown);
