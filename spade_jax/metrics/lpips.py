@@ -18,6 +18,7 @@ import numpy as np
 
 from spade_jax.learning import perceptual
 from spade_jax.metrics.nets.conv_bn import PRECISION, given
+from spade_jax.nets.parameter import parameter
 
 Trunk = Literal["alex", "vgg"]
 
@@ -75,7 +76,7 @@ class LPIPS(nn.Module):
         stages = _TRUNKS[self.trunk]
         self.convs = [[_ConvReLU(conv) for conv in stage.convs] for stage in stages]
         self.weights = [
-            self.param(f"weights_{i}", given, (stage.convs[-1].features,))
+            parameter(self, f"weights_{i}", given, (stage.convs[-1].features,))
             for i, stage in enumerate(stages)
         ]
 
@@ -147,8 +148,8 @@ class _ConvReLU(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         features, size, strides, padding = self.conv
-        kernel = self.param("kernel", given, (size, size, x.shape[-1], features))
-        bias = self.param("bias", given, (features,))
+        kernel = parameter(self, "kernel", given, (size, size, x.shape[-1], features))
+        bias = parameter(self, "bias", given, (features,))
         return _conv_relu(x, kernel, bias, strides=strides, padding=padding)
 
 

@@ -17,6 +17,7 @@ from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Array, Layout
 from spade_jax.nets.conv import Conv, upsample_nearest
 from spade_jax.nets.norm import Moments, Norm, NormSpec
+from spade_jax.nets.parameter import parameter
 
 
 class ClassModulation(NamedTuple):
@@ -128,8 +129,8 @@ class _ScaleAndShift(nn.Module):
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         shape = (self.num_classes, self.features)
         return (
-            self.param("class_scale", nn.initializers.uniform(1.0), shape),
-            self.param("bias", nn.initializers.zeros, shape),
+            parameter(self, "class_scale", nn.initializers.uniform(1.0), shape),
+            parameter(self, "bias", nn.initializers.zeros, shape),
         )
 
 
@@ -139,7 +140,7 @@ class _ByPosition(nn.Module):
     @nn.compact
     def __call__(self, positions: jax.Array) -> jax.Array:
         zeros = nn.initializers.zeros
-        kernel = self.param("position_kernel", zeros, (1, 1, 2, 1))
-        bias = self.param("bias", zeros, (1,))
+        kernel = parameter(self, "position_kernel", zeros, (1, 1, 2, 1))
+        bias = parameter(self, "bias", zeros, (1,))
         kernel, bias = (jnp.asarray(x, positions.dtype) for x in (kernel, bias))
         return 1 + conv(positions, kernel) + bias

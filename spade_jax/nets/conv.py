@@ -15,6 +15,7 @@ from spade_jax.kernels import winograd
 from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Layout
 from spade_jax.nets.norm import Norm, NormSpec
+from spade_jax.nets.parameter import parameter
 from spade_jax.nets.spectral import SpectralNorm
 
 xavier = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
@@ -59,13 +60,13 @@ class Conv(nn.Module):
         else:
             y = self._convolve(x, train=train)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
             y = y + bias.astype(y.dtype)
         return y
 
     def _convolve(self, x: jax.Array, *, train: bool) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         if self.spectral:
             kernel = SpectralNorm(name="spectral_norm")(kernel, train=train)
         return conv(
@@ -139,8 +140,8 @@ class LayoutConv(nn.Module):
         """Maps a layout to features of the same height and width."""
         planes = layout.planes(self.num_classes, self.dtype)
         shape = (self.kernel_size, self.kernel_size, planes.shape[-1], self.features)
-        kernel = self.param("kernel", xavier, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = parameter(self, "kernel", xavier, shape)
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
         return conv(planes, kernel) + bias.astype(self.dtype)
 
 

@@ -11,6 +11,7 @@ from spade_jax.kernels.convolution import conv
 from spade_jax.layout import Layout
 from spade_jax.nets.conv import Conv, ConvNorm, leaky_relu, xavier
 from spade_jax.nets.norm import parse_norm
+from spade_jax.nets.parameter import parameter
 
 _KERNEL = 4
 _PADDING = 2
@@ -128,8 +129,8 @@ class _FirstLayer(nn.Module):
     def __call__(self, planes, image):
         num_planes = planes.shape[-1]
         shape = (_KERNEL, _KERNEL, num_planes + image.shape[-1], self.features)
-        kernel = self.param("kernel", xavier, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = parameter(self, "kernel", xavier, shape)
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
         options = {"strides": 2, "padding": _PADDING}
         of_layout = conv(planes, kernel[:, :, :num_planes], **options)
         of_image = conv(image, kernel[:, :, num_planes:], **options)

@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spade_jax.nets.parameter import parameter
+
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running average; PyTorch calls this 0.1
 
@@ -167,8 +169,8 @@ class BatchNorm(nn.Module):
         count_var = self.variable("batch_stats", "count", jnp.zeros, (), jnp.int32)
         scale = bias = None
         if self.affine:
-            scale = self.param("scale", _normal_around_one, (features,))
-            bias = self.param("bias", nn.initializers.zeros, (features,))
+            scale = parameter(self, "scale", _normal_around_one, (features,))
+            bias = parameter(self, "bias", nn.initializers.zeros, (features,))
 
         if not train:
             return _normalise(x, mean_var.value, var_var.value, scale, bias)

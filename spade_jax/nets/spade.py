@@ -21,6 +21,7 @@ from spade_jax.nets.conv import Conv, leaky_relu, upsample_nearest, xavier
 from spade_jax.nets.factored import Kernel
 from spade_jax.nets.modulation import Modulation, ModulationWeights, modulate
 from spade_jax.nets.norm import Moments, Norm, NormSpec
+from spade_jax.nets.parameter import parameter
 
 BlockModulations = Mapping[str, Any]
 """Modulations of a block's normalisations, by their names: `Modulation`s of SPADE, or
@@ -107,8 +108,8 @@ class _Weights(nn.Module):
     def __call__(self, in_features: int) -> Kernel:
         shape = (self.size, self.size, in_features, self.features)
         return Kernel(
-            self.param("kernel", xavier, shape),
-            self.param("bias", nn.initializers.zeros, (self.features,)),
+            parameter(self, "kernel", xavier, shape),
+            parameter(self, "bias", nn.initializers.zeros, (self.features,)),
         )
 
 

@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spade_jax.nets.parameter import parameter
+
 # The numbers of the published networks are float32's: neither a TPU's bfloat16 nor a
 # GPU's TensorFloat-32 passes give them.
 PRECISION = jax.lax.Precision.HIGHEST
@@ -49,9 +51,9 @@ class ConvBN(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, I]` to `[B, H', W', F]`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", given, shape)
+        kernel = parameter(self, "kernel", given, shape)
         vectors = [
-            self.param(name, given, (self.features,))
+            parameter(self, name, given, (self.features,))
             for name in ("scale", "bias", "mean", "var")
         ]
         return _conv_bn(
@@ -81,8 +83,8 @@ class Classifier(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, I]` to `[B, H, W, F]`."""
         shape = (1, 1, x.shape[-1], self.features)
-        kernel = self.param("kernel", given, shape)
-        bias = self.param("bias", given, (self.features,))
+        kernel = parameter(self, "kernel", given, shape)
+        bias = parameter(self, "bias", given, (self.features,))
         return jnp.matmul(x, kernel[0, 0], precision=PRECISION) + bias
 
 

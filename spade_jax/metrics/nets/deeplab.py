@@ -20,6 +20,7 @@ from spade_jax.metrics.nets import inputs
 from spade_jax.metrics.nets.conv_bn import PRECISION, ConvBN, given
 from spade_jax.metrics.nets.resample import max_pool, resize_bilinear
 from spade_jax.metrics.nets.resnet import ResNetBody, Stage
+from spade_jax.nets.parameter import parameter
 
 NUM_CLASSES = 182  # COCO-Stuff's ids as they are in its files
 # Of 0..255, in the order blue, green, red (configs/cocostuff164k.yaml).
@@ -113,8 +114,8 @@ class _AtrousConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, I]` to `[B, H, W, C]`."""
         shape = (3, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", given, shape)
-        bias = self.param("bias", given, (self.features,))
+        kernel = parameter(self, "kernel", given, shape)
+        bias = parameter(self, "bias", given, (self.features,))
         return _atrous(x, kernel, rate=self.rate) + bias
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from spade_jax.metrics.nets import inputs
 from spade_jax.metrics.nets.conv_bn import Classifier, ConvBN, given
 from spade_jax.metrics.nets.resnet import ResNetBody, Stage
+from spade_jax.nets.parameter import parameter
 
 NUM_CLASSES = 19  # Cityscapes' train ids
 # Of RGB in 0..1 over Cityscapes (datasets/cityscapes/info.json); not ImageNet's.
@@ -98,7 +99,7 @@ class _Enlargement(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, 8 H, 8 W, C]`."""
         shape = (_UP_KERNEL, _UP_KERNEL, x.shape[-1])
-        kernel = self.param("kernel", given, shape)
+        kernel = parameter(self, "kernel", given, shape)
         return _enlarge(x, kernel)
 
 
