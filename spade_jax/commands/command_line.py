@@ -24,6 +24,9 @@ _OUTPUT = {
     "log_json": "Write what is told to standard output, one JSON object a line.",
 }
 
+# As of a shell's variable that is not set; something else would be taken in its place.
+_EMPTY = "an empty path: write . for this directory."
+
 # Flags that are defined here are those of the program that calls for them.
 flags.disclaim_key_flags()
 
@@ -45,7 +48,14 @@ def path_flag(
     too, that of `spade_jax.files.places.given`.
     """
     serializer = flags.ArgumentSerializer()
-    return flags.DEFINE(_Path(buckets), name, default, help, serializer=serializer)
+    flag = flags.DEFINE(_Path(buckets), name, default, help, serializer=serializer)
+    # The parser is asked about defaults, too, of which empty ones stand for none.
+    flags.register_validator(
+        name,
+        lambda path: path != "" or not flags.FLAGS[name].present,
+        message=f"{_EMPTY} Or leave --{name} out.",
+    )
+    return flag
 
 
 class _Path(flags.ArgumentParser[str]):
@@ -81,8 +91,7 @@ def place_argument(text: str) -> AnyPath:
 
 def _argument(text: str, read: Callable[[str], str]) -> str:
     if not text:
-        # As of a shell's variable that is not set; "." would be the directory here.
-        raise argparse.ArgumentTypeError("an empty path: write . for this directory.")
+        raise argparse.ArgumentTypeError(_EMPTY)
     try:
         return read(text)
     except ValueError as error:

@@ -24,6 +24,7 @@ OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
+_LARGEST = 2**20  # bytes of an options file
 _HIDDEN = 128  # width inside the official SPADE
 
 
@@ -168,6 +169,11 @@ def parse_options(path: str | os.PathLike[str]) -> Options:
             f"{path} does not exist, or is not a file. The official program writes it"
             " beside the weights when it trains; it says what networks they are for."
         )
+    if path.stat().st_size > _LARGEST:
+        raise OptionsError(
+            f"{path} has {path.stat().st_size} bytes: it is no file of options, which"
+            " have a few thousand."
+        )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -209,6 +215,12 @@ def recipe_from_options(
     config = ml_collections.ConfigDict(dict(defaults.fields))
 
     def assign(field: str, value: Any, *of: str) -> None:
+        # A field may be open before training; of what was trained it is known.
+        if value is None:
+            raise OptionsError(
+                f"{name}: config.{field}=None must be a value: it is of a network that"
+                " was trained."
+            )
         try:
             config.update_from_flattened_dict({field: value})
         except (TypeError, ValueError) as error:

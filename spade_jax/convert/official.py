@@ -43,8 +43,7 @@ def kind_of(directory: str | os.PathLike[str]) -> Kind:
     file = directory / OPTIONS_FILE
     options = parse_options(file)
     models = directory / oasis.MODELS
-    weights_of_oasis = any(models.glob("*_G.pth")) or any(models.glob("*_EMA.pth"))
-    weights_of_spade = any(directory.glob("*_net_G.pth"))
+    weights_of_spade, weights_of_oasis = _weights(directory)
     if is_oasis(options):
         if weights_of_spade and not weights_of_oasis:
             raise OptionsError(
@@ -60,6 +59,23 @@ def kind_of(directory: str | os.PathLike[str]) -> Kind:
             " them."
         )
     return "clade" if options.get("norm_mode") == "clade" else "nvlabs"
+
+
+def check_options(directory: pathlib.Path) -> None:
+    """Tells of a directory that has official weights, but no options beside them.
+
+    Raises:
+      OptionsError: it is such a one.
+    """
+    if any(_weights(directory)):
+        parse_options(directory / OPTIONS_FILE)
+
+
+def _weights(directory: pathlib.Path) -> tuple[bool, bool]:
+    """Whether there are generators of SPADE or CLADE, and of OASIS."""
+    models = directory / oasis.MODELS
+    of_oasis = any(models.glob("*_G.pth")) or any(models.glob("*_EMA.pth"))
+    return any(directory.glob("*_net_G.pth")), of_oasis
 
 
 def kind_of_model(of: Architecture) -> Kind:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax.files.arrays import in_one_line, not_finite
+from spade_jax.files.arrays import check_expansion, in_one_line, not_finite
 
 
 class FileError(ValueError):
@@ -119,6 +119,7 @@ def _check_crc(path: pathlib.Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
+        check_expansion(archive)
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"bad CRC of its part {damaged}")
 

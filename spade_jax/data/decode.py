@@ -207,6 +207,12 @@ def open_picture(file: PictureFile, *, where: str) -> Opened:
             "label and instance alike.",
             kind="unreadable",
         ) from error
+    except PermissionError as error:
+        raise DataError(
+            f"{where}: this picture may not be read ({error.strerror}). Give yourself"
+            " the right to, for example with chmod.",
+            kind="unreadable",
+        ) from error
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
     # for broken files, so nothing narrower will do here.
     except Exception as error:

@@ -48,6 +48,12 @@ def check_folder(root: str | os.PathLike[str], split: str, field: str) -> None:
     folder = split_folders(root, split, instances=True)[field]
     if os.path.isdir(folder):
         return
+    if os.path.isdir(root) and not os.access(root, os.X_OK):
+        raise DataError(
+            f"{root} may not be entered (no permission), so that nobody knows what is"
+            " in it. Give yourself the right to, for example with chmod.",
+            kind="folder",
+        )
     found = (
         f"{root} exists, but has no folder {os.path.basename(folder)}"
         if os.path.isdir(root)

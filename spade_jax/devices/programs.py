@@ -1,6 +1,9 @@
 """Compiled programs, kept on disk for the next process that needs them."""
 
 import logging
+import os
+import pathlib
+import tempfile
 import types
 from typing import Any
 
@@ -40,9 +43,19 @@ def keep_programs(*, process: int = 0) -> None:
             )
             return
         directory = cache / "compiled"
+        if (reason := _why_not(directory)) is not None:
+            _log.warning(
+                "Nothing may be written in %s (%s): compiled programs are not kept for"
+                " the next run. XDG_CACHE_HOME=DIR says where to.",
+                directory,
+                reason,
+            )
+            # What others have kept there is read all the same.
+            if not os.access(directory, os.R_OK | os.X_OK):
+                return
         config.update("jax_compilation_cache_dir", str(directory))
         config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
-        if process == 0:
+        if process == 0 and reason is None:
             _log.info(
                 "Compiled programs are kept in %s (JAX_ENABLE_COMPILATION_CACHE=false:"
                 " none).",
@@ -53,6 +66,16 @@ def keep_programs(*, process: int = 0) -> None:
         place(config.jax_compilation_cache_dir)
     if process:
         _keep_apart(process)
+
+
+def _why_not(directory: pathlib.Path) -> str | None:
+    """Why nothing can be kept in a directory, which is made; None if it can."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return None
+    except OSError as error:
+        return error.strerror or type(error).__name__
 
 
 def _keep_apart(process: int) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 _SINGLE = b"\x93NUMPY"  # how a `.npy` begins
+_SMALL = 2**28  # bytes that an archive may always unpack to
+_MOST_EXPANSION = 20  # times its size, beyond that
 _LONGEST = 200  # characters of what another library says
 
 
@@ -36,6 +38,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             if file.read(len(_SINGLE)) == _SINGLE:
                 raise ArraysError("it is a single array")
         with zipfile.ZipFile(path) as parts:
+            check_expansion(parts)
             for part in parts.infolist():
                 name, content = part.filename, io.BytesIO(parts.read(part))
                 if not name.endswith(".npy") or name.removesuffix(".npy") in found:
@@ -50,6 +53,24 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except Exception as error:
         raise ArraysError(in_one_line(error)) from error
     return found
+
+
+def check_expansion(archive: zipfile.ZipFile) -> None:
+    """Refuses an archive of a file that would unpack to many times its size.
+
+    Weights hardly shrink. Those of a network that is made of zeros do, by a factor of
+    1000, and have to be small.
+
+    Raises:
+      ArraysError: it is such a one.
+    """
+    unpacked = sum(part.file_size for part in archive.infolist())
+    # Not the sum of the parts, which may lie over one another.
+    packed = os.path.getsize(str(archive.filename))
+    if unpacked > max(_SMALL, _MOST_EXPANSION * packed):
+        raise ArraysError(
+            f"of {packed} bytes it would unpack to {unpacked}: no weights are so"
+        )
 
 
 def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:

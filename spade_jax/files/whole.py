@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import secrets
@@ -40,6 +41,11 @@ def replacing(
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        # Written to is the file by a descriptor, which has no name.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

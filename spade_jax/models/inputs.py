@@ -38,7 +38,8 @@ class Named(NamedTuple):
 
 def is_several(given: Any, *, one_picture: int) -> bool:
     """Whether it is a sequence of pictures, of which one has so many dimensions."""
-    if isinstance(given, np.ndarray | jax.Array):
+    given = _array(given)
+    if isinstance(given, np.ndarray):
         return given.ndim > one_picture
     return isinstance(given, Sequence) and not isinstance(given, str | bytes)
 
@@ -49,10 +50,11 @@ def listed(given: Any, *, one_picture: int) -> list[Any]:
     Raises:
       ValueError: it is empty.
     """
+    given = _array(given)
     several = list(given) if is_several(given, one_picture=one_picture) else [given]
     if not several:
         raise ValueError("There is no picture in an empty list.")
-    return [np.asarray(x) if isinstance(x, jax.Array) else x for x in several]
+    return [_array(x) for x in several]
 
 
 def named(given: Picture | Sequence[Picture], name: str) -> list[Named]:
@@ -66,8 +68,9 @@ def named(given: Picture | Sequence[Picture], name: str) -> list[Named]:
       DataError: they are one-hot maps.
       ValueError: see `listed`.
     """
-    if isinstance(given, np.ndarray | jax.Array):
-        given = _plain(np.asanyarray(given), name)
+    given = _array(given)
+    if isinstance(given, np.ndarray):
+        given = _plain(given, name)
         several = listed(given, one_picture=3 if _is_coloured(given) else 2)
     else:
         several = [
@@ -170,6 +173,18 @@ def read_photo(photo: Picture, transform: data.Preprocess) -> np.ndarray:
     blank = np.zeros(image.shape[:2], np.int32)
     example = data.Example(image=image, label=blank, instance=None, name=where)
     return data.to_float(transform(example, np.random.default_rng(0)).image)[None]
+
+
+def _array(given: Any) -> Any:
+    """Arrays of JAX, PyTorch and others, and memory, as NumPy's; else what it was.
+
+    Pictures of Pillow are none, though they can be made one: they know more.
+    """
+    if isinstance(given, Image.Image | np.ndarray):
+        return given
+    if isinstance(given, memoryview) or hasattr(given, "__array__"):
+        return np.asarray(given)
+    return given
 
 
 def _plain(array: np.ndarray, where: str) -> np.ndarray:

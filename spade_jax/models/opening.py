@@ -229,13 +229,16 @@ def open_model(path: str | os.PathLike[str], *, step: int | None = None) -> Open
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `find` and `spade_jax.convert.official.read_recipe`.
+      ValueError: see `find` and `spade_jax.convert.official.read_recipe`; or it has
+        the weights of an official checkpoint only.
     """
     directory, found = find(path)
     step = found if step is None else step
     if is_official(directory):
         recipe = official.read_recipe(staged(directory))
         return Opened(directory=directory, step=0, recipe=recipe, checkpoints=None)
+    if isinstance(directory, pathlib.Path) and not paths.has_checkpoint(directory):
+        official.check_options(directory)
     checkpoints = checkpoint.open_existing(directory)
     return Opened(
         directory=directory,

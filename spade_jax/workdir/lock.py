@@ -79,6 +79,7 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
 
     Raises:
       CheckpointError: another program holds it, or has a file of the lock's name there.
+        Or the directory cannot be made.
     """
     if jax.process_index() != 0:
         yield Lock()
@@ -89,7 +90,16 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
             yield leased
         return
     missing = [place for place in path.parents if not place.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            for place in missing:
+                place.rmdir()
+        raise CheckpointError(
+            f"{path.parent} cannot be made ({error.strerror}). Give another --workdir,"
+            " or move away what is in its place."
+        ) from error
     file = _locked(path)
     try:
         before = os.read(file, _LONGEST).decode(errors="replace").strip("\0")

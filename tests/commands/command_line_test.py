@@ -2,6 +2,7 @@ import logging
 import sys
 
 import pytest
+from absl import flags
 from absl import logging as absl_logging
 
 from spade_jax import publish
@@ -109,3 +110,20 @@ def test_every_argument_that_is_a_path_is_of_this_machine(door, arguments, capsy
     with pytest.raises(SystemExit, match="2"):
         door.main(empty)
     assert "an empty path: write . for this directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("default", [None, ""])
+def test_a_path_that_is_given_is_not_empty(default):
+    """As of a shell's variable that is not set: the flag would count for nothing."""
+    command_line.path_flag("a_place", default, "A path.")
+    flag = flags.FLAGS["a_place"]
+    try:
+        assert flag.value == default
+        (validator,) = flag.validators
+        validator.verify(flags.FLAGS)
+        flag.parse("")
+        message = r"an empty path: .* Or leave --a_place out\."
+        with pytest.raises(flags.ValidationError, match=message):
+            validator.verify(flags.FLAGS)
+    finally:
+        delattr(flags.FLAGS, "a_place")

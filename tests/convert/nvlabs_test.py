@@ -13,6 +13,7 @@ import pytest
 
 from spade_jax import assemble, convert
 from spade_jax.convert import nvlabs, nvlabs_options, torch_file
+from spade_jax.models import opening
 from spade_jax.recipe import describe, to_json, with_fields
 
 pytest.importorskip("torch")
@@ -356,6 +357,12 @@ def test_options_that_are_not_there(official):
         ("ndf", "-8", r"opt\.txt: config\.discriminator\.width=-8 must be 1 or more"),
         ("num_D", "1000000000", r"discriminator\.num_scales=1000000000 must be 8 or l"),
         ("batchSize", "None", r"opt\.txt: config\.batch_size=None must be"),
+        (
+            "crop_size",
+            "None",
+            r"opt\.txt: config\.data\.crop_size=None must be a",
+        ),
+        ("norm_G", "None", r"opt\.txt: config\.generator\.norm=None must be a value"),
         ("label_nc", "many", "label_nc='many' is not of type int"),
         ("use_vae", "yes", "use_vae='yes' is not of type bool"),
         ("netD", "n_layers", "netD='n_layers' is not supported, only 'multiscale'"),
@@ -504,3 +511,21 @@ def test_the_module_runs_without_torch():
         " import spade_jax.convert.nvlabs, spade_jax.convert.torch_file"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_official_weights_without_their_options_are_known(official):
+    """Whoever forgot opt.txt has nothing to train, and no work dir to look for."""
+    (official[0] / "opt.txt").rename(official[0] / "OPT.TXT")
+    with pytest.raises(
+        nvlabs_options.OptionsError, match=r"opt\.txt does not exist, or is not a file"
+    ):
+        opening.open_model(official[0])
+
+
+def test_a_file_that_is_too_large_for_options_is_not_read(official):
+    with (official[0] / "opt.txt").open("ab") as file:
+        file.truncate(2**21)
+    with pytest.raises(
+        nvlabs_options.OptionsError, match=r"opt\.txt has 2097152 bytes: it is no file"
+    ):
+        nvlabs.read_recipe(official[0])

@@ -3,6 +3,7 @@ import contextlib
 import io
 import os
 import pickle
+import zipfile
 
 import hypothesis
 import hypothesis.strategies as st
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from spade_jax.convert import torch_file
+from spade_jax.files import arrays
 
 torch = pytest.importorskip("torch")
 
@@ -218,3 +220,14 @@ def test_without_torch(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_torch)
     with pytest.raises(ImportError, match=r"pip install 'spade-jax\[convert\]'"):
         torch_file.read(tmp_path / "net.pth")
+
+
+def test_what_would_not_fit_into_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "_SMALL", 2**16)
+    file = tmp_path / "net.pth"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**20))
+    with pytest.raises(
+        torch_file.FileError, match=r"net\.pth.* would unpack to 1048576"
+    ):
+        torch_file.read(file)

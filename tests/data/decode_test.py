@@ -318,3 +318,12 @@ def test_too_large_a_picture_says_what_to_do():
     for decode in (decode_image, decode_map):
         with pytest.raises(DataError, match=message):
             decode(bytes(data), where="a")
+
+
+def test_a_picture_without_permission_is_not_to_be_replaced(tmp_path, monkeypatch):
+    def refused(file):
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(DataError, match=r"^a: this picture may not be read .*right to"):
+        decode_image(tmp_path / "a.png", where="a")

@@ -14,6 +14,7 @@ from spade_jax.data.folder import FolderSource
 from spade_jax.data.pairing import (
     IMAGE_EXTENSIONS,
     MAP_EXTENSIONS,
+    check_folder,
     find_pictures,
     list_pictures,
     pair_pictures,
@@ -147,3 +148,9 @@ def test_training_and_survey_read_the_same_examples(tmp_path):
         f"{tmp_path}/train_img: passed over are 1 .heic (c.heic).",
         f"{tmp_path}/train_label: passed over are 1 hidden (.DS_Store).",
     ]
+
+
+def test_a_root_that_may_not_be_entered_is_not_said_to_be_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(DataError, match=r"may not be entered .*right to"):
+        check_folder(tmp_path, "train", "image")

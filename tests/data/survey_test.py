@@ -370,3 +370,16 @@ def test_findings_come_by_severity(make_folder):
     severities = [finding.severity for finding in result.findings]
     assert severities == ["error", "info"]
     assert {severity for severity, _ in KINDS.values()} == {"error", "warning", "info"}
+
+
+def test_maps_that_viewers_show_turned_are_named(make_folder):
+    """They are read as they are stored, which may not be how they were drawn."""
+    root = make_folder(1)
+    file = root / "train_label" / "000.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(file) as picture:
+        picture.save(file, exif=exif)
+    result = run(folder_split(root, "train", num_classes=4))
+    assert ("exif_label", "000.png") in told(result)
+    assert result.ok

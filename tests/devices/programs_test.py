@@ -93,3 +93,14 @@ def test_where_none_are_kept_no_process_keeps_any(monkeypatch):
     jax.config.update("jax_enable_compilation_cache", False)
     keep_programs(process=1)
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_where_nothing_can_be_kept_is_told(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with caplog.at_level("INFO", "spade_jax"):
+        keep_programs()
+    assert jax.config.jax_compilation_cache_dir is None
+    (told,) = caplog.messages
+    assert "Nothing may be written" in told
+    assert "XDG_CACHE_HOME=DIR" in told

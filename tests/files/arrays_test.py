@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from spade_jax.files import arrays
 from spade_jax.files.arrays import ArraysError, in_one_line, not_finite, read_npz
 
 ARRAYS = {
@@ -98,3 +99,13 @@ def test_errors_in_one_line():
     assert in_one_line(ValueError("one\ntwo")) == "ValueError: one"
     assert in_one_line(EOFError()) == "EOFError"
     assert in_one_line(ValueError("x" * 999)).endswith("xxx...")
+
+
+def test_what_would_not_fit_into_memory_is_not_unpacked(tmp_path, monkeypatch):
+    """Neither what is packed a thousand times, nor parts that lie over one another."""
+    monkeypatch.setattr(arrays, "_SMALL", 2**16)
+    np.savez_compressed(tmp_path / "a.npz", zeros=np.zeros(2**13))
+    with pytest.raises(ArraysError, match=r"it would unpack to 65664: no weights"):
+        read_npz(tmp_path / "a.npz")
+    np.savez_compressed(tmp_path / "b.npz", zeros=np.zeros(2**10))
+    assert read_npz(tmp_path / "b.npz")["zeros"].shape == (2**10,)

@@ -40,3 +40,14 @@ def test_names_and_permissions_are_as_of_any_new_file(tmp_path):
     with files.replacing(longest) as unfinished:
         unfinished.write_text("new")
     assert longest.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    """Of a write the system does not say where to."""
+    with (
+        pytest.raises(OSError, match=r"No space left.*numbers\.json"),
+        files.replacing(tmp_path / "numbers.json"),
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        full.write(b"1")
+    assert list(tmp_path.iterdir()) == []

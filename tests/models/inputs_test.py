@@ -43,3 +43,21 @@ def test_what_is_no_picture_is_told_by_its_type(given):
 def test_a_photograph_without_pixels():
     with pytest.raises(DataError, match=r"^photo: an array uint8.* holds nothing"):
         inputs.read_photo(np.zeros((0, 3, 3), np.uint8), None)
+
+
+def test_arrays_of_other_libraries_are_arrays():
+    class Tensor:
+        """As PyTorch's: it has `__array__`, and is no `Sequence`."""
+
+        def __init__(self, array):
+            self.array = array
+
+        def __array__(self, dtype=None, copy=None):
+            return self.array
+
+    ids = np.arange(6).reshape(2, 3)
+    for one in (Tensor(ids), memoryview(ids)):
+        for given in (one, [one]):
+            ((found, where),) = inputs.named(given, "x")
+            np.testing.assert_array_equal(inputs.integers(found, where), ids)
+    assert len(inputs.named(Tensor(np.zeros((5, 2, 7), int)), "x")) == 5

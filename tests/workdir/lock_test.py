@@ -147,3 +147,15 @@ def test_other_processes_of_a_run_hold_nothing(tmp_path, monkeypatch):
         monkeypatch.setattr(jax, "process_index", lambda: 1)
         with lock.held(tmp_path, command="train") as held:
             held.check()
+
+
+def test_what_cannot_be_a_work_dir_is_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "below"):
+        message = r"file.* cannot be made \(.*\)\. Give another --workdir"
+        with (
+            pytest.raises(CheckpointError, match=message),
+            lock.held(workdir, command="train"),
+        ):
+            pass
+    assert (tmp_path / "file").read_text() == "mine"

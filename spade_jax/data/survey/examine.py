@@ -105,7 +105,7 @@ def examine_files(
     for field, array in (("label", label), ("instance", instance)):
         if array is None:
             continue
-        result.findings += _lossy(files[field], split)
+        result.findings += _of_map_header(files[field], split)
         if image is not None:
             with _as_finding(result, split, files[field]):
                 check_size(array, image, field=field, where=files.__getitem__)
@@ -297,9 +297,19 @@ def _constant(
         yield Finding("constant_instance", split, file, message)
 
 
-def _lossy(path: str, split: str) -> Iterator[Finding]:
+def _of_map_header(path: str, split: str) -> Iterator[Finding]:
+    """What the header of a label or instance map tells."""
     with Image.open(path) as picture:
         lossy = is_lossy(picture)
+        orientation = read_orientation(picture)
+    if orientation not in (0, 1):
+        message = (
+            f"{path} has the EXIF orientation {orientation}: viewers show it turned or "
+            "mirrored, but it is read as it is stored. If that is not how its "
+            "photograph is stored, the two do not fit: apply the orientation with "
+            "PIL.ImageOps.exif_transpose and save the map as a PNG."
+        )
+        yield Finding("exif_label", split, path, message)
     if lossy:
         message = (
             f"{path} is a JPEG by its content, whatever its name: along borders it "

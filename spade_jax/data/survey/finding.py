@@ -27,6 +27,7 @@ KINDS = {
     "lossy_label": ("warning", "label or instance pictures in a lossy format"),
     "blended_label": ("warning", "label pictures that look smoothed or compressed"),
     "exif": ("warning", "photographs that viewers show turned"),
+    "exif_label": ("warning", "label or instance maps that viewers show turned"),
     "constant_instance": ("warning", "instance maps of one number"),
     "leak": ("warning", "photographs in more than one split"),
     "unseen": ("warning", "classes that never appear"),
