@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,10 +13,12 @@ import spade_jax
 from benchmarks import kill
 from spade_jax import publish as publish_door
 from spade_jax.commands.predict import predict
+from spade_jax.convert import __main__ as convert_door
 from spade_jax.evaluation.follow import follow
 from spade_jax.export import export
 from spade_jax.files import bucket as buckets
 from spade_jax.files.places import place
+from spade_jax.models import opening
 from spade_jax.models.publishing import publish
 from spade_jax.recipe import with_values
 from spade_jax.training.trace import Trace
@@ -91,6 +94,31 @@ def test_models_are_loaded_published_and_exported(run, local, bucket, pictures):
     (place(bucket) / "out/model.jax").write_text("mine")
     with pytest.raises(ValueError, match=r"export did not write it, or it was changed"):
         export(run, f"{bucket}/out/model.jax")
+
+
+def test_a_saved_model_is_written_as_a_whole(run, bucket):
+    pytest.importorskip("tensorflow")
+    *_, card = export(run, f"{bucket}/saved", format="saved_model")
+    assert json.loads(card.read_text())["format"] == "saved_model"
+    names = buckets.objects(f"{bucket}/saved")
+    assert {"saved_model.pb", "variables/variables.index"} <= {*names}
+
+
+def test_official_checkpoints_are_written_and_read(
+    tmp_path, save_model, bucket, assert_same_tree
+):
+    pytest.importorskip("torch")
+    run, official, again = tmp_path / "run", f"{bucket}/official", f"{bucket}/again"
+    norm = {"discriminator.norm": "spectralinstance"}
+    save_model(run, **norm, **{"generator.hidden": 128})
+    convert_door.main(["nvlabs", str(run), "--to=nvlabs", f"--out={official}"])
+    assert {"opt.txt", "latest_net_G.pth"} <= {*buckets.objects(official)}
+    convert_door.main(["nvlabs", official, f"--out={again}"])
+    first, second = (
+        jax.device_get(opening.open_model(path).read_state().generator_variables)
+        for path in (run, again)
+    )
+    assert_same_tree(first["params"], second["params"])
 
 
 def test_the_command_publish_says_how_much_it_wrote(run, bucket, capsys):

@@ -370,10 +370,15 @@ def test_a_trace_of_five_steps(pictures, tmp_path):
 
 @pytest.fixture
 def interruptible():
-    """Python's own handler of SIGINT; a shell's background jobs start without it."""
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """As in a terminal: a shell's background jobs and nohup ignore some signals."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    inherited = {number: signal.signal(number, usual[number]) for number in usual}
     yield
-    signal.signal(signal.SIGINT, inherited)
+    for number, handler in inherited.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("interruptible")
