@@ -65,7 +65,7 @@ def write(
       ImportError: the package onnx is not installed.
     """
     onnx_file.import_onnx()
-    found = {**_page(), **_runtime(runtime)}
+    found = _page()
     model = load_model(path, portable=True)
     if assemble.reads_positions(model.recipe.architecture):
         raise ValueError(
@@ -73,7 +73,7 @@ def write(
             " (cladeicpe), which the page does not compute. Serve it instead."
         )
     networks = ["generator"] + ["encoder"] * (model.encoder is not None)
-    names = [*found, *_TOLD, *(f"{name}.onnx" for name in networks)]
+    names = [*found, *_SHA256, *_TOLD, *(f"{name}.onnx" for name in networks)]
     claimed = outputs.claim(
         directory,
         [(name, "a file of the page") for name in names],
@@ -81,6 +81,7 @@ def write(
         flag="--export",
         inputs={"MODEL": paths.checkpoints(find(path)[0])},
     )
+    found |= _runtime(runtime)
     found |= _described(model, name=name_of(os.fspath(path)))
     described = card.describe(
         model,

@@ -203,7 +203,7 @@ def open_existing(workdir: str | os.PathLike[str]) -> SavedCheckpoints:
     if not paths.has_checkpoint(workdir):
         raise CheckpointError(
             f"{workdir} holds no checkpoint (looked for {paths.CHECKPOINTS}/STEP in"
-            " it). Give --workdir the directory of a training run, or train one:"
+            " it). Give the directory of a training run, or train one:"
             " python -m spade_jax.main --config=configs/scenes.py"
         )
     directory = paths.checkpoints(workdir)
