@@ -383,3 +383,15 @@ def test_maps_that_viewers_show_turned_are_named(make_folder):
     result = run(folder_split(root, "train", num_classes=4))
     assert ("exif_label", "000.png") in told(result)
     assert result.ok
+
+
+def test_photographs_that_are_films_are_named(make_folder):
+    root = make_folder(1)
+    file = root / "train_img" / "000.png"
+    with Image.open(file) as picture:
+        first = picture.convert("RGB")
+    first.save(file, save_all=True, append_images=[first.rotate(90)] * 2)
+    result = run(folder_split(root, "train", num_classes=4))
+    (found,) = (f for f in result.findings if f.kind == "animated")
+    assert "000.png is a file of 3 pictures" in found.message
+    assert result.ok

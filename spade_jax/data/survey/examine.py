@@ -322,7 +322,9 @@ def _of_map_header(path: str, split: str) -> Iterator[Finding]:
 def _of_header(path: str, split: str) -> Iterator[Finding]:
     """What a photograph's header tells."""
     with Image.open(path) as picture:
-        mode = picture.mode
+        mode, frames = picture.mode, getattr(picture, "n_frames", 1)
+        # A camera's own format for a photograph, smaller ones of it and more.
+        is_photograph = picture.format == "MPO"
         orientation = read_orientation(picture)
     if orientation not in (0, 1):
         message = (
@@ -332,6 +334,12 @@ def _of_header(path: str, split: str) -> Iterator[Finding]:
             "PIL.ImageOps.exif_transpose and save the photograph."
         )
         yield Finding("exif", split, path, message)
+    if frames > 1 and not is_photograph:
+        message = (
+            f"{path} is a file of {frames} pictures (frames of an animation, or pages),"
+            " of which the first is trained on. Save the one that is meant by itself."
+        )
+        yield Finding("animated", split, path, message)
     if mode in ("1", "L", "LA", "I;16"):
         yield Finding("grey", split, path, f"{path} is a grey photograph.")
     if mode == "CMYK":

@@ -28,6 +28,7 @@ KINDS = {
     "blended_label": ("warning", "label pictures that look smoothed or compressed"),
     "exif": ("warning", "photographs that viewers show turned"),
     "exif_label": ("warning", "label or instance maps that viewers show turned"),
+    "animated": ("warning", "photographs that are films, or of several pages"),
     "constant_instance": ("warning", "instance maps of one number"),
     "leak": ("warning", "photographs in more than one split"),
     "unseen": ("warning", "classes that never appear"),
