@@ -77,9 +77,9 @@ _LAST = """async () => {
 class Anew(Engine):
     """An engine that computes each layout as if it were the first."""
 
-    def _read(self, ids):
+    def _read(self, ids, regions):
         self._last = None
-        layout = self._layout(ids)
+        layout = self._layout(ids, regions)
         values = None
         if self._predictor.has_modulations:
             values = self._predictor.modulate(layout)

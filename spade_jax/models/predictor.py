@@ -168,6 +168,12 @@ class Predictor:
         return self._trained.networks.latent_size
 
     @property
+    def has_region_styles(self) -> bool:
+        """Whether a style may be given by class and by pixel; see `__call__`."""
+        is_styled = self.latent_size is not None
+        return is_styled and not self._generator.starts_from_latent
+
+    @property
     def has_modulations(self) -> bool:
         """Whether a part of the work depends on label maps alone; see `modulations`."""
         return self._has_modulations

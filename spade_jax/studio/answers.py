@@ -26,7 +26,7 @@ def synthesised(engine: Engine, request: Request) -> Answer:
     """The picture of a layout, or why there is none."""
     start = time.perf_counter()
     try:
-        picture = engine.synthesise(request.ids, request.style)
+        picture = engine.synthesise(request.ids, request.style, request.class_styles)
     except ValueError as error:
         return refusal(request.number, str(error))
     # Whatever happens to one layout, as want of memory, the next one may be well.

@@ -8,6 +8,8 @@ Letters: H height, W width of the layouts that are painted, C classes, N latent 
 
 import hashlib
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +24,7 @@ from spade_jax.layout import Layout
 from spade_jax.models.inputs import Named
 from spade_jax.models.maps import LabelFormat, PreparedMaps
 from spade_jax.models.predictor import Predictor
+from spade_jax.models.regions import Regions, of_classes
 from spade_jax.models.sizes import size_rule
 from spade_jax.studio.rows import KeptRows
 
@@ -83,6 +86,11 @@ class Engine:
         """Whether all classes of the drawn landscapes are among the model's."""
         return set(scenes.CLASSES) <= set(self._predictor.classes)
 
+    @property
+    def has_class_styles(self) -> bool:
+        """Whether classes may have styles of their own."""
+        return self._predictor.has_region_styles
+
     def describe(self) -> dict[str, Any]:
         """What a page has to know of the model, as JSON has it."""
         height, width = self.size
@@ -95,6 +103,7 @@ class Engine:
             "height": height,
             "width": width,
             "style_size": self.style_size,
+            "class_styles": self.has_class_styles,
             "encoder": self.has_encoder,
             "landscapes": self.has_landscapes,
             "first_landscape": FIRST_LANDSCAPE,
@@ -122,18 +131,29 @@ class Engine:
             return np.zeros(0, np.float32)
         return np.asarray(self._predictor.prior(seed, 0)[0], np.float32)
 
-    def synthesise(self, ids: np.ndarray, style: np.ndarray) -> np.ndarray:
+    def synthesise(
+        self,
+        ids: np.ndarray,
+        style: np.ndarray,
+        class_styles: Mapping[int, np.ndarray] = MappingProxyType({}),
+    ) -> np.ndarray:
         """The picture of a layout, uint8 `[H, W, 3]`.
 
         Args:
           ids: `[H, W]`.
           style: float32 `[N]`.
+          class_styles: by id, of classes that have one of their own, float32 `[N]`; of
+            a model that `has_class_styles`. Classes that are not painted may be among
+            them.
 
         Raises:
           ValueError: the picture is not finite.
         """
-        layout, values = self._read(ids)
+        regions = self._regions(ids, style, class_styles)
+        layout, values = self._read(ids, regions)
         latent = style[None] if self.style_size else None
+        if regions is not None:
+            latent = regions.styles
         (picture,) = self._predictor.synthesise(
             PreparedMaps([layout], self._fitted.picture),
             [latent],
@@ -219,17 +239,38 @@ class Engine:
             ids = data.apply(ids, geometry, Image.Resampling.NEAREST)
         return ids.astype(np.uint16)
 
-    def _read(self, ids: np.ndarray) -> tuple[Layout, Any]:
+    def _regions(
+        self,
+        ids: np.ndarray,
+        style: np.ndarray,
+        class_styles: Mapping[int, np.ndarray],
+    ) -> Regions | None:
+        """Which pixels have which style; None where all have the same."""
+        painted = {i: own for i, own in class_styles.items() if (ids == i).any()}
+        if not painted:
+            return None
+        (found,) = of_classes(
+            painted,
+            [ids],
+            classes=self._predictor.classes,
+            rest=[style[None]],
+            given=lambda own: own[None],
+        )
+        return found
+
+    def _read(self, ids: np.ndarray, regions: Regions | None) -> tuple[Layout, Any]:
         """A layout, and its modulations where the model has such.
 
         What the last layout gave is kept, so that another style of it is quick.
         """
         key = ids.tobytes()
+        if regions is not None:
+            key += regions.numbers.tobytes()
         if self._last is not None and self._last[0] == key:
             return self._last[1:]
         # The kept rows take back what they gave for it.
         self._last = None
-        layout, values = self._layout(ids), None
+        layout, values = self._layout(ids, regions), None
         if self._predictor.has_modulations:
             if layout.tables is not None:
                 values = self._rows.modulations(layout)
@@ -239,14 +280,20 @@ class Engine:
         self._last = key, layout, values
         return layout, values
 
-    def _layout(self, ids: np.ndarray) -> Layout:
-        sides = zip(self._fitted.padded, ids.shape, strict=True)
-        label = np.pad(ids, [(0, to - side) for to, side in sides], "edge")
-        label = label.astype(np.int32)
+    def _layout(self, ids: np.ndarray, regions: Regions | None) -> Layout:
+        label = self._padded(ids)
         # Each region of a class is one object.
         edge = data.edges(label)[None] if self._data.instances else None
         layout = Layout(label[None], edge)
+        if regions is not None:
+            layout = layout._replace(regions=self._padded(regions.numbers)[None])
         return self._predictor.with_tables(layout, size=layout.size, tight=False)
+
+    def _padded(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers of pixels at the size that the networks take, int32."""
+        sides = zip(self._fitted.padded, numbers.shape, strict=True)
+        padded = np.pad(numbers, [(0, to - side) for to, side in sides], "edge")
+        return padded.astype(np.int32)
 
     def _digest(self) -> str:
         """What tells models apart: of the biases, which no form of one changes."""

@@ -2,12 +2,13 @@
 
 A layout goes up:
 
-    u8 kind = 1, u8 version = 1, u16 width, u16 height, u16 N, u32 number,
-    f32 style [N], then runs of (u16 id, u16 length), row by row
+    u8 kind = 1, u8 version = 2, u16 width, u16 height, u16 N, u16 M, u32 number,
+    f32 style [N], M classes with a style of their own (u16 id, f32 style [N]),
+    then runs of (u16 id, u16 length), row by row
 
 What became of it comes down:
 
-    u8 kind, u8 version = 1, u16 0, u32 number, f32 milliseconds, content
+    u8 kind, u8 version = 2, u16 0, u32 number, f32 milliseconds, content
 
 Kind 1 is a picture, as a PNG file; kind 2 a refusal, as text in UTF-8. `number` is the
 client's own, so that it knows which of its layouts was answered; a layout that a newer
@@ -18,14 +19,16 @@ Letters: H height, W width, N latent size.
 """
 
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 LAYOUT, PICTURE, REFUSAL = 1, 1, 2
 
-_UP = struct.Struct("<BBHHHI")
+_UP = struct.Struct("<BBHHHHI")
 _DOWN = struct.Struct("<BBHIf")
 _LONGEST_RUN = 2**16 - 1
 
@@ -50,11 +53,13 @@ class Request(NamedTuple):
       number: the client's.
       ids: uint16 `[H, W]`.
       style: float32 `[N]`.
+      class_styles: by id, of classes that have one of their own, float32 `[N]`.
     """
 
     number: int
     ids: np.ndarray
     style: np.ndarray
+    class_styles: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
@@ -76,9 +81,11 @@ class Answer(NamedTuple):
 def encode_request(request: Request) -> bytes:
     """A layout as a message."""
     height, width = request.ids.shape
-    style = np.asarray(request.style, "<f4")
-    head = _UP.pack(LAYOUT, VERSION, width, height, style.size, request.number)
-    return head + style.tobytes() + encode_runs(request.ids)
+    style, own = np.asarray(request.style, "<f4"), request.class_styles
+    sizes = width, height, style.size, len(own)
+    head = _UP.pack(LAYOUT, VERSION, *sizes, request.number) + style.tobytes()
+    styles = np.array(list(own.items()), _class_style(style.size))
+    return head + styles.tobytes() + encode_runs(request.ids)
 
 
 def decode_request(
@@ -87,6 +94,7 @@ def decode_request(
     size: tuple[int, int],
     num_classes: int,
     style_size: int,
+    has_class_styles: bool,
     largest_style: float,
 ) -> Request:
     """Reads a layout.
@@ -96,6 +104,7 @@ def decode_request(
       size: (height, width) that the layout must have.
       num_classes: its ids are below it.
       style_size: N.
+      has_class_styles: whether classes may have styles of their own.
       largest_style: absolute value of a number of the style.
 
     Raises:
@@ -106,7 +115,7 @@ def decode_request(
             f"A message of {len(message)} bytes: a layout has {_UP.size} before its"
             " style and runs."
         )
-    kind, version, width, height, count, number = _UP.unpack_from(message)
+    kind, version, width, height, count, own, number = _UP.unpack_from(message)
 
     def refuse(words: str) -> ProtocolError:
         return ProtocolError(words, number=number)
@@ -123,23 +132,37 @@ def decode_request(
         )
     if count != style_size:
         raise refuse(f"A style of {count} numbers: this model's have {style_size}.")
-    end = _UP.size + 4 * count
+    if own and not has_class_styles:
+        raise refuse("Styles of classes: this model has one for the whole picture.")
+    of_class, start = _class_style(count), _UP.size + 4 * count
+    end = start + own * of_class.itemsize
     if len(message) < end:
-        raise refuse("The message ends within its style.")
+        raise refuse("The message ends within its styles.")
     style = np.frombuffer(message, "<f4", count, _UP.size)
-    # NaN is not below anything either.
-    if not (np.abs(style) <= largest_style).all():
-        raise refuse(
-            "A style of numbers that are not finite, or beyond"
-            f" {-largest_style:g} to {largest_style:g}."
-        )
+    of_classes = np.frombuffer(message, of_class, own, start)
+    for numbers in (style, of_classes["style"]):
+        # NaN is not below anything either.
+        if not (np.abs(numbers) <= largest_style).all():
+            raise refuse(
+                "A style of numbers that are not finite, or beyond"
+                f" {-largest_style:g} to {largest_style:g}."
+            )
+    if len(np.unique(of_classes["id"])) < own:
+        raise refuse("Two styles of one class.")
     try:
         ids = decode_runs(message[end:], size=size)
     except ProtocolError as error:
         raise refuse(str(error)) from error
-    if ids.max() >= num_classes:
-        raise refuse(f"An id {ids.max()}: this model has {num_classes} classes.")
-    return Request(number, ids, style.astype(np.float32))
+    largest = max([ids.max(), *of_classes["id"]])
+    if largest >= num_classes:
+        raise refuse(f"An id {largest}: this model has {num_classes} classes.")
+    styles = {int(i): given.astype(np.float32) for i, given in of_classes}
+    return Request(number, ids, style.astype(np.float32), styles)
+
+
+def _class_style(size: int) -> np.dtype:
+    """A class and its style of `size` numbers, without gaps."""
+    return np.dtype([("id", "<u2"), ("style", "<f4", (size,))])
 
 
 def encode_answer(answer: Answer) -> bytes:

@@ -76,6 +76,7 @@ def _layout_reader(engine: Engine, limits: Limits):
         size=engine.size,
         num_classes=engine.num_classes,
         style_size=engine.style_size,
+        has_class_styles=engine.has_class_styles,
         largest_style=limits.style,
     )
 

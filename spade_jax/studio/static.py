@@ -118,6 +118,8 @@ def _described(model: Model, *, name: str) -> dict[str, bytes]:
     told: dict[str, Any] = {
         **engine.describe(),
         "device": "this browser",
+        # A file of ONNX takes one style a picture.
+        "class_styles": False,
         "padded": list(padded),
         "edges": model.recipe.data.instances,
     }

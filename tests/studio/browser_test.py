@@ -97,7 +97,10 @@ class Studio:
         """What is shown is the picture of the present ids in the present style."""
         self.until("rested")
         style = np.array(self.state("style"), np.float32)
-        expected = self._expected(self.ids, style).astype(int)
+        code = """async () => [...(await import("./main.js")).state.get("classStyles")]
+          .map(([id, { style }]) => [id, [...style]])"""
+        own = {i: np.array(x, np.float32) for i, x in self.page.evaluate(code)}
+        expected = self._expected(self.ids, style, own).astype(int)
         assert np.abs(self.pixels("picture") - expected).max() <= 2
 
     def choose(self, name):
@@ -154,7 +157,8 @@ def static(tmp_path_factory, repository, unavailable):
     static.write("scenes", directory, runtime=runtime)
     predictor = spade_jax.load("scenes")
 
-    def expected(ids, style):
+    def expected(ids, style, own):
+        assert own == {}
         return predictor(ids.astype(np.int32), style=style)[0]
 
     with browser.served(directory, isolated=True) as address:
@@ -629,6 +633,37 @@ def test_styles_by_card_seed_photograph_and_between(opened):
     opened.press("r")
     opened.until("rested")
     assert cards.count() == 7
+
+
+def test_a_class_has_a_style_of_its_own(studio, fake_engine, chromium):
+    with opening((studio, fake_engine().synthesise), chromium) as open:
+        opened = open()
+        before, sand = opened.pixels("picture"), scenes.CLASSES.index("sand")
+        opened.choose("sand")
+        opened.page.get_by_role("button", name="Only sand").click()
+        opened.until("cards")
+        opened.page.locator(".style").nth(2).click()
+        opened.check_picture()
+        changed = (opened.pixels("picture") != before).any(-1)
+        np.testing.assert_array_equal(changed, opened.ids == sand)
+        of_sand = opened.page.locator("#class-list label", has_text="sand")
+        assert "own style" in of_sand.inner_text()
+        # Of others it is the style of the whole, and it goes on being so.
+        opened.choose("sky")
+        assert opened.page.locator("#seed").input_value() == "0"
+        assert not opened.page.locator("#as-rest").is_visible()
+        work, _ = opened.save("work")
+        assert [own["id"] for own in json.loads(work)["classStyles"]] == [sand]
+        opened.page.reload()
+        opened.page.wait_for_selector("body[data-ready=true]", state="attached")
+        opened.check_picture()
+        assert (opened.pixels("picture") != before).any()
+        opened.choose("sand")
+        opened.page.get_by_role("button", name="Only sand").click()
+        assert opened.page.locator("#seed").input_value() == "2"
+        opened.page.locator("#as-rest").click()
+        opened.check_picture()
+        np.testing.assert_array_equal(opened.pixels("picture"), before)
 
 
 def test_a_film_of_the_strokes(opened):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -19,14 +20,16 @@ STYLE_SIZE = 8
 class FakeEngine:
     """As `spade_jax.studio.engine.Engine`, of a model that shows classes as colours.
 
-    A picture is the layout in its palette, and its style's first number is how much of
-    red is taken away. Label maps are read by the true rules' simplest case.
+    A picture is the layout in its palette, and its style's first number, or that of the
+    class's own, is how much of red is taken away. Label maps are read by the true
+    rules' simplest case.
     """
 
     size = (48, 64)
     num_classes = len(scenes.CLASSES)
     style_size = STYLE_SIZE
     has_encoder = True
+    has_class_styles = True
 
     def __init__(self):
         self.palette = np.array(scenes.PALETTE, np.uint8)
@@ -42,6 +45,7 @@ class FakeEngine:
             "height": height,
             "width": width,
             "style_size": self.style_size,
+            "class_styles": self.has_class_styles,
             "encoder": True,
             "landscapes": True,
             "first_landscape": 5013,
@@ -55,11 +59,13 @@ class FakeEngine:
     def draw_style(self, seed):
         return np.full(self.style_size, seed % 7, np.float32)
 
-    def synthesise(self, ids, style):
+    def synthesise(self, ids, style, class_styles=MappingProxyType({})):
         picture = self.palette[ids].copy()
-        picture[..., 0] -= (picture[..., 0] * min(1, abs(float(style[0])) / 4)).astype(
-            np.uint8
-        )
+        less = np.full(self.num_classes, style[0])
+        for class_id, own in class_styles.items():
+            less[class_id] = own[0]
+        less = np.minimum(1, np.abs(less) / 4)[ids]
+        picture[..., 0] -= (picture[..., 0] * less).astype(np.uint8)
         return picture
 
     def encode(self, photo):

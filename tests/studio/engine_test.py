@@ -98,6 +98,7 @@ KINDS = {
 def test_pictures_are_those_of_a_fresh_computation(make_predictor, kind, random):
     predictor = make_predictor(**KINDS[kind])
     engine = Engine(predictor, name="it")
+    assert engine.has_class_styles == (kind == "noise at every pixel")
     ids = np.zeros(engine.size, np.uint16)
     for i in range(12):
         ids = painted(random, ids, 3)
@@ -112,6 +113,12 @@ def test_pictures_are_those_of_a_fresh_computation(make_predictor, kind, random)
             (expected,) = predictor(ids, style=-style)
             found = engine.synthesise(ids, -style)
             np.testing.assert_allclose(found.astype(int), expected, atol=1)
+        if engine.has_class_styles:
+            own = {int(ids[0, 0]): -style, 3: style}  # nothing is of class 3
+            (expected,) = predictor(ids, style={int(ids[0, 0]): -style, None: style})
+            found = engine.synthesise(ids, style, own)
+            np.testing.assert_allclose(found.astype(int), expected, atol=1)
+            assert np.abs(expected - engine.synthesise(ids, style).astype(int)).max()
 
 
 def test_kept_modulations_are_fresh_ones(plain, random):

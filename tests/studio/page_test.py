@@ -82,14 +82,17 @@ def test_runs_and_messages_are_python_s(node, blobs):
     style = np.array([1.5, -2, 0.1], np.float32)
     long = np.zeros(70_000, np.uint16)
     found = node(
-        """return { message: packLayout({ number: 4e9, ...size, ids, style }),
+        """const classStyles = new Map([[2, { style: style.map((x) => 2 * x) }]]);
+           const given = { number: 4e9, ...size, ids, style, classStyles };
+           return { message: packLayout(given),
              long: encodeRuns(long), back: decodeRuns(encodeRuns(ids), ids.length) }""",
         ids=blobs,
         style=style,
         size=size(),
         long=long,
     )
-    expected = protocol.encode_request(Request(4 * 10**9, blobs, style))
+    own = {2: 2 * style}
+    expected = protocol.encode_request(Request(4 * 10**9, blobs, style, own))
     assert found["message"].tobytes() == expected
     assert found["long"].tobytes() == protocol.encode_runs(long)
     np.testing.assert_array_equal(found["back"].reshape(SIZE), blobs)
@@ -323,16 +326,24 @@ def test_photographs_are_resized_as_pillow_does(node):
 
 def test_a_work_opens_again(node, blobs):
     model = {**size(), "name": "it", "digest": "d", "classes": ["a", "b", "c"]}
-    model["style_size"] = 2
+    model |= {"style_size": 2, "class_styles": True}
     style = np.array([0.1, -3], np.float32)
     found = node(
-        """const work = JSON.parse(JSON.stringify(
-             packWork({ ids, style, styleName: "n", seed: 3, classId: 2 }, model)));
+        """const named = { style, styleName: "n", seed: 3 };
+        const own = { style: style.map((x) => -x), styleName: "o", seed: null };
+        const classStyles = new Map([[1, own]]);
+        const work = JSON.parse(JSON.stringify(
+             packWork({ ids, ...named, classStyles, classId: 2 }, model)));
+        const unknown = [{ id: 9, style: [0, 0] }, { id: 0, style: [0] }, null];
+        const odd = unpackWork({ ...work, classStyles: unknown }, model).values;
         const other = unpackWork(work, { ...model, digest: "e" }).words;
         const wrong = [{}, null, { ...work, width: 9 }, { ...work, runs: "AAAA" }];
         const refused = wrong.map((w) => {
           try { unpackWork(w, model); return null; } catch (e) { return e.message; } });
-        return { ...unpackWork(work, model).values, other, refused }""",
+        const { classStyles: found, ...values } = unpackWork(work, model).values;
+        const old = unpackWork({ ...work, classStyles: undefined }, model).values;
+        return { ...values, other, refused, found: [...found],
+                 none: odd.classStyles.size + old.classStyles.size }""",
         ids=blobs,
         style=style,
         model=model,
@@ -340,6 +351,10 @@ def test_a_work_opens_again(node, blobs):
     np.testing.assert_array_equal(found["ids"].reshape(SIZE), blobs)
     np.testing.assert_array_equal(found["style"], style)
     assert (found["seed"], found["classId"]) == (3, 2)
+    ((class_id, own),) = found["found"]
+    assert (class_id, own["styleName"], own["seed"]) == (1, "o", None)
+    np.testing.assert_array_equal(own["style"], -style)
+    assert found["none"] == 0
     assert "another model" in found["other"]
     assert all(found["refused"])
 
@@ -377,7 +392,7 @@ def test_what_can_wait_waits_for_a_rest(node):
         const shown = { picture, stale() {}, failed() {} };
         let stroke = 0;
         const engine = { synthesise: async (ids) => `picture ${ids}` };
-        const live = new Live(engine, () => ({ ids: stroke }), shown);
+        const live = new Live(engine, () => [stroke], shown);
         for (stroke of [1, 2]) {
           live.changed();
           live.whenIdle([async () => told.push(`thumbnail ${stroke}`)]);

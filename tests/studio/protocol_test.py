@@ -9,19 +9,25 @@ from spade_jax.studio.protocol import Answer, ProtocolError, Request
 SIZE = (6, 8)
 
 
-def read(message):
+def read(message, *, has_class_styles=True):
     return protocol.decode_request(
-        message, size=SIZE, num_classes=5, style_size=3, largest_style=10
+        message,
+        size=SIZE,
+        num_classes=5,
+        style_size=3,
+        has_class_styles=has_class_styles,
+        largest_style=10,
     )
 
 
 @pytest.fixture
 def request_message():
-    """`request_message(ids=..., style=...)`: a layout as a message."""
+    """`request_message(ids=..., style=..., own=...)`: a layout as a message."""
 
-    def make(*, ids=None, style=(1, -2.5, 0)):
+    def make(*, ids=None, style=(1, -2.5, 0), own=()):
         ids = np.arange(48).reshape(SIZE) // 10 if ids is None else ids
-        return protocol.encode_request(Request(7, ids, np.array(style)))
+        styles = {i: np.array(given) for i, given in dict(own).items()}
+        return protocol.encode_request(Request(7, ids, np.array(style), styles))
 
     return make
 
@@ -32,6 +38,32 @@ def test_a_layout_comes_back(request_message):
     assert found.ids.dtype == np.uint16
     np.testing.assert_array_equal(found.ids, np.arange(48).reshape(SIZE) // 10)
     np.testing.assert_array_equal(found.style, np.array([1, -2.5, 0], np.float32))
+
+
+def test_styles_of_classes_come_back(request_message):
+    found = read(request_message(own={4: (1, 2, 3), 0: (0, -1.5, 9)}))
+    assert {i: own.tolist() for i, own in found.class_styles.items()} == {
+        4: [1, 2, 3],
+        0: [0, -1.5, 9],
+    }
+    assert found.class_styles[4].dtype == np.float32
+    np.testing.assert_array_equal(found.ids, np.arange(48).reshape(SIZE) // 10)
+
+
+def test_styles_of_classes_that_cannot_be_are_refused(request_message):
+    own = {4: (1, 2, 3), 0: (0, -1.5, 9)}
+    with pytest.raises(ProtocolError, match="one for the whole picture"):
+        read(request_message(own=own), has_class_styles=False)
+    with pytest.raises(ProtocolError, match="An id 5: this model has 5 classes"):
+        read(request_message(own={5: (1, 2, 3)}))
+    with pytest.raises(ProtocolError, match="not finite, or beyond"):
+        read(request_message(own={1: (1, np.nan, 3)}))
+    message = request_message(own=own)
+    twice = message[:26] + message[40:42] + message[28:]
+    with pytest.raises(ProtocolError, match="Two styles of one class"):
+        read(twice)
+    with pytest.raises(ProtocolError, match="within its styles"):
+        read(message[:50])
 
 
 def test_long_runs_are_cut():
@@ -59,7 +91,7 @@ def test_runs_of_any_ids_come_back(height, width, data):
         (lambda m: m[:1] + b"\7" + m[2:], "version 7"),
         (lambda m: m[:2] + b"\x09" + m[3:], "9x6"),
         (lambda m: m[:6] + b"\xff\xff" + m[8:], "65535 numbers"),
-        (lambda m: m[:20], "within its style"),
+        (lambda m: m[:20], "within its styles"),
         (lambda m: m[:-1], "within a run"),
         (lambda m: m[:-4], "Runs of 40 pixels for a layout of 48"),
         (lambda m: m + m[-4:], "Runs of 56 pixels"),

@@ -36,7 +36,8 @@ export function bind({ state, model, engine, live, view, editor, tools, styles, 
   });
   const save = (kind) => guarded(async () => download(...await made(kind, state, model)));
   const film = () => guarded(() => live.exclusively(() => showFilm(editor.film(), {
-    synthesise: async (ids) => (await engine.synthesise(ids, state.get("style"))).bitmap,
+    synthesise: async (ids) =>
+      (await engine.synthesise(ids, state.get("style"), state.get("classStyles"))).bitmap,
     paintIds: view.paintIds,
     model,
   })));

@@ -19,6 +19,7 @@ export class Classes {
     });
     list.addEventListener("change", (event) => state.set({ classId: Number(event.target.value) }));
     state.watch(["classId"], () => this.#mark());
+    state.watch(["classStyles"], () => this.show());
   }
 
   // Sorts, unless a person is moving through the list.
@@ -52,7 +53,9 @@ export class Classes {
     swatch.setAttribute("aria-hidden", "true");
     const name = document.createElement("span"), small = document.createElement("small");
     name.textContent = this.#model.classes[id];
-    if (share) small.textContent = share < 0.01 ? "<1%" : `${Math.round(100 * share)}%`;
+    const percent = share < 0.01 ? "<1%" : `${Math.round(100 * share)}%`;
+    const own = this.#state.get("classStyles").has(id) ? "own style" : "";
+    small.textContent = [own, share ? percent : ""].filter(Boolean).join(" · ");
     row.append(input, swatch, name, small);
     return row;
   }

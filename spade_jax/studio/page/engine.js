@@ -1,6 +1,7 @@
 // The engine, of which the page knows this and nothing else:
 //   model                          what /api/model says
-//   synthesise(ids, style)         {bitmap, png, milliseconds}
+//   synthesise(ids, style, classStyles)  {bitmap, png, milliseconds}; the last a Map
+//                                  from ids of classes to {style} of their own
 //   encode(file)                   Float32Array, the style of a photograph
 //   readLayout(file)               [{how, ids}]
 //   landscape(seed)                Uint16Array

@@ -1,6 +1,6 @@
 // Files out and in: what is saved, and what a file that was opened or dropped may be.
 import { encodePng, isPng } from "./png.js";
-import { packWork, unpackWork } from "./work.js";
+import { KEPT, packWork, unpackWork } from "./work.js";
 
 export function download(blob, name) {
   const link = document.createElement("a");
@@ -23,8 +23,7 @@ export async function made(kind, state, model) {
     const values = Array.from(ids).flatMap((id) => palette[id]);
     return [await encodePng({ width, height, values, channels: 3 }), "layout-colours.png"];
   }
-  const names = ["ids", "style", "styleName", "seed", "classId"];
-  const work = packWork(Object.fromEntries(names.map((n) => [n, state.get(n)])), model);
+  const work = packWork(Object.fromEntries(KEPT.map((n) => [n, state.get(n)])), model);
   return [new Blob([JSON.stringify(work)], { type: "application/json" }), "work.spade.json"];
 }
 

@@ -15,8 +15,8 @@ export class Live {
   #late = null;
   #later = null;
 
-  // `request()` gives {ids, style}; `shown` has `picture(answer)`, `failed(error)` and
-  // `stale(is)`.
+  // `request()` gives what `synthesise` takes; `shown` has `picture(answer)`,
+  // `failed(error)` and `stale(is)`.
   constructor(engine, request, shown) {
     this.#engine = engine;
     this.#request = request;
@@ -64,9 +64,8 @@ export class Live {
     this.#busy = true;
     while (this.#dirty && !this.#held) {
       this.#dirty = false;
-      const { ids, style } = this.#request();
       try {
-        this.#shown.picture(await this.#engine.synthesise(ids, style));
+        this.#shown.picture(await this.#engine.synthesise(...this.#request()));
       } catch (error) {
         this.#shown.failed(error);
       }

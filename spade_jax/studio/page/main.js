@@ -12,10 +12,9 @@ import { Store } from "./store.js";
 import { draw, Styles } from "./styles.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
-import { packWork, unpackWork } from "./work.js";
+import { KEPT, packWork, unpackWork } from "./work.js";
 
 const get = (id) => document.getElementById(id);
-const KEPT = ["ids", "style", "styleName", "seed", "classId"];
 
 const engine = await openEngine().catch((error) => {
   say(error.message, true);
@@ -28,18 +27,20 @@ export const state = new State({
   ids: await engine.landscape(model.first_landscape), tool: "brush",
   brush: Math.max(1, Math.round(width / 16)), classId: Math.max(0, model.classes.indexOf("water")),
   style: new Float32Array(model.style_size), styleName: "seed 0", seed: 0,
+  classStyles: new Map(),
   bitmap: null, png: null, milliseconds: 0, shown: 0, strokes: 0, unsaved: 0, compare: false,
 });
 document.documentElement.style.setProperty("--ratio", width / height);
 document.title = `${model.name}: spade_jax studio`;
 get("model-name").textContent = `${model.name}, ${width}×${height}, ${model.classes.length} classes`;
 get("styles").hidden = !model.style_size;
+get("only-row").hidden = !model.class_styles;
 get("style-photo").hidden = !model.encoder;
 get("landscape").hidden = !model.landscapes;
 get("size").max = Math.max(16, Math.round(Math.max(width, height) / 2));
 
 const view = new View(get("layout"), get("overlay"), model);
-export const live = new Live(engine, () => ({ ids: state.get("ids"), style: state.get("style") }), {
+export const live = new Live(engine, () => ["ids", "style", "classStyles"].map((name) => state.get(name)), {
   picture({ bitmap, png, milliseconds }) {
     for (const id of ["picture", "mini"]) draw(get(id), bitmap);
     state.set({ bitmap, png, milliseconds, shown: state.get("shown") + 1 });
@@ -55,6 +56,7 @@ engine.onchange = say;
 const styles = new Styles(state, live, engine, {
   strip: get("strip"), seed: get("seed"), between: get("between"),
   ends: { a: get("end-a"), b: get("end-b") },
+  only: get("only"), onlyClass: get("only-class"), asRest: get("as-rest"),
 });
 const classes = new Classes(state, model, get("class-list"), get("search"));
 
@@ -83,7 +85,6 @@ function keep() {
 function takeWork({ values: { ids, ...others }, words }) {
   editor.replace(ids);
   state.set(others);
-  if (others.style) styles.take(others.style, others.styleName, others.seed);
   if (words) say(words);
 }
 
@@ -115,8 +116,8 @@ listenToArrows(get("overlay"), tools, {
   onmove: hover,
 });
 bind({ state, model, engine, live, view, editor, tools, styles, classes, takeWork });
-state.watch(["ids", "style"], () => live.changed());
-state.watch(["style"], () => state.get("shown") && keep());
+state.watch(["ids", "style", "classStyles"], () => live.changed());
+state.watch(["style", "classStyles"], () => state.get("shown") && keep());
 
 // Begin, with what was there before.
 styles.takeSeed(0);

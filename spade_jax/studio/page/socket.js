@@ -43,10 +43,10 @@ class SocketEngine {
     this.model = model;
   }
 
-  async synthesise(ids, style) {
+  async synthesise(ids, style, classStyles) {
     for (;;) {
       try {
-        return await this.#once(ids, style);
+        return await this.#once(ids, style, classStyles);
       } catch (error) {
         if (!error.isLost) throw error;
         this.#wasLost = true;
@@ -73,13 +73,13 @@ class SocketEngine {
     return decodeRuns(fromBase64(runs), this.model.width * this.model.height);
   }
 
-  async #once(ids, style) {
+  async #once(ids, style, classStyles) {
     const socket = await this.#connected(), number = ++this.#number;
     const { width, height } = this.model;
     const answer = new Promise((resolve, reject) => {
       this.#waiting = { number, resolve, reject };
     });
-    socket.send(packLayout({ number, width, height, ids, style }));
+    socket.send(packLayout({ number, width, height, ids, style, classStyles }));
     const { png, refusal, milliseconds } = await answer;
     if (refusal) throw new Error(refusal);
     const blob = new Blob([png], { type: "image/png" });

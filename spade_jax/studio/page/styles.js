@@ -12,7 +12,8 @@ export class Styles {
   #cards = [];
   #ends = { a: null, b: null };
 
-  // `at` has the elements: strip, seed, between, ends {a, b}.
+  // `at` has the elements: strip, seed, between, ends {a, b}, and of the style of one
+  // class only, asRest, onlyClass.
   constructor(state, live, engine, at) {
     this.#state = state;
     this.#live = live;
@@ -21,7 +22,14 @@ export class Styles {
     at.seed.addEventListener("change", () => this.#typed());
     at.between.addEventListener("input", () => this.#blend());
     for (const end of ["a", "b"]) at.ends[end].addEventListener("click", () => this.#setEnd(end));
+    at.only.addEventListener("click", () => {
+      at.only.setAttribute("aria-pressed", String(!this.#isOnly));
+      this.#aim();
+    });
+    at.asRest.addEventListener("click", () => this.#leave());
     this.#deal([...Array(CARDS).keys()]);
+    state.watch(["classId"], () => this.#aim());
+    state.watch(["style", "classStyles"], () => this.#mark());
   }
 
   roll() {
@@ -29,10 +37,10 @@ export class Styles {
     this.refresh();
   }
 
+  // For the class that is painted with, or for all that have none of their own.
   take(style, name, seed = null) {
-    this.#state.set({ style, styleName: name, seed });
-    this.#at.seed.value = seed ?? "";
-    this.#mark();
+    const taken = { style, styleName: name, seed };
+    this.#state.set(this.#isOnly ? { classStyles: this.#with(taken) } : taken);
   }
 
   takeSeed(seed) {
@@ -54,7 +62,9 @@ export class Styles {
     // Of a slow model only those that are asked for.
     if (this.#state.get("milliseconds") > SLOW) return;
     const jobs = this.#cards.map((card) => async () => {
-      const { bitmap } = await this.#engine.synthesise(this.#state.get("ids"), card.style);
+      const given = this.#isOnly
+        ? [this.#state.get("style"), this.#with(card)] : [card.style, this.#state.get("classStyles")];
+      const { bitmap } = await this.#engine.synthesise(this.#state.get("ids"), ...given);
       draw(card.canvas, bitmap);
       card.canvas.dataset.drawn = true;
     });
@@ -76,8 +86,39 @@ export class Styles {
     this.#mark();
   }
 
+  // What the styles of the strip, the seed and the slider are of.
+  #aim() {
+    this.#at.onlyClass.textContent = this.#engine.model.classes[this.#state.get("classId")];
+    this.#mark();
+    if (this.#engine.model.class_styles) this.refresh();
+  }
+
+  #with(taken) {
+    return new Map(this.#state.get("classStyles")).set(this.#state.get("classId"), taken);
+  }
+
+  #leave() {
+    const classStyles = new Map(this.#state.get("classStyles"));
+    classStyles.delete(this.#state.get("classId"));
+    this.#at.only.focus();
+    this.#state.set({ classStyles });
+  }
+
+  // {style, styleName, seed} of what they are of.
+  #present() {
+    const [style, styleName, seed] = ["style", "styleName", "seed"].map((n) => this.#state.get(n));
+    const own = this.#isOnly && this.#own();
+    return own || { style, styleName, seed };
+  }
+
+  get #isOnly() { return this.#at.only.getAttribute("aria-pressed") === "true"; }
+
+  #own() { return this.#state.get("classStyles").get(this.#state.get("classId")); }
+
   #mark() {
-    const taken = this.#state.get("style");
+    const { style: taken, seed } = this.#present();
+    this.#at.seed.value = seed ?? "";
+    this.#at.asRest.hidden = !(this.#isOnly && this.#own());
     for (const { button, style } of this.#cards) {
       const isTaken = style.length === taken?.length && style.every((x, i) => x === taken[i]);
       button.setAttribute("aria-pressed", String(isTaken));
@@ -87,11 +128,12 @@ export class Styles {
   #typed() {
     const text = this.#at.seed.value.trim(), seed = Number(text);
     if (/^\d+$/.test(text) && seed < 2 ** 32) this.takeSeed(seed);
-    else this.#at.seed.value = this.#state.get("seed") ?? "";
+    else this.#at.seed.value = this.#present().seed ?? "";
   }
 
   #setEnd(end) {
-    this.#ends[end] = { style: this.#state.get("style"), name: this.#state.get("styleName") };
+    const { style, styleName: name } = this.#present();
+    this.#ends[end] = { style, name };
     const picture = this.#state.get("bitmap");
     if (picture) draw(this.#at.ends[end].querySelector("canvas"), picture);
     this.#at.ends[end].setAttribute("aria-label", `Style ${end}: ${this.#ends[end].name}. Take the present style instead`);

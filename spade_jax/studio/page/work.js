@@ -3,7 +3,10 @@ import { decodeRuns, encodeRuns, fromBase64, toBase64 } from "./ids.js";
 
 const FORM = "spade_jax studio 1";
 
-export function packWork({ ids, style, styleName, seed, classId }, model) {
+// Names of what a work holds.
+export const KEPT = ["ids", "style", "styleName", "seed", "classStyles", "classId"];
+
+export function packWork({ ids, classStyles, classId, ...style }, model) {
   const { name, digest, classes, width, height } = model;
   return {
     form: FORM,
@@ -11,9 +14,8 @@ export function packWork({ ids, style, styleName, seed, classId }, model) {
     width,
     height,
     runs: toBase64(encodeRuns(ids)),
-    style: Array.from(style),
-    styleName,
-    seed,
+    ...packStyle(style),
+    classStyles: [...classStyles].map(([id, own]) => ({ id, ...packStyle(own) })),
     classId,
   };
 }
@@ -32,12 +34,26 @@ export function unpackWork(work, model) {
     throw new Error(`This work was made with ${work.model.name}, which has other classes than ${model.name}.`);
   const values = { ids };
   if (Number.isInteger(work.classId) && classes[work.classId] !== undefined) values.classId = work.classId;
-  const isStyle = work.style?.length === model.style_size && work.style.every(Number.isFinite);
-  if (isStyle) Object.assign(values, {
-    style: Float32Array.from(work.style),
-    styleName: String(work.styleName ?? ""),
-    seed: Number.isInteger(work.seed) ? work.seed : null,
-  });
+  if (isStyle(work, model)) Object.assign(values, unpackStyle(work));
+  const own = model.class_styles && Array.isArray(work.classStyles) ? work.classStyles : [];
+  const known = own.filter((one) => classes[one?.id] !== undefined && isStyle(one, model));
+  values.classStyles = new Map(known.map((one) => [one.id, unpackStyle(one)]));
   const words = isOther ? `Made with another model (${work.model.name}): the picture differs.` : "";
   return { values, words };
+}
+
+function packStyle({ style, styleName, seed }) {
+  return { style: Array.from(style), styleName, seed };
+}
+
+function isStyle({ style }, model) {
+  return style?.length === model.style_size && style.every(Number.isFinite);
+}
+
+function unpackStyle({ style, styleName, seed }) {
+  return {
+    style: Float32Array.from(style),
+    styleName: String(styleName ?? ""),
+    seed: Number.isInteger(seed) ? seed : null,
+  };
 }
