@@ -65,9 +65,13 @@ def decode_upright(file: PictureFile, *, where: str) -> tuple[np.ndarray, int]:
       DataError: see `decode.decode_image`.
     """
     image = decode_image(file, where=where)
-    if isinstance(file, Image.Image):
-        orientation = read_orientation(file)
-    else:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as found:
-            orientation = read_orientation(found)
+    orientation = orientation_of(file)
     return np.ascontiguousarray(turned(image, orientation)), orientation
+
+
+def orientation_of(file: PictureFile) -> int:
+    """`read_orientation` of a picture that can be opened."""
+    if isinstance(file, Image.Image):
+        return read_orientation(file)
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as found:
+        return read_orientation(found)

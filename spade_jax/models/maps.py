@@ -9,6 +9,7 @@ Letters: H height, W width, C classes.
 
 import dataclasses
 import functools
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -19,13 +20,17 @@ import numpy as np
 from spade_jax import assemble, data, recipe
 from spade_jax.data import decode_map
 from spade_jax.data.colors import decode_label
+from spade_jax.data.decode import PictureFile
 from spade_jax.data.error import listed
 from spade_jax.data.example import make_example
 from spade_jax.data.indexed import Palettes, look
+from spade_jax.data.orientation import orientation_of
 from spade_jax.files import pictures
 from spade_jax.layout import Layout
 from spade_jax.models.inputs import Named, file_of, instances, integers
 from spade_jax.models.sizes import SizeRule, shown, size_of
+
+_log = logging.getLogger(__name__)
 
 
 class PreparedMaps(NamedTuple):
@@ -150,10 +155,25 @@ class LabelFormat:
         if isinstance(picture, np.ndarray) and picture.ndim == 2:
             return self._numbered(integers(picture, where))
         file = file_of(picture, where)
+        ids = self._decoded(
+            file, where=where, palettes=palettes, of_file=is_file(label_map)
+        )
+        if (orientation := orientation_of(file)) not in (0, 1):
+            _log.warning(
+                "%s has the EXIF orientation %d: viewers show it turned or mirrored,"
+                " but it is read as it is stored.",
+                where,
+                orientation,
+            )
+        return ids
+
+    def _decoded(
+        self, file: PictureFile, *, where: str, palettes: Palettes, of_file: bool
+    ) -> np.ndarray:
         if not self.of.label_colors:
             try:
                 ids = decode_map(file, where=where, palettes=palettes)
-                return ids if is_file(label_map) else self._numbered(ids)
+                return ids if of_file else self._numbered(ids)
             except data.DataError as error:
                 if error.kind != "not_ids":
                     raise

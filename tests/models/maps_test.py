@@ -89,6 +89,17 @@ def test_instance_pictures_may_be_colours(make_maps, ids):
     ]
 
 
+def test_a_map_that_viewers_show_turned_is_told(make_maps, ids, tmp_path, caplog):
+    picture, exif = Image.fromarray(ids.astype(np.uint8)), Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    picture.save(tmp_path / "plain.png")
+    source = make_maps([tmp_path / "turned.png", tmp_path / "plain.png"])
+    np.testing.assert_array_equal(source[0].label, source[1].label)
+    (told,) = caplog.messages
+    assert "turned.png has the EXIF orientation 6" in told
+
+
 def test_instance_maps_go_with_label_maps(make_maps, ids):
     source = make_maps([ids, ids], [ids * 300, ids])
     assert source[0].instance.max() == 255 * 300
