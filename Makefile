@@ -21,8 +21,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 test: $(VENV)/.dev-installed  ## everything that can be met, in about twelve minutes
 	$(PYTEST)
 
-test-long: $(VENV)/.long-installed  ## larger forms of these, kills, another Python
+test-long: $(VENV)/.long-installed  ## larger forms of these, another Python, a full disk
 	$(PYTEST) -m long
+	$(BIN)/python benchmarks/kill.py --kills=1
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
