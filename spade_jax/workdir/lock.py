@@ -16,7 +16,7 @@ import os
 import pathlib
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import jax
 
@@ -93,9 +93,7 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            for place in missing:
-                place.rmdir()
+        _remove_empty(missing)
         raise CheckpointError(
             f"{path.parent} cannot be made ({error.strerror}). Give another --workdir,"
             " or move away what is in its place."
@@ -125,9 +123,14 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
     finally:
         os.close(file)
         # What a program that was refused something else has no use for.
-        with contextlib.suppress(OSError):
-            for place in missing:
-                place.rmdir()
+        _remove_empty(missing)
+
+
+def _remove_empty(directories: Iterable[pathlib.Path]) -> None:
+    """Removes directories, up to the first that is not empty or not there."""
+    with contextlib.suppress(OSError):
+        for directory in directories:
+            directory.rmdir()
 
 
 def _locked(path: pathlib.Path) -> int:

@@ -25,10 +25,14 @@ export class Styles {
     at.only.addEventListener("click", () => {
       at.only.setAttribute("aria-pressed", String(!this.#isOnly));
       this.#aim();
+      this.refresh();
     });
     at.asRest.addEventListener("click", () => this.#leave());
     this.#deal([...Array(CARDS).keys()]);
-    state.watch(["classId"], () => this.#aim());
+    state.watch(["classId"], () => {
+      this.#aim();
+      if (this.#isOnly) this.refresh();
+    });
     state.watch(["style", "classStyles"], () => this.#mark());
   }
 
@@ -90,7 +94,6 @@ export class Styles {
   #aim() {
     this.#at.onlyClass.textContent = this.#engine.model.classes[this.#state.get("classId")];
     this.#mark();
-    if (this.#engine.model.class_styles) this.refresh();
   }
 
   #with(taken) {
