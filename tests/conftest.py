@@ -4,10 +4,13 @@
 Everything below `os.environ` has to happen before anything imports JAX.
 """
 
+import atexit
 import importlib.metadata
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 _JAXLIB = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
@@ -34,6 +37,10 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "jax")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Data sets that are built where nobody says where, not in a person's home directory:
+# each run builds them anew, as on a machine that has none.
+os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="spade_jax-tests-")
+atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"], ignore_errors=True)
 # `configs` lies beside the package, not in it.
 sys.path.insert(0, str(REPOSITORY))
 

@@ -42,9 +42,11 @@ def replacing(
         yield unfinished
         unfinished.replace(path)
     except OSError as error:
-        # Written to is the file by a descriptor, which has no name.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = os.fspath(path)
+        # A write goes to a descriptor, which has no name; a copy is told with two.
+        named = error.filename, error.filename2
+        is_this = named[0] is None or os.fspath(unfinished) in named
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and is_this:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
         unfinished.unlink(missing_ok=True)

@@ -258,16 +258,17 @@ def find(path: str | os.PathLike[str]) -> tuple[AnyPath, int | None]:
     Raises:
       ValueError: the path is neither of this machine nor in a bucket.
     """
-    directory, step = paths.locate(given(os.fspath(path)))
+    name = os.fsdecode(path)
+    directory, step = paths.locate(given(name))
     holds_model = paths.has_checkpoint(directory) or is_official(directory)
-    if os.fspath(path) in shipped() and not holds_model:
+    if name in shipped() and not holds_model:
         if directory.exists():
             _log.info(
                 "%s holds no checkpoint: %s is the model that comes with the project.",
                 directory,
                 path,
             )
-        return _SHIPPED / path, None
+        return _SHIPPED / name, None
     return directory, step
 
 

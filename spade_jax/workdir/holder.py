@@ -67,8 +67,8 @@ def in_words(text: str) -> str:
 def foreign(path: object) -> str:
     """What to say of a file of the lock's name that is no lock."""
     return (
-        f"{path} is not what a run writes there, and would be lost. Give another"
-        " --workdir, or move it away."
+        f"{path} is not what a run writes there, and would be lost. Give another work"
+        " dir, or move it away."
     )
 
 
@@ -76,7 +76,7 @@ def in_use(workdir: object, text: str) -> str:
     """What to say where another holds a work dir."""
     return (
         f"{workdir} is in use: {in_words(text)} writes there. Stop that, or wait for"
-        " its end, or give another --workdir. To read from it, as with --mode=predict"
+        " its end, or give another work dir. To read from it, as with --mode=predict"
         " or --mode=eval, is possible all the while."
     )
 

@@ -95,7 +95,7 @@ def held(workdir: str | os.PathLike[str], *, command: str) -> Iterator[Lock]:
     except OSError as error:
         _remove_empty(missing)
         raise CheckpointError(
-            f"{path.parent} cannot be made ({error.strerror}). Give another --workdir,"
+            f"{path.parent} cannot be made ({error.strerror}). Give another work dir,"
             " or move away what is in its place."
         ) from error
     file = _locked(path)

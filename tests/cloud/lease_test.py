@@ -35,7 +35,7 @@ def held(path, monkeypatch):
 
 def test_a_second_run_is_refused_when_the_first_gives_a_sign(path, held):
     with held(every=0.05) as first:
-        message = r"/run is in use: train \(process \d+ on host .*another --workdir"
+        message = r"/run is in use: train \(process \d+ on host .*another work dir"
         with pytest.raises(CheckpointError, match=message), held():
             pass
         first.check()

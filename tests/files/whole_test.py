@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from spade_jax import files
@@ -51,3 +54,9 @@ def test_a_full_disk_is_told_with_the_file(tmp_path):
     ):
         full.write(b"1")
     assert list(tmp_path.iterdir()) == []
+    # Of a copy it names the source first.
+    with (
+        pytest.raises(OSError, match=r"^\[Errno 28\] full: '[^']*numbers\.json'$"),
+        files.replacing(tmp_path / "numbers.json") as unfinished,
+    ):
+        raise OSError(errno.ENOSPC, "full", "/tmp/source", None, os.fspath(unfinished))

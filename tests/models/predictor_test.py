@@ -418,7 +418,8 @@ def test_where_models_are(workdirs, monkeypatch):
     with pytest.raises(CheckpointError, match=r"nowhere holds no checkpoint"):
         spade_jax.load("nowhere")
     monkeypatch.setattr(opening, "_SHIPPED", workdirs)
-    assert spade_jax.load("vae").latent_size == LATENT_SIZE
+    for name in ("vae", b"vae"):
+        assert spade_jax.load(name).latent_size == LATENT_SIZE
     assert opening.shipped() == ["edges", "plain", "vae"]
 
 

@@ -26,7 +26,7 @@ AXE = "axe-core@4.14.1"
 SECONDS = 120
 
 # Until then it is asked again, within the page: its policy lets no text be a program.
-UNTIL = """async ([condition, given]) => {
+UNTIL = """async ([condition, given, seconds]) => {
   const page = await import("./main.js"), get = (id) => document.getElementById(id);
   const conditions = {
     ready: () => document.body.dataset.ready === "true",
@@ -39,8 +39,16 @@ UNTIL = """async ([condition, given]) => {
     drawn: () => frames-- === 0,
   };
   let frames = 2;
-  while (!conditions[condition]())
-    await new Promise((next) => requestAnimationFrame(next));
+  const isSo = async () => {
+    while (!conditions[condition]())
+      await new Promise((next) => requestAnimationFrame(next));
+  };
+  // Frames may not come at all, of a page that is hidden.
+  const isLate = new Promise((_, fail) => setTimeout(
+    () => fail(new Error(`never ${condition}; ${get("status").textContent}`)),
+    1000 * seconds,
+  ));
+  await Promise.race([isSo(), isLate]);
 }"""
 
 
@@ -57,7 +65,7 @@ class Studio:
         self.page, self._expected = page, expected
 
     def until(self, condition, given=None):
-        self.page.evaluate(UNTIL, [condition, given])
+        self.page.evaluate(UNTIL, [condition, given, SECONDS])
 
     def give(self, opened_by, name, content, kind="image/png"):
         """Chooses a file, as in the browser's dialog."""
@@ -851,10 +859,10 @@ def test_of_many_changes_the_newest_is_shown_and_few_are_asked_for(
     gate.set()
     true, asked = engine.synthesise, []
 
-    def synthesise(ids, style):
+    def synthesise(ids, *styles):
         asked.append(ids)
         assert gate.wait(SECONDS)
-        return true(ids, style)
+        return true(ids, *styles)
 
     engine.synthesise = synthesise
     with (

@@ -404,7 +404,9 @@ def until_closed(connection):
     """What comes until the other side has said all."""
     content = b""
     while not (b"\r\n\r\n" in content and b"\x88" in content):
-        content += connection.recv(4096)
+        received = connection.recv(4096)
+        assert received, content
+        content += received
     connection.close()
     return content
 

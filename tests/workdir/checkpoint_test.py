@@ -688,7 +688,7 @@ def test_has_checkpoint(tmp_path):
 
 def test_opening_what_is_not_there(tmp_path):
     message = (
-        r"run holds no checkpoint \(looked for checkpoints/STEP in it\)\. Give --w"
+        r"run holds no checkpoint \(looked for checkpoints/STEP in it\)\. Give the di"
     )
     with pytest.raises(CheckpointError, match=message):
         checkpoint.open_existing(tmp_path / "run")

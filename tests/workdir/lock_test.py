@@ -20,7 +20,7 @@ def test_a_second_run_is_told_who_has_the_work_dir(tmp_path):
     with lock.held(workdir, command="train") as first:
         message = (
             rf"new is in use: train \(process {os.getpid()} on host"
-            rf" {socket.gethostname()}, since 20.*\) writes there\..*another --workdir"
+            rf" {socket.gethostname()}, since 20.*\) writes there\..*another work dir"
         )
         with (
             pytest.raises(CheckpointError, match=message),
@@ -152,7 +152,7 @@ def test_other_processes_of_a_run_hold_nothing(tmp_path, monkeypatch):
 def test_what_cannot_be_a_work_dir_is_told(tmp_path):
     (tmp_path / "file").write_text("mine")
     for workdir in (tmp_path / "file", tmp_path / "file" / "below"):
-        message = r"file.* cannot be made \(.*\)\. Give another --workdir"
+        message = r"file.* cannot be made \(.*\)\. Give another work dir"
         with (
             pytest.raises(CheckpointError, match=message),
             lock.held(workdir, command="train"),
