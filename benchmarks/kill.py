@@ -145,9 +145,15 @@ def run(workdir: AnyPath, **arguments) -> str:
     return output
 
 
-def next_step(process: subprocess.Popen) -> int | None:
-    """Waits for a run's next step; None if it ends instead."""
+def next_step(process: subprocess.Popen, said: list[str]) -> int | None:
+    """Waits for a run's next step; None if it ends instead.
+
+    Args:
+      process: of the run.
+      said: to which the lines are added that it printed until then.
+    """
     for line in process.stdout:
+        said.append(line)
         if found := re.search(r"\bstep (\d+)/", line):
             return int(found[1])
     return None
@@ -214,24 +220,25 @@ def kill_once(
       What happened.
     """
     step, before = None, saved_steps(workdir)[-1:]
+    said: list[str] = []
     with running(workdir, num_steps=ENDLESS, **arguments) as process:
         if moment == "start":
             time.sleep(draw.uniform(0, 5))
         else:
             for _ in range(draw.randint(1, 4)):
-                step = next_step(process)
+                step = next_step(process, said)
             if moment == "step":
                 while process.poll() is None and saved_steps(workdir)[-1:] == before:
-                    step = next_step(process)
+                    step = next_step(process, said)
                 time.sleep(draw.uniform(0, 0.3))
             else:
                 while not unfinished(workdir) and process.poll() is None:
                     time.sleep(0.001)
                 time.sleep(draw.choice([0, draw.uniform(0, 0.05)]))
         process.send_signal(signal.SIGKILL)
-        output = process.stdout.read()
+        said.append(process.stdout.read())
     if process.returncode != -signal.SIGKILL:
-        raise RuntimeError(f"the run ended before it was killed:\n{output}")
+        raise RuntimeError(f"the run ended before it was killed:\n{''.join(said)}")
     return {
         "moment": moment,
         "step": step,

@@ -166,7 +166,8 @@ def two_processes(eight, pictures, tmp_path):
                 )
                 for i in range(2)
             ]
-            assert kill.next_step(processes[0]) == 3, processes[0].communicate()
+            said: list[str] = []
+            assert kill.next_step(processes[0], said) == 3, "".join(said)
             yield workdir, processes
 
     return start

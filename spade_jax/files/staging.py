@@ -1,8 +1,8 @@
 """Staging: what a bucket holds, as files of this machine.
 
-Pictures are read one by one, at random, in every epoch anew. From a bucket that would be
-a request each, of files and of ArrayRecords alike (whose wheels can do it): a thousand a
-second for a host of eight chips. So they are copied once, to
+Pictures are read one by one, at random, in every epoch anew. From a bucket that would
+be a request each, of files and of ArrayRecords alike (whose wheels can do it): a
+thousand a second for a host of eight chips. So they are copied once, to
 `$XDG_CACHE_HOME/spade_jax/staged/` (`~/.cache/...`), several at a time. A copy that was
 cut short goes on where it was; of one that is there only what has changed in the bucket
 is copied again.
