@@ -238,7 +238,10 @@ def kill_once(
         process.send_signal(signal.SIGKILL)
         said.append(process.stdout.read())
     if process.returncode != -signal.SIGKILL:
-        raise RuntimeError(f"the run ended before it was killed:\n{''.join(said)}")
+        raise RuntimeError(
+            f"the run ended with {process.returncode} before it was killed:\n"
+            f"{''.join(said)}"
+        )
     return {
         "moment": moment,
         "step": step,
