@@ -129,13 +129,14 @@ def read(file: AnyAddress) -> tuple[str, Object] | None:
     with telling(file):
         try:
             blob.reload(**_trying())
-            # Of this generation: another may be there by now.
+        except exceptions.NotFound:
+            return None
+        try:
+            # Of this generation: another may be there by now, and this one is not found.
             content = blob.download_as_bytes(
                 if_generation_match=blob.generation, **_trying()
             )
-        except exceptions.NotFound:
-            return None
-        except exceptions.PreconditionFailed:
+        except (exceptions.NotFound, exceptions.PreconditionFailed):
             return read(file)
     return content.decode(errors="replace"), _object(blob)
 

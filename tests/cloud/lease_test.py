@@ -1,5 +1,6 @@
 """One run at a time writes to a work dir in a bucket; a dead one stops nobody."""
 
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -122,6 +123,24 @@ def test_a_run_whose_lease_was_taken_notices_and_takes_nothing_back(path, held):
         with pytest.raises(CheckpointError, match=r"is used by another run since: tr"):
             first.check()
     assert path.read_text() == other
+
+
+def test_a_sign_of_life_amid_a_look_is_no_loss(path, held, server):
+    """Between its number and its text an object may get another number."""
+    renewed = threading.Event()
+    with held() as first, server.failing("GET /download", times=1, wait=renewed) as at:
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            checked = threads.submit(first.check)
+            while not at.seen:
+                assert not checked.done()
+            first.renew()
+            renewed.set()
+            assert checked.result(60) is None
+        assert path.read_text() == first._text
+        # As Google Cloud answers then, and the server of the tests does not.
+        with server.failing("GET /download", times=1, status=404) as at:
+            first.check()
+        assert at.seen == 2
 
 
 def test_a_work_dir_that_is_removed_is_noticed(path, held):
