@@ -132,7 +132,7 @@ def read(file: AnyAddress) -> tuple[str, Object] | None:
         except exceptions.NotFound:
             return None
         try:
-            # Of this generation: another may be there by now, and this one is not found.
+            # Of this generation: another may be there by now, and this one no more.
             content = blob.download_as_bytes(
                 if_generation_match=blob.generation, **_trying()
             )
