@@ -22,6 +22,7 @@ from spade_jax.assemble.architecture import (
 from spade_jax.assemble.compute import Factored, factored, tabulator
 from spade_jax.assemble.data import (
     label_colors,
+    picture_folders,
     preprocess,
     resize,
     root,
@@ -51,6 +52,7 @@ __all__ = [
     "networks",
     "optimizers",
     "perceptual",
+    "picture_folders",
     "preprocess",
     "reads_positions",
     "resize",

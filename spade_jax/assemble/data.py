@@ -1,7 +1,7 @@
 """A recipe's data: sources, the colours of label pictures, preprocessing."""
 
 from spade_jax import data, recipe
-from spade_jax.files.places import in_bucket
+from spade_jax.files.places import AnyPath, in_bucket, place
 from spade_jax.files.staging import staged
 from spade_jax.recipe import Data, Recipe
 
@@ -25,6 +25,22 @@ def root(of: Data) -> str:
             f"config.data.root={of.root}: {error} Copy the data there (gcloud storage"
             " rsync -r DIR gs://BUCKET/PATH), or give where it is."
         ) from error
+
+
+def picture_folders(of: Data) -> dict[str, AnyPath]:
+    """The folders of pictures that are read, by their names in messages.
+
+    Only those that are there, and those of built datasets are none.
+    """
+    if of.source != "folder":
+        return {}
+    above = place(of.root)
+    return {
+        f"config.data.root ({folder.name})": folder
+        for split in (of.train_split, of.val_split)
+        for field in ("img", "label", "inst")
+        if (folder := above / f"{split}_{field}").is_dir()
+    }
 
 
 def training_pictures(of: Data, count: int) -> str:

@@ -41,7 +41,8 @@ def check_data(
 
     Raises:
       DataError, ValueError: the config itself is wrong, or the report would take the
-        place of another file, see `spade_jax.files.outputs.claim`.
+        place of another file or lie among the pictures, see
+        `spade_jax.files.outputs.claim`.
     """
     d = recipe.data
     claimed = None
@@ -50,7 +51,10 @@ def check_data(
             write_report,
             command="check_data",
             flag="--write_report",
-            inputs={"config.data.label_colors": d.label_colors},
+            inputs={
+                "config.data.label_colors": d.label_colors,
+                **assemble.picture_folders(d),
+            },
         )
     ids = {"num_classes": d.num_classes, "unknown_label": d.unknown_label}
     names = tuple(dict.fromkeys((d.train_split, d.val_split)))
@@ -230,7 +234,12 @@ def _print_suggestions(report: dict[str, Any]) -> None:
             " with one channel."
         )
     if fields.get("data.label_colors") == "FILE":
-        print("FILE being these lines in the order of the ids, each with a name:")
+        # The commonest are found first, and greys mostly have the order of the ids.
+        if all(len(set(entry["color"])) == 1 for entry in colors):
+            colors = sorted(colors, key=lambda entry: entry["color"])
+        print(
+            "FILE having these lines, put into the order of the ids, each with a name:"
+        )
         for entry in colors[:_PALETTE_LINES]:
             print("  {} {} {}".format(*entry["color"]))
         if len(colors) > _PALETTE_LINES:

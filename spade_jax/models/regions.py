@@ -18,6 +18,8 @@ import numpy as np
 from spade_jax import data
 from spade_jax.models.sizes import SizeRule, shown
 
+_PHOTOGRAPHS = " (A photograph is an array of integers, 0 to 255.)"
+
 
 class Regions(NamedTuple):
     """Which pixels of a label map have which style.
@@ -63,6 +65,7 @@ def check_follows(*, latent_size: int | None, starts_from_latent: bool) -> None:
             " is dense, makes the start of the whole picture of one style. Give one"
             " style a picture, or take a model whose style joins the layout at every"
             " pixel (config.generator.name='oasis', config.generator.latent='noise')."
+            f"{_PHOTOGRAPHS}"
         )
 
 
@@ -141,7 +144,7 @@ def of_pixels(
         raise ValueError(
             f"style is an array {list(style.shape)}: a style of each pixel is"
             f" [H, W, {latent_size}] or [B, H, W, {latent_size}], of this model's"
-            f" {latent_size} numbers."
+            f" {latent_size} numbers.{_PHOTOGRAPHS}"
         )
     if len(maps) not in (1, count):
         raise ValueError(

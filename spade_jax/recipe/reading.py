@@ -290,7 +290,9 @@ def _open(values: Values) -> tuple[str, ...]:
 def _told(path: str, value: Any, wrong: Wrong) -> str:
     default, says = _defaults()[path], FIELDS[path].says
     takes = "" if says in str(wrong) else f" It takes {says}."
-    return f"config.{path}={_shown(value)} {wrong}.{takes} The default is {default!r}."
+    # Some are whole sentences.
+    what = str(wrong).removesuffix(".")
+    return f"config.{path}={_shown(value)} {what}.{takes} The default is {default!r}."
 
 
 def _shown(value: Any) -> str:

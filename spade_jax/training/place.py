@@ -2,8 +2,9 @@
 
 import os
 
+from spade_jax import assemble
 from spade_jax.files import outputs
-from spade_jax.files.places import absolute, place
+from spade_jax.files.places import absolute
 from spade_jax.recipe import Data
 
 
@@ -17,14 +18,6 @@ def check_place(workdir: str | os.PathLike[str], of: Data) -> None:
     Raises:
       ValueError: it is in, or is, ROOT/SPLIT_img or another of a split's folders.
     """
-    if of.source != "folder":
-        return
-    root = place(of.root)
-    inputs = {
-        f"config.data.root ({folder.name})": folder
-        for split in (of.train_split, of.val_split)
-        for field in ("img", "label", "inst")
-        if (folder := root / f"{split}_{field}").is_dir()
-    }
     sheet = absolute(workdir) / "samples.png"
+    inputs = assemble.picture_folders(of)
     outputs.check_apart([sheet], flag="--workdir", inputs=inputs)

@@ -320,6 +320,26 @@ def test_a_long_list_is_cut_in_print_only(small, default_config, tmp_path, capsy
     assert (tmp_path / "report.json").read_text() == "notes"
 
 
+def test_the_report_is_not_written_among_the_pictures(small, default_config):
+    config = configure(default_config, small)
+    for folder in ("train_img", "val_label"):
+        message = rf"^--write_report: .* from config\.data\.root \({folder}\)="
+        with pytest.raises(ValueError, match=message):
+            check_data(describe(config), write_report=small / folder / "report.json")
+        assert not (small / folder / "report.json").exists()
+    assert check_data(describe(config), write_report=small / "report.json")
+
+
+def test_greys_are_told_in_their_order(small, default_config, capsys):
+    """So that who takes them as they come has the foreground of a mask as class 1."""
+    for path in small.glob("*_label/*.png"):
+        mask = read(path) * np.uint8(255)
+        mask[:, :4] = 255
+        save(mask, path)
+    assert not check_data(describe(configure(default_config, small)))
+    assert "each with a name:\n  0 0 0\n  255 255 255\n" in capsys.readouterr().out
+
+
 def test_colored_labels_and_the_palette_that_reads_them(
     small, default_config, tmp_path, capsys
 ):

@@ -178,6 +178,17 @@ def test_greys_that_are_no_ids(root):
     assert re.search(message, problem(look(root)))
 
 
+def test_greys_of_which_a_palette_makes_other_ids(root):
+    """They have one channel, and what is told is what training tells."""
+    for path in root.glob("*_label/*"):
+        picture = Image.fromarray(2 - np.array(Image.open(path)))
+        picture = picture.convert("P")
+        picture.putpalette([2, 2, 2, 1, 1, 1, 0, 0, 0])
+        picture.save(path)
+    message = r"label/\d\.png: a picture with a palette of greys, .* --mode=check_data"
+    assert re.search(message, problem(look(root)))
+
+
 def test_the_first_fault_is_told_and_that_there_may_be_more(root):
     (root / "train_label" / "1.png").write_bytes(b"")
     message = r"train_label/1\.png: cannot read .* --mode=check_data lists everything"

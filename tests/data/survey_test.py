@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import io
 import pickle
 
@@ -153,6 +154,24 @@ def test_colored_labels_tell_their_colors(make_folder):
     assert suggest(result, [split], **plain, palette=COLORS) == {
         "label_colors": "palette"
     }
+
+
+def test_colors_are_those_of_all_label_pictures(make_folder):
+    """Also of those whose indices are ids, as all would be read by their colours."""
+    root = make_folder(2)
+    used = []
+    for i, colors in enumerate((COLORS, COLORS[1:])):
+        file = root / "train_label" / f"00{i}.png"
+        ids = np.array(Image.open(file)).clip(max=len(colors) - 1)
+        picture = Image.fromarray(ids).convert("P")
+        picture.putpalette(np.uint8(colors).ravel().tolist())
+        picture.save(file)
+        used += np.array(colors)[ids].reshape(-1, 3).tolist()
+    split = folder_split(root, "train", num_classes=4)
+    result = run(split)
+    assert [kind for kind, _ in told(result)] == ["palette"]
+    assert result.colors == collections.Counter(map(tuple, used))
+    assert set(result.colors) == set(COLORS)
 
 
 @pytest.mark.parametrize(

@@ -353,9 +353,7 @@ def load(
     if not builder.is_prepared():
         _build(builder, manual_dir)
         builder = make_builder()
-    elif (
-        builder.MADE_OF and manual_dir and os.path.isdir(os.path.expanduser(manual_dir))
-    ):
+    elif builder.MADE_OF and manual_dir:
         origin.check(
             (builder.info.metadata or {}).get("made_of"),
             manual_dir,

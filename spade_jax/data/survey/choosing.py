@@ -29,6 +29,9 @@ _CLASSES = "classes.txt"
 _LARGEST_ID = 65_535
 # Kinds of faults of which training tells more than a finding does.
 _OF_PAIRS = ("folder", "unpaired", "same_stem")
+# Of faults of label pictures that colours would read.
+_OF_COLORS = ("not_ids", "palette")
+_MORE = " --mode=check_data lists everything that is wrong."
 _OF_SHAPE = ("preprocess_mode", "crop_size", "aspect_ratio", "load_size")
 
 
@@ -208,7 +211,7 @@ def _problem(
     if problem := _of_colors(found, better, root=root, classes=classes):
         return problem
     if "label_colors" in better:
-        errors = [e for e in errors if e.kind not in ("not_ids", "palette")]
+        errors = [e for e in errors if e.kind not in _OF_COLORS]
     if "num_classes" not in better:
         # There may be ids that are found to mean unknown.
         errors = [e for e in errors if e.kind != "ids"]
@@ -216,7 +219,7 @@ def _problem(
         message, kind = errors[0].message, errors[0].kind
         if kind == "ids" and classes.names:
             message += f" {root / _CLASSES} names {known} classes."
-        message += " --mode=check_data lists everything that is wrong."
+        message += _MORE
         return DataError(message, kind=kind)
     return None
 
@@ -233,6 +236,9 @@ def _of_colors(
         and not is_scaled(greys)
         and not classes.palette
     ):
+        about = {e.kind: e.message for e in found.findings if e.kind in _OF_COLORS}
+        if "not_ids" not in about and "palette" in about:
+            return DataError(f"{about['palette']}{_MORE}", kind="palette")
         return DataError(
             f"Label pictures in {root} have several channels, in which grey values seem"
             " to be ids. Save them with one channel.",

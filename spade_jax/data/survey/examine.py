@@ -47,6 +47,7 @@ class Examined:
       ids: from class ids to their numbers of pixels.
       foreign: the same of stored ids that are no class.
       colors: the same of colours, where ids were expected.
+      indexed: the same of the colours of an indexed picture that was read as ids.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Examined:
     ids: dict[int, int] = dataclasses.field(default_factory=dict)
     foreign: dict[int, int] = dataclasses.field(default_factory=dict)
     colors: dict[Color, int] = dataclasses.field(default_factory=dict)
+    indexed: dict[Color, int] = dataclasses.field(default_factory=dict)
 
 
 def examine_files(
@@ -217,13 +219,25 @@ def _ids(path: str, result: Examined, split: str, palettes: Palettes) -> np.ndar
 def _numbers(path: str, result: Examined, palettes: Palettes) -> np.ndarray:
     """Reads a map of ids, and notes the colours of one that has these."""
     try:
-        return decode_map(path, where=path, palettes=palettes)
+        label = decode_map(path, where=path, palettes=palettes)
     except DataError as error:
         if error.kind in ("not_ids", "palette"):
             with contextlib.suppress(DataError):
                 picture = decode_colors(path, where=path)
                 result.colors = commonest_colors(picture, _MOST_COLORS)
         raise
+    if _is_indexed(path):
+        with contextlib.suppress(DataError):
+            picture = decode_colors(path, where=path)
+            result.indexed = commonest_colors(picture, _MOST_COLORS)
+    return label
+
+
+def _is_indexed(path: str) -> bool:
+    # As in `_size_of`.
+    with contextlib.suppress(Exception), Image.open(path) as picture:
+        return picture.mode == "P"
+    return False
 
 
 def _ids_of_colors(

@@ -96,6 +96,9 @@ def survey(
     foreign = _sum(result.foreign for result in everything)
     stored = foreign + _sum(result.ids for result in everything)
     colors = _sum(result.colors for result in everything)
+    if colors:
+        # A file of colours would be for all label pictures.
+        colors.update(_sum(result.indexed for result in everything))
     if foreign and is_scaled(stored):
         colors.update({(grey, grey, grey): n for grey, n in stored.items()})
         foreign.clear()

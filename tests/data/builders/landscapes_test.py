@@ -274,7 +274,7 @@ def other(manual):
     return copy
 
 
-def test_what_was_built_from_one_folder_is_not_taken_for_another(manual):
+def test_what_was_built_from_one_folder_is_not_taken_for_another(manual, caplog):
     open_landscapes(manual)
     assert len(open_landscapes(manual)) == 2
     message = (
@@ -293,6 +293,38 @@ def test_what_was_built_from_one_folder_is_not_taken_for_another(manual):
             len(open_source("landscapes", "train", manual_dir=nothing, **arguments))
             == 2
         )
+    (told,) = [text for text in caplog.messages if "config.data.manual_dir" in text]
+    assert f"no directory config.data.manual_dir={manual.parent / 'nowhere'}" in told
+    assert f"was built from {manual}." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("classes.txt", b"sea\nsky\n"), ("photos/a.png", b"2"), ("val.txt", b"b\n")],
+)
+def test_names_sizes_and_times_may_be_the_same_where_contents_are_not(
+    tmp_path, name, content
+):
+    """As where an archive, or a program, gives all files one time."""
+    parts = ("photos", "classes.txt", "val.txt")
+    for folder in ("one", "other"):
+        root = tmp_path / folder
+        (root / "photos").mkdir(parents=True)
+        (root / "photos" / "a.png").write_bytes(b"1")
+        (root / "classes.txt").write_bytes(b"sky\nsea\n")
+        (root / "val.txt").write_bytes(b"a\n")
+        for file in root.rglob("*.*"):
+            os.utime(file, (0, 0))
+    before = origin.describe(tmp_path / "one", parts)
+    origin.check(before, tmp_path / "other", parts, built="it")
+    (root / name).write_bytes(content)
+    os.utime(root / name, (0, 0))
+    with pytest.raises(DataError, match=rf"{name.split('/')[0]} \(1 files .* contents"):
+        origin.check(before, tmp_path / "other", parts, built="it")
+    # What was built before contents were kept.
+    for part in before["parts"].values():
+        del part["contents"]
+    origin.check(before, tmp_path / "other", parts, built="it")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +336,7 @@ def test_what_was_built_from_one_folder_is_not_taken_for_another(manual):
         ),
         (
             lambda root: os.utime(root / "layouts" / "alps.png", (0, 0)),
-            r"layouts \(3 files .*, but with other names, sizes or times of change\)",
+            r"layouts \(3 files .*, but with other names, sizes, times or contents\)",
         ),
         (lambda root: (root / "instances").mkdir(), None),
         (
