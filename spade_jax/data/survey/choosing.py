@@ -133,7 +133,7 @@ def choose(
             **{field: given[field] for field in _OF_SHAPE if field in given},
         )
         fields |= fits._asdict()
-    if problem is not None and problem.kind in ("not_ids", "colors"):
+    if problem is not None and problem.kind in (*_OF_COLORS, "colors"):
         del fields["num_classes"], fields["label_colors"]
     fields = {name: value for name, value in fields.items() if name not in given}
     notes = _notes(
@@ -236,7 +236,9 @@ def _of_colors(
         and not is_scaled(greys)
         and not classes.palette
     ):
-        about = {e.kind: e.message for e in found.findings if e.kind in _OF_COLORS}
+        about = {
+            e.kind: e.message for e in reversed(found.findings) if e.kind in _OF_COLORS
+        }
         if "not_ids" not in about and "palette" in about:
             return DataError(f"{about['palette']}{_MORE}", kind="palette")
         return DataError(
