@@ -1,5 +1,6 @@
 """Programs end with their status and do not wait; nobody need read what they print."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,11 +24,17 @@ PROGRAM = """
 """
 
 
+@contextlib.contextmanager
 def start(end, program=PROGRAM, **options):
-    return subprocess.Popen(
+    """The program, which ends with the block at the latest."""
+    with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program).format(end=end)],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(

@@ -56,16 +56,19 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        address = re.search(r"http://\S+", line)[0]
-        assert "?token=" in address
-        address = re.sub("//[^:/]+:", "//127.0.0.1:", address)
-        model = address.replace("/?", "/api/model?")
-        with urllib.request.urlopen(model, timeout=60) as answer:
-            assert json.load(answer)["classes"] == list(scenes.CLASSES)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            address = re.search(r"http://\S+", line)[0]
+            assert "?token=" in address
+            address = re.sub("//[^:/]+:", "//127.0.0.1:", address)
+            model = address.replace("/?", "/api/model?")
+            with urllib.request.urlopen(model, timeout=60) as answer:
+                assert json.load(answer)["classes"] == list(scenes.CLASSES)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
     assert list(tmp_path.iterdir()) == []
 
 
