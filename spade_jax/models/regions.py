@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from spade_jax import data
+from spade_jax.models.inputs import refuse_hidden
 from spade_jax.models.sizes import SizeRule, shown
 
 
@@ -59,10 +60,12 @@ def check_follows(*, latent_size: int | None, starts_from_latent: bool) -> None:
         )
     if starts_from_latent:
         raise ValueError(
-            "A style by region does not follow from this model: its first layer, which"
-            " is dense, makes the start of the whole picture of one style. Give one"
-            " style a picture, or take a model whose style joins the layout at every"
-            " pixel (config.generator.name='oasis', config.generator.latent='noise')."
+            "A style by region, as arrays of floating-point numbers [H, W, ...] are,"
+            " does not follow from this model: its first layer, which is dense, makes"
+            " the start of the whole picture of one style. Give one style a picture"
+            " (of a photograph integers 0 to 255), or take a model whose style joins"
+            " the layout at every pixel (config.generator.name='oasis',"
+            " config.generator.latent='noise')."
         )
 
 
@@ -133,8 +136,9 @@ def of_pixels(
 
     Raises:
       ValueError: there are not as many as label maps, nor one, or numbers are not
-        finite or not N.
+        finite, hidden by a mask, or not N.
     """
+    refuse_hidden(style, "style")
     style = np.asarray(style)
     maps = style[None] if style.ndim == 3 else style
     if maps.ndim != 4 or maps.shape[-1] != latent_size or not maps.size:
