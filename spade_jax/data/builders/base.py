@@ -22,14 +22,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
 from PIL import Image
 from tensorflow_datasets.core.download.extractor import ExtractError
 
 from spade_jax.data.builders import origin
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.pairing import extensions, list_pictures, unpaired
-from spade_jax.files.whole import replacing
 from spade_jax.progress import phase
 
 # Fewer records than these are made sooner than another process has started.
@@ -74,9 +72,11 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, **arguments: Any):
         try:
             super().__init__(**arguments)
-        except (ValueError, json_format.ParseError) as error:
+        # Parsers of TFDS have exceptions of their own.
+        except Exception as error:
             # Once it knows where, it reads what is there.
-            if getattr(self, "_data_dir", None) is None:
+            knows_where = getattr(self, "_data_dir", None) is not None
+            if isinstance(error, OSError) or not knows_where:
                 raise
             raise _damaged(self._data_dir, error) from error
 
@@ -283,8 +283,7 @@ def _check_unpacked(archive: pathlib.Path, unpacked: pathlib.Path) -> None:
     note = unpacked.with_name(f"{unpacked.name}.from.json")
     now = origin.describe(archive.parent, [archive.name])["parts"]
     if not note.exists():
-        with replacing(note) as unfinished:
-            unfinished.write_text(json.dumps(now), encoding="utf-8")
+        note.write_text(json.dumps(now), encoding="utf-8")
         return
     try:
         then = json.loads(note.read_text(encoding="utf-8"))
