@@ -13,6 +13,8 @@ import sys
 
 import nbformat
 
+from spade_jax.files.whole import replacing
+
 _REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 _ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
 _PLACE = re.compile(r'^(Repository = ").*(")$', re.MULTILINE)
@@ -68,13 +70,15 @@ def set_address(address: str, repository: pathlib.Path = _REPOSITORY) -> None:
     text = project.read_text(encoding="utf-8")
     text, found = _PLACE.subn(rf"\g<1>{address}\g<2>", text)
     assert found == 1
-    project.write_text(text, encoding="utf-8")
+    with replacing(project) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
     for path in sorted((repository / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         head, setup = notebook.cells[:2]
         head.source = with_badge(head.source, badge(address, path.name))
         setup.source = setup_cell(address)
-        nbformat.write(notebook, path)
+        with replacing(path) as unfinished:
+            nbformat.write(notebook, unfinished)
 
 
 def setup_cell(address: str) -> str:

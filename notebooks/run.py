@@ -14,6 +14,8 @@ import tempfile
 import nbformat
 from nbclient import NotebookClient
 
+from spade_jax.files.whole import replacing
+
 _NOTEBOOKS = pathlib.Path(__file__).resolve().parent
 # A cell may train for some minutes.
 _SECONDS_PER_CELL = 1800
@@ -24,7 +26,10 @@ def main(paths: list[pathlib.Path]) -> None:
 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell did.
+      SystemExit: there is no such notebook.
     """
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        sys.exit(f"There is no notebook {', '.join(missing)}.")
     for path in paths:
         print(path.name, flush=True)
         notebook = nbformat.read(path, as_version=4)
@@ -38,7 +43,8 @@ def main(paths: list[pathlib.Path]) -> None:
                 resources={"metadata": {"path": directory}},
             ).execute()
         forget_machine(notebook)
-        nbformat.write(notebook, path)
+        with replacing(path) as unfinished:
+            nbformat.write(notebook, unfinished)
 
 
 def forget_machine(notebook: nbformat.NotebookNode) -> None:

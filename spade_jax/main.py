@@ -34,6 +34,7 @@ from ml_collections import config_flags
 from spade_jax import progress
 from spade_jax.commands.check_data import check_data
 from spade_jax.commands.command_line import (
+    config_flag,
     fields_without_config,
     log_what_matters,
     output_flags,
@@ -64,11 +65,8 @@ from spade_jax.training.train_segmenter import train_segmenter
 from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import CheckpointError
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "Recipe, for example configs/scenes.py; by default that of the run in --workdir.",
-    lock_config=True,
+_CONFIG = config_flag(
+    "Recipe, for example configs/scenes.py; by default that of the run in --workdir."
 )
 _WORKDIR = path_flag(
     "workdir",

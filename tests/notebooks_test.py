@@ -1,6 +1,7 @@
 """The notebooks run from top to bottom, and show pictures."""
 
 import base64
+import errno
 import io
 import os
 import re
@@ -17,6 +18,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from PIL import Image
 
+from notebooks import run
 from notebooks.address import badge, set_address, setup_cell
 
 PICTURES = {"inference": 6, "train_your_own": 1, "from_nvlabs": 1}
@@ -134,6 +136,30 @@ def test_one_command_replaces_the_address(repository, tmp_path):
     assert texts(tmp_path) == told
     set_address("https://github.com/you/yours/", tmp_path)
     assert not any("me/mine" in text for text in texts(tmp_path).values())
+
+
+def test_a_full_disk_leaves_notebooks_whole(repository, tmp_path, monkeypatch):
+    """They were cut short where they lay."""
+    shutil.copytree(repository / "notebooks", tmp_path / "notebooks")
+    shutil.copy(repository / "pyproject.toml", tmp_path)
+    path = tmp_path / "notebooks" / "inference.ipynb"
+    before = path.read_bytes()
+
+    def full(notebook, file):
+        file.write_text("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nbformat, "write", full)
+    monkeypatch.setattr(NotebookClient, "execute", lambda self: None)
+    for write in (
+        lambda: run.main([path]),
+        lambda: set_address("https://github.com/me/mine", tmp_path),
+    ):
+        with pytest.raises(OSError, match=r"No space left on device: .*\.ipynb"):
+            write()
+    assert path.read_bytes() == before
+    with pytest.raises(SystemExit, match=r"^There is no notebook .*nothing\.ipynb"):
+        run.main([tmp_path / "nothing.ipynb"])
 
 
 def test_they_know_the_address_of_the_project(repository):

@@ -58,6 +58,18 @@ def path_flag(
     return flag
 
 
+def config_flag(help: str) -> flags.FlagHolder[ml_collections.ConfigDict | None]:
+    """The flag --config=FILE, with one for each of its fields.
+
+    Raises:
+      SystemExit: the file of absl's --flagfile, which is read for it, cannot be.
+    """
+    try:
+        return config_flags.DEFINE_config_file("config", None, help, lock_config=True)
+    except (flags.Error, UnicodeDecodeError) as error:
+        sys.exit(f"--flagfile: {error}")
+
+
 class _Path(flags.ArgumentParser[str]):
     def __init__(self, buckets: bool):
         self._read = given if buckets else local

@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import NoReturn, TextIO
@@ -66,8 +67,18 @@ def _tell_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
     TensorStore's threads answer to the event loop of Orbax's save; once that has failed
     and the loop is closed, each answer still to come is an error, and none is news.
+
+    An interruption, as of JAX's callback when garbage is collected, would be lost: the
+    program is interrupted again, once the callback is over.
     """
     error = unraisable.exc_value
+    if isinstance(error, KeyboardInterrupt):
+        # A signal, which wakes it from what it waits for, too.
+        main = threading.main_thread().ident
+        again = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT))
+        again.daemon = True
+        again.start()
+        return
     if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
         return
     sys.__unraisablehook__(unraisable)

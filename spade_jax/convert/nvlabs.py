@@ -77,13 +77,19 @@ def read_checkpoint(
     options = parse_options(options_file)
     recipe = recipe_from_options(options, name=str(options_file), defaults=defaults)
     if which is None:
-        latest, best = (directory / f"{x}_net_G.pth" for x in ("latest", "best"))
-        which = "best" if best.exists() and not latest.exists() else "latest"
+        # A link that leads nowhere is there, and told of where it is read.
+        latest, best = (
+            os.path.lexists(directory / f"{x}_net_G.pth") for x in ("latest", "best")
+        )
+        which = "best" if best and not latest else DEFAULT
+    torch_file.check_there(
+        directory, which, endings=["_net_G.pth"], flag="--which_epoch"
+    )
     files = {
         name: directory / f"{which}_net_{letter}.pth"
         for name, letter in _LETTERS.items()
     }
-    if options["use_vae"] != files["encoder"].exists():
+    if options["use_vae"] != os.path.lexists(files["encoder"]):
         raise OptionsError(
             f"{options_file} has use_vae={options['use_vae']}, but"
             f" {files['encoder']} "
@@ -101,7 +107,7 @@ def read_checkpoint(
         )
 
     def read_if_there(name: str) -> Variables | None:
-        return read(name) if files[name].exists() else None
+        return read(name) if os.path.lexists(files[name]) else None
 
     return recipe, {
         "generator": read("generator"),

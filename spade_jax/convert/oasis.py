@@ -90,9 +90,13 @@ def read_checkpoint(
     def file(letter: str) -> pathlib.Path:
         return directory / MODELS / f"{which}_{letter}.pth"
 
+    def is_there(letter: str) -> bool:
+        # A link that leads nowhere is, and told of where it is read.
+        return os.path.lexists(file(letter))
+
     if which is None:
         which = DEFAULT
-        if not (file("EMA").exists() or file("G").exists()):
+        if not (is_there("EMA") or is_there("G")):
             which = "latest"
 
     def read(module: nn.Module, letter: str) -> Variables:
@@ -104,12 +108,13 @@ def read_checkpoint(
             moved=functools.partial(_moved, options=options),
         )
 
-    averaged = file("EMA").exists() and recipe.schedule.ema_decay > 0
+    averaged = is_there("EMA") and recipe.schedule.ema_decay > 0
+    torch_file.check_there(
+        directory / MODELS, which, endings=["_G.pth", "_EMA.pth"], flag="--ckpt_iter"
+    )
     return recipe, {
         "generator": read(networks.generator, "EMA" if averaged else "G"),
-        "discriminator": read(networks.discriminator, "D")
-        if file("D").exists()
-        else None,
+        "discriminator": read(networks.discriminator, "D") if is_there("D") else None,
         "encoder": None,
     }
 

@@ -8,7 +8,7 @@ import pathlib
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,36 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       ImportError: PyTorch is not installed.
     """
     return _tensors(path, _load(path))
+
+
+def check_there(
+    directory: pathlib.Path, which: str, *, endings: Sequence[str], flag: str
+) -> None:
+    """Refuses a directory without a generator's file, and tells which others it has.
+
+    Args:
+      directory: of the files.
+      which: the epoch or iteration, with which the file's name begins.
+      endings: of the name, any of which will do. A link that leads nowhere does, too:
+        it is told of where it is read.
+      flag: that takes `which`, for messages.
+
+    Raises:
+      FileError: there is none.
+    """
+    if any(os.path.lexists(directory / f"{which}{ending}") for ending in endings):
+        return
+    there = sorted(
+        {
+            path.name.removesuffix(ending)
+            for ending in endings
+            for path in directory.glob(f"*{ending}")
+        }
+    )
+    raise FileError(
+        f"{directory / which}{endings[0]} does not exist."
+        + (f" What is there: {flag}={f', {flag}='.join(there)}." if there else "")
+    )
 
 
 def read_wrapped(

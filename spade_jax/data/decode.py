@@ -235,6 +235,8 @@ def _load(picture: Image.Image) -> Opened:
         break
     frames, lossy = getattr(picture, "n_frames", 1), is_lossy(picture)
     picture.load()
+    if not all(picture.size):
+        raise OSError(f"of {picture.width}x{picture.height} pixels it holds nothing")
     return Opened(picture, stored, top, frames, lossy)
 
 

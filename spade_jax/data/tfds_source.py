@@ -46,10 +46,11 @@ class TfdsSource:
     ):
         # What TFDS returns tells of itself, too; a plain sequence does not.
         self._data_source: Any = data_source
-        self._title = type(data_source).__name__
+        self._title, self._place = type(data_source).__name__, ""
         if hasattr(data_source, "dataset_info"):
-            full_name = self._data_source.dataset_info.full_name
-            self._title = f"{full_name}:{self._data_source.split}"
+            info = self._data_source.dataset_info
+            self._title = f"{info.full_name}:{self._data_source.split}"
+            self._place = f" in {info.data_dir}"
         if not len(data_source):
             raise DataError(f"Empty split: {self._title} holds no examples.")
         self._num_classes = num_classes
@@ -66,7 +67,15 @@ class TfdsSource:
         return len(self._data_source)
 
     def __getitem__(self, index: int) -> Example:
-        record = self._data_source[index]
+        try:
+            record = self._data_source[index]
+        # As ArrayRecord tells of files that are damaged or gone.
+        except RuntimeError as error:
+            raise DataError(
+                f"Number {index} of {self._title}{self._place} cannot be read "
+                f"({error}). What was built is damaged: remove it, so that it is built "
+                "again."
+            ) from error
         name = str(index)
         if self._keys["name"] is not None:
             stored = self._value(record, "name")

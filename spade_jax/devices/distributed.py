@@ -230,6 +230,19 @@ def lost_contact(error: BaseException) -> bool:
     return False
 
 
+def check_others() -> None:
+    """Tells this process, while it waits for the others, that one of them has ended.
+
+    Raises:
+      ProcessError: with its message.
+      JaxRuntimeError: process 0 is gone.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    for key, told in _store().key_value_dir_get("spade_jax/ended/"):
+        raise ProcessError(f"process {key.rpartition('/')[2]}: {told[1:]}")
+
+
 def part() -> None:
     """Waits for the other processes, which end as well, before this one does."""
     if jax.distributed.is_initialized():

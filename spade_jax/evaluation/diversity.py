@@ -27,6 +27,9 @@ from spade_jax.recipe import Generator
 
 _TRUNK = "alex"  # its authors' choice for measuring
 
+MOST_SAMPLES = 1024
+"""Of a layout; each is compared with each."""
+
 Diversity = Callable[[dict[str, Any], Any, Mapping[str, np.ndarray]], np.ndarray]
 """Makes of variables of the generator and of a distance, and of this process' share of
 a batch with `number`, int32 `[B]`, distances `[B]` on the host."""
@@ -43,8 +46,10 @@ def check(num_samples: int, generator: Generator, *, called: str) -> None:
     Raises:
       ValueError: it is none, the samples would be equal, or the network is not there.
     """
-    if num_samples < 1:
-        raise ValueError(f"{called}={num_samples} must be at least 1.")
+    if not 1 <= num_samples <= MOST_SAMPLES:
+        raise ValueError(
+            f"{called}={num_samples} must be at least 1, and at most {MOST_SAMPLES}."
+        )
     if num_samples == 1:
         return
     if generator.latent == "none":

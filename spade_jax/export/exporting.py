@@ -145,6 +145,8 @@ def _check(out: AnyPath, format: str, precision: str) -> None:
         raise ValueError(f"--out={out} exists already. Give another directory.")
     if out.is_dir():
         raise ValueError(f"--out={out} is a directory. Give a file, as model.jax.")
+    if out.name.lower() == ".onnx":
+        raise ValueError(f"--out={out} is a suffix alone. Give a file, as model.onnx.")
     if os.fsencode(out.name).decode(errors="replace") != out.name:
         raise ValueError(f"--out={out}: the card has this name, which is no text.")
     if out.suffix.lower() == ".json":

@@ -209,11 +209,22 @@ def _refuse_missing(array: np.ndarray, where: str) -> None:
     """Refuses an array that is empty, or of which a mask hides a part."""
     if not array.size:
         raise data.DataError(f"{where}: an array {_kind(array)} holds nothing.")
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise data.DataError(
-            f"{where}: a masked array {_kind(array)}, of which what lies under the mask"
-            " would be used. Give the numbers that are meant: x.filled(NUMBER)."
-        )
+    refuse_hidden(array, where)
+
+
+def refuse_hidden(given: Any, where: str) -> None:
+    """Refuses arrays of which a mask hides a part, and lists with such.
+
+    Raises:
+      DataError: with what to do.
+    """
+    for one in given if isinstance(given, Sequence) else [given]:
+        if isinstance(one, np.ma.MaskedArray) and np.ma.is_masked(one):
+            raise data.DataError(
+                f"{where}: a masked array {_kind(one)}, of which what lies under the"
+                " mask would be used. Give the numbers that are meant:"
+                " x.filled(NUMBER)."
+            )
 
 
 def _is_coloured(array: np.ndarray) -> bool:

@@ -256,9 +256,12 @@ def find(path: str | os.PathLike[str]) -> tuple[AnyPath, int | None]:
     hide it.
 
     Raises:
-      ValueError: the path is neither of this machine nor in a bucket.
+      ValueError: the path is empty, or neither of this machine nor in a bucket.
     """
     name = os.fsdecode(path)
+    if not name:
+        # As of a variable that is not set; it would be this directory.
+        raise ValueError("The model is an empty path: write . for this directory.")
     directory, step = paths.locate(given(name))
     holds_model = paths.has_checkpoint(directory) or is_official(directory)
     if name in shipped() and not holds_model:

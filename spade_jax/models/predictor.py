@@ -36,7 +36,7 @@ from spade_jax.models.maps import (
 from spade_jax.models.opening import Model, load_model
 from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
-from spade_jax.models.styles import Posterior, Styles, check_seed, drawn
+from spade_jax.models.styles import Posterior, Styles, drawn, whole_seed
 from spade_jax.workdir.checkpoint import CheckpointError
 
 _log = logging.getLogger(__name__)
@@ -344,10 +344,10 @@ class Predictor:
 
         Raises:
           ValueError: the model has no styles, or `prior` is not known; or see
-            `styles.check_seed`.
+            `styles.whole_seed`.
         """
         self._check_process()
-        check_seed(seed)
+        seed = whole_seed(seed)
         if self.latent_size is None:
             raise ValueError("This model starts from the layout alone.")
         found = drawn(

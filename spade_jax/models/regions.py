@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from spade_jax import data
+from spade_jax.models.inputs import refuse_hidden
 from spade_jax.models.sizes import SizeRule, shown
 
 _PHOTOGRAPHS = " (A photograph is an array of integers, 0 to 255.)"
@@ -136,8 +137,9 @@ def of_pixels(
 
     Raises:
       ValueError: there are not as many as label maps, nor one, or numbers are not
-        finite or not N.
+        finite, hidden by a mask, or not N.
     """
+    refuse_hidden(style, "style")
     style = np.asarray(style)
     maps = style[None] if style.ndim == 3 else style
     if maps.ndim != 4 or maps.shape[-1] != latent_size or not maps.size:

@@ -6,6 +6,7 @@ Letters: B number of pictures, N latent size.
 """
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from spade_jax.learning.latents import prior as standard
 from spade_jax.models.aggregate import Aggregate, chosen
-from spade_jax.models.inputs import Picture, is_several, listed
+from spade_jax.models.inputs import Picture, is_several, listed, refuse_hidden
 from spade_jax.nets.encoder import sample_latent
 
 _NUMERIC = (int, float, np.ndarray, jax.Array, np.number)
@@ -67,11 +68,13 @@ class Styles:
         """Latents or photographs as float32 `[B, N]`.
 
         Raises:
-          ValueError: latents are of another size, or not finite; or see `encode`.
+          ValueError: latents are of another size, or not finite, or a mask hides some;
+            or see `encode`.
         """
         latents = _numbers(style)
         if latents is None:
             return np.atleast_2d(self.encode(style))
+        refuse_hidden(style, "style")
         if latents.shape[1] != self.latent_size:
             raise ValueError(
                 f"A style has {latents.shape[1]} numbers, but this model's have"
@@ -104,9 +107,9 @@ class Styles:
 
         Raises:
           ValueError: that model got a style, or `prior` is not known; or see `given`
-            and `check_seed`.
+            and `whole_seed`.
         """
-        check_seed(seed)
+        seed = whole_seed(seed)
         aggregate = chosen(self.aggregate, prior)
         if self.latent_size is None:
             if style is not None:
@@ -133,7 +136,7 @@ class Styles:
           ValueError: `n` is not whole or less than 2, or an end is not one style; or
             see `given`.
         """
-        if not isinstance(n, int | np.integer) or n < 2:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 2:
             raise ValueError(
                 f"n={n!r} must be a whole number, at least 2: both ends are included."
             )
@@ -144,14 +147,21 @@ class Styles:
         return along_arc(a, b, n)
 
 
-def check_seed(seed: int) -> None:
-    """Refuses a seed of which JAX would take the lowest 32 bits.
+def whole_seed(seed: Any) -> int:
+    """A seed of Python, or a scalar of NumPy or JAX, as a number.
 
     Raises:
-      ValueError: it is not whole, or not in 0 .. 2**32 - 1.
+      ValueError: it is not whole, or not in 0 .. 2**32 - 1, of which JAX would take the
+        lowest 32 bits.
     """
-    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+    try:
+        # Python counts with truth values.
+        number = None if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = None
+    if number is None or not 0 <= number < 2**32:
         raise ValueError(f"seed={seed!r} is no whole number from 0 to {2**32 - 1}.")
+    return number
 
 
 def _numbers(style: Any) -> np.ndarray | None:

@@ -32,9 +32,7 @@ from spade_jax.plan.chips import parse_topology
 from spade_jax.progress import phase, result
 from spade_jax.recipe import closed, describe
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Recipe, for example configs/coco.py.", lock_config=True
-)
+_CONFIG = command_line.config_flag("Recipe, for example configs/coco.py.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "TPUs, for example v5e:2x4.")
 _NUM_EXAMPLES = flags.DEFINE_integer(
     "num_examples",

@@ -53,7 +53,8 @@ def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
       file: see `find`.
 
     Raises:
-      ValueError: there is no such file, or it fails; with the line of it that did.
+      ValueError: there is no such file, or it fails, with the line of it that did; or
+        it has no `get_config`, or one that returns something else.
     """
     path = find(file)
     # Not by way of sys.path, where the modules of an installed package, being the
@@ -62,7 +63,8 @@ def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
     module.__path__ = [str(path.absolute().parent), str(directory())]
     sys.modules["configs"] = module
     try:
-        return runpy.run_path(str(path))["get_config"]()
+        make = runpy.run_path(str(path)).get("get_config")
+        config = make() if callable(make) else None
     # A recipe is a program of the user's, which may fail in any way.
     except Exception as error:
         lines = [
@@ -74,3 +76,10 @@ def read(file: str | os.PathLike[str]) -> ml_collections.ConfigDict:
         raise ValueError(
             f"--config={file}{at} fails with {type(error).__name__}: {error}"
         ) from error
+    if isinstance(config, ml_collections.ConfigDict):
+        return config
+    fault = f"returns {type(config).__name__}" if callable(make) else "is not there"
+    raise ValueError(
+        f"--config={file}: get_config(), which makes the config, {fault}. Let it change"
+        " and return what get_config() of configs/default.py does."
+    )

@@ -100,6 +100,7 @@ def _train(
         keep=recipe.keeping.newest,
         keep_every=recipe.keeping.every,
         keep_best=recipe.keeping.best,
+        check_others=distributed.check_others,
     )
     recipe = _settled(recipe, workdir, open_checkpoints, devices=devices)
     over = share(recipe, devices)

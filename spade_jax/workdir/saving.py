@@ -15,9 +15,12 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+import jax
 import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax import recipe as recipes
@@ -30,6 +33,7 @@ from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 
 _log = logging.getLogger(__name__)
 
+_LOOK_EVERY = 0.2  # seconds
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -43,6 +47,8 @@ class Checkpoints(SavedCheckpoints):
       keep: how many of the newest checkpoints to keep, 1 or more.
       keep_every: keep those whose step is a multiple of this, too; 0: none.
       keep_best: keep that with the best value of a metric, too.
+      check_others: of several processes; called while a save is waited for, which would
+        not end if another one has, and raises then.
     """
 
     def __init__(
@@ -52,8 +58,10 @@ class Checkpoints(SavedCheckpoints):
         keep: int = 3,
         keep_every: int = 0,
         keep_best: Best | None = None,
+        check_others: Callable[[], None] | None = None,
     ):
         super().__init__(workdir, newest=None)
+        self._check_others = check_others
         self._keep_best = keep_best
         self._saving: tuple[int, dict[str, Any]]  # from the first save on
         context = ocp.Context()
@@ -68,8 +76,14 @@ class Checkpoints(SavedCheckpoints):
             # What an interrupted save left behind is of no use to anybody.
             cleanup_tmp_directories=True,
         )
+        self._failures: list[Exception] = []
+        self._others_ended = False
+        _watch(self._checkpointer, self._failures)
 
     def __exit__(self, kind, *_) -> None:
+        if jax.process_count() > 1 and (self._failures or self._others_ended):
+            # It would wait for the other processes, and they for this one.
+            return
         try:
             self._checkpointer.close()
         except Exception as error:
@@ -148,7 +162,7 @@ class Checkpoints(SavedCheckpoints):
                 f"config.keep_best={best.text!r} is not among the metrics of this"
                 f" run: {', '.join(metrics)}. Give one of these."
             )
-        if not self._checkpointer.is_saving_in_progress():
+        if self._failures or not self._checkpointer.is_saving_in_progress():
             self.wait()
 
     def wait(self) -> None:
@@ -156,11 +170,36 @@ class Checkpoints(SavedCheckpoints):
 
         Raises:
           CheckpointError: it could not be saved.
+          Exception: see `check_others`.
         """
+        waited = self._wait_alone if jax.process_count() == 1 else self._wait_watching
+        for error in waited():
+            raise self._failure(error) from error
+
+    def _wait_alone(self) -> list[Exception]:
+        """Waits for the save, and gives its error, if any."""
         try:
             self._checkpointer.wait()
         except Exception as error:
-            raise self._failure(error) from error
+            return [error]
+        return []
+
+    def _wait_watching(self) -> list[Exception]:
+        """As `_wait_alone`, of several processes, until it cannot succeed."""
+        found: list[Exception] = []
+        waiting = threading.Thread(
+            target=lambda: found.extend(self._wait_alone()), daemon=True
+        )
+        waiting.start()
+        while waiting.is_alive() and not self._failures:
+            waiting.join(_LOOK_EVERY)
+            if self._check_others is not None:
+                try:
+                    self._check_others()
+                except Exception:
+                    self._others_ended = True
+                    raise
+        return [*self._failures, *found]
 
     def _write_checksums(self) -> None:
         # Orbax calls this in process 0 when all processes have written their files,
@@ -197,6 +236,28 @@ class Checkpoints(SavedCheckpoints):
             f"{said}, where {megabytes} MB are free: {reason}\n"
             f"{earlier} If the disk is full, make room{fewer}."
         )
+
+
+def _watch(checkpointer: Any, failures: list[Exception]) -> None:
+    """Notes the exceptions of saves where they arise.
+
+    Orbax tells of one when the other processes know that the save has ended; and they
+    wait for the part of this one, for twenty minutes.
+    """
+    manager = getattr(checkpointer, "_manager", None)
+    tracker = getattr(manager, "_save_progress_tracker", None)
+    if tracker is None:
+        return  # Of another version of Orbax: a failure takes so long, then.
+    tell = tracker.set
+
+    def noting(in_progress: bool) -> None:
+        # It is called on the way out of what saves.
+        error = sys.exc_info()[1]
+        if not in_progress and isinstance(error, Exception):
+            failures.append(error)
+        tell(in_progress)
+
+    tracker.set = noting
 
 
 def save_single(

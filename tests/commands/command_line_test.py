@@ -4,6 +4,7 @@ import sys
 import pytest
 from absl import flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 
 from spade_jax import publish
 from spade_jax.commands import command_line
@@ -15,6 +16,21 @@ def test_a_recipe_that_is_not_there(tmp_path):
     message = rf"^--config={tmp_path}/none\.py: there is no such file\. .* coco, "
     with pytest.raises(SystemExit, match=message):
         command_line.parse_flags(["program", f"--config={tmp_path}/none.py"])
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe--seed=1"])
+def test_a_file_of_flags_that_cannot_be_read(content, tmp_path, monkeypatch):
+    file = tmp_path / "flags.txt"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["program", f"--flagfile={file}"])
+    monkeypatch.setattr(config_flags, "DEFINE_config_file", of_own_flags)
+    with pytest.raises(SystemExit, match=r"^--flagfile: .*(No such file|can't decode)"):
+        command_line.config_flag("help")
+
+
+def of_own_flags(*arguments, define=config_flags.DEFINE_config_file, **options):
+    return define(*arguments, flag_values=flags.FlagValues(), **options)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,30 @@ def test_answers_to_a_save_that_was_given_up_are_not_told(error, is_told):
     assert (len(lines) > 1) == is_told
 
 
+COLLECTING = """
+    import gc, signal, time
+    from spade_jax.commands import ending
+
+    def interrupt(phase, info):
+        gc.callbacks.remove(interrupt)
+        signal.raise_signal(signal.SIGINT)
+
+    def program():
+        # As JAX has one.
+        gc.callbacks.append(interrupt)
+        gc.collect()
+        {end}
+
+    ending.run(program)
+"""
+
+
+def test_an_interruption_of_the_garbage_collector_is_not_lost():
+    with start("time.sleep(60)", COLLECTING) as process:
+        out, err = process.communicate(timeout=50)
+    assert (process.returncode, out, err) == (-signal.SIGINT, b"", b"")
+
+
 def test_a_successful_one_waits_for_its_threads():
     program = """
         import sys, threading

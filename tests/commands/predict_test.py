@@ -418,6 +418,7 @@ def test_options_that_do_not_suit_the_model(plain, vae, layouts, tmp_path):
         (plain, {"seed": -1}, r"seed=-1 is no whole number"),
         (plain, {"size": "large"}, r"size='large' is not one of trained, map"),
         (plain, {"num_samples": 0}, r"--num_samples=0 must be at least 1"),
+        (plain, {"num_samples": 10**12}, r"--num_samples=10+ must .* at most 10000"),
         (vae, {"film": "x.avi"}, r"--film=x\.avi: a film ends in \.mp4 or \.gif"),
         (vae, {"film": "x.gif", "fps": 0}, r"--fps=0 must be positive"),
         (vae, {"film": "x.gif", "fps": 1e-9}, r"--fps=1e-09 .* 0\.01 to 100 frames"),

@@ -206,6 +206,19 @@ def test_which_weights_are_read(of_oasis):
         read(which="20000")
 
 
+def test_what_is_not_there_of_oasis(of_oasis):
+    """It is told with what is; a link to nowhere is there."""
+    directory = of_oasis()
+    with pytest.raises(
+        torch_file.FileError,
+        match=r"7_G\.pth does not exist\. What is there: --ckpt_iter=latest\.",
+    ):
+        oasis.read_checkpoint(directory, which="7")
+    (directory / "models" / "best_EMA.pth").symlink_to("moved away")
+    with pytest.raises(torch_file.FileError, match=r"best_EMA\.pth does not exist, or"):
+        oasis.read_checkpoint(directory)
+
+
 def test_fields_of_oasis(of_oasis):
     recipe = oasis.read_recipe(of_oasis())
     assert recipe.optimizer.learning_rate == pytest.approx(2e-4)

@@ -203,6 +203,30 @@ def test_bad_input_writes_nothing(how, message, official, tmp_path):
     assert not workdir.exists()
 
 
+def test_an_epoch_that_is_not_there_is_told_with_those_that_are(official, tmp_path):
+    """And not as an encoder that is missing."""
+    directory, _ = official
+    for letter in MODULES:
+        file = directory / f"latest_net_{letter}.pth"
+        file.rename(directory / f"20_net_{letter}.pth")
+    with pytest.raises(
+        SystemExit,
+        match=r"latest_net_G\.pth does not exist\. What is there: --which_epoch=20\.",
+    ):
+        main.main(["nvlabs", str(directory), f"--out={tmp_path / 'w'}"])
+
+
+@pytest.mark.parametrize("letter", ["G", "D", "E"])
+def test_links_of_weights_to_nowhere_are_told(letter, official, tmp_path):
+    """They were taken for files that are not there, and others for them."""
+    directory, _ = official
+    latest = directory / f"latest_net_{letter}.pth"
+    latest.rename(directory / f"best_net_{letter}.pth")
+    latest.symlink_to("moved away")
+    with pytest.raises(SystemExit, match=f"{latest.name} does not exist, or is not"):
+        main.main(["nvlabs", str(directory), f"--out={tmp_path / 'w'}"])
+
+
 def test_nothing_is_overwritten(official, tmp_path):
     directory, state_dicts = official
     workdir = tmp_path / "workdir"

@@ -320,6 +320,12 @@ def test_too_large_a_picture_says_what_to_do():
             decode(bytes(data), where="a")
 
 
+@pytest.mark.parametrize("decode", [decode_image, decode_map])
+def test_a_picture_without_pixels(decode):
+    with pytest.raises(DataError, match=r"of 0x5 pixels it holds nothing"):
+        decode(Image.new("L", (0, 5)), where="a")
+
+
 def test_a_picture_without_permission_is_not_to_be_replaced(tmp_path, monkeypatch):
     def refused(file):
         raise PermissionError(13, "Permission denied", file)

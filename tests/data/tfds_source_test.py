@@ -88,7 +88,7 @@ def test_unknown_label_becomes_the_class_after_the_named_ones():
 class Titled(list):
     """Has what a TFDS data source has."""
 
-    dataset_info = types.SimpleNamespace(full_name="scenes/64px/1.0.0")
+    dataset_info = types.SimpleNamespace(full_name="scenes/64px/1.0.0", data_dir="here")
     split = "train"
 
 

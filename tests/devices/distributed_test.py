@@ -300,6 +300,19 @@ def test_one_speaks_for_who_is_at_fault(end):
     assert end(2, {0: "1I am 0"}, is_cause=True) == ""
 
 
+def test_one_that_waits_is_told_of_an_end(monkeypatch):
+    kept = {}
+    client = types.SimpleNamespace(key_value_dir_get=lambda key: list(kept.items()))
+    state = types.SimpleNamespace(process_id=0, num_processes=3, client=client)
+    monkeypatch.setattr(distributed, "_coordination", state)
+    distributed.check_others()  # It is alone.
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    distributed.check_others()
+    kept["spade_jax/ended/2"] = "0I am 2"
+    with pytest.raises(distributed.ProcessError, match=r"^process 2: I am 2$"):
+        distributed.check_others()
+
+
 def test_who_ends_without_process_0_speaks(end):
     assert end(2, {}, is_cause=True) == "I am 2\n"
     assert end(2, None) == "I am 2\n"

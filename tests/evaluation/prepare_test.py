@@ -62,6 +62,12 @@ def altered(recipe, fields):
         ({"data.val_split": "one"}, {}, ValueError, "'one' has 1 picture"),
         ({"data.val_split": "empty"}, {}, DataError, "holds no picture"),
         ({}, {"num_samples": 0}, ValueError, "--num_samples=0 must be at least 1"),
+        (
+            {},
+            {"num_samples": 10**12},
+            ValueError,
+            "must be at least 1, and at most 1024",
+        ),
         ({}, {"num_samples": 2}, ValueError, "layout alone .* have no diversity"),
         (
             {

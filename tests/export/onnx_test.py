@@ -310,6 +310,7 @@ def test_models_that_start_from_a_layout_take_any_size(fields, others, make_smal
             r"a\.onnx --format=jax: files of ONNX, and no oth",
         ),
         ("a.ONNX", ["--format=jax"], r"a\.ONNX --format=jax: fi"),
+        (".onnx", [], r"\.onnx is a suffix alone\. Give a file, as model\.onnx"),
         ("a.jax", ["--format=onnx"], r"have the suffix \.onnx"),
         ("a", ["--format=saved_model", "--precision=float16"], r"is for files of ONNX"),
         ("a.jax", ["--precision=float16"], r"--precision=float16 is for files of ONNX"),

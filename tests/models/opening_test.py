@@ -109,6 +109,8 @@ def test_a_model_is_of_this_machine_or_a_bucket(monkeypatch):
     assert opening.find("~/run")[0] == pathlib.Path("/home/me/run")
     with pytest.raises(ValueError, match=r"^s3://bucket/run is no path of this mach"):
         open_model("s3://bucket/run")
+    with pytest.raises(ValueError, match=r"empty path: write \. for this directory"):
+        open_model("")
 
 
 def test_other_networks_than_described_are_told(tmp_path, tiny_recipe):

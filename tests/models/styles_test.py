@@ -1,11 +1,13 @@
 """Styles: draws that depend on numbers alone, and the way from one to another."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spade_jax.data import DataError
 from spade_jax.learning.latents import prior
-from spade_jax.models import styles
+from spade_jax.models import regions, styles
 from spade_jax.models.styles import Styles
 
 N = 4
@@ -76,12 +78,34 @@ def test_what_is_no_style_is_not_taken_for_one():
             of_model.given(given)
     with pytest.raises(ValueError, match=r"Number 1 of style 0 is inf"):
         of_model.given([0, 1e300, 0, 0])
-    for n in (1, 2.0, "2"):
+    for n in (1, 2.0, "2", True):
         with pytest.raises(ValueError, match=r"n=.* a whole number, at least 2"):
             of_model.between(np.zeros(N), np.ones(N), n)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1"])
+def test_what_a_mask_hides_of_a_style_is_not_used():
+    of_model = Styles(latent_size=N, encoder=None)
+    hidden = np.ma.array(np.zeros(N), mask=[1, 0, 0, 0])
+    for given in (hidden, [hidden], hidden[None]):
+        with pytest.raises(DataError, match=r"^style: a masked array .*filled"):
+            of_model.given(given)
+    with pytest.raises(DataError, match=r"^style: a masked array .*filled"):
+        regions.of_pixels(
+            np.ma.masked_equal(np.eye(N)[None], 1), latent_size=N, count=1
+        )
+    assert not of_model.given(np.ma.array(np.zeros(N))).any()
+
+
+def test_a_seed_may_be_a_scalar_of_any_library():
+    of_model = Styles(latent_size=N, encoder=None)
+    wanted = of_model.of_call(None, seed=7, count=1)
+    for seed in (np.uint8(7), np.array(7), jnp.int32(7)):
+        np.testing.assert_array_equal(
+            of_model.of_call(None, seed=seed, count=1), wanted
+        )
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1", True, np.True_, None, [7]])
 def test_a_seed_is_not_cut(seed):
     of_model = Styles(latent_size=N, encoder=None)
     with pytest.raises(ValueError, match=r"seed=.* from 0 to 4294967295"):

@@ -78,7 +78,13 @@ def test_what_is_nowhere(tmp_path, monkeypatch):
             r"mine\.py, line 1, fails with ModuleNotFoundError: .*nump",
         ),
         ("def get_config(:\n", r"mine\.py fails with SyntaxError: .* line 1"),
-        ("x = 1\n", r"mine\.py fails with KeyError: 'get_config'"),
+        ("x = 1\n", r"mine\.py: get_config\(\), .* is not there\. "),
+        ("get_config = 3\n", r"mine\.py: get_config\(\), .* is not there\. "),
+        (
+            "def get_config():\n    pass\n",
+            r"mine\.py: get_config\(\), .* returns NoneType\. ",
+        ),
+        ("get_config = dict\n", r"mine\.py: get_config\(\), .* returns dict\. "),
     ],
 )
 def test_a_recipe_that_fails_is_told_by_its_line(tmp_path, program, message):

@@ -4,9 +4,11 @@ import os
 from collections.abc import Collection
 
 from spade_jax.files import video
-from spade_jax.models.styles import check_seed
+from spade_jax.models.styles import whole_seed
 from spade_jax.recipe import Recipe
 
+# Each is a file, whose name is looked at before the first is made.
+_MOST_SAMPLES = 10_000
 # Frames a second of a film.
 _SLOWEST = 0.01
 
@@ -49,7 +51,7 @@ def check_model(
     Raises:
       ValueError: naming the option and the remedy.
     """
-    check_seed(seed)
+    whole_seed(seed)
     wants_instances = recipe.data.instances
     if wants_instances and instances is None:
         raise ValueError(
@@ -65,8 +67,11 @@ def check_model(
             "--style needs a model with an encoder"
             " (config.generator.latent='vae'); this one has none."
         )
-    if num_samples < 1:
-        raise ValueError(f"--num_samples={num_samples} must be at least 1.")
+    if not 1 <= num_samples <= _MOST_SAMPLES:
+        raise ValueError(
+            f"--num_samples={num_samples} must be at least 1, and at most"
+            f" {_MOST_SAMPLES}."
+        )
     if num_samples > 1 and recipe.architecture.latent_size is None:
         raise ValueError(
             f"--num_samples={num_samples}: this model starts from the layout alone"

@@ -10,6 +10,7 @@ import pathlib
 import tensorflow_datasets as tfds
 
 from spade_jax.data.builders import ade20k, base
+from spade_jax.data.class_list import read_lines
 from spade_jax.data.classes.ade20k_scenes import is_outdoor
 from spade_jax.data.error import DataError
 
@@ -52,5 +53,5 @@ def _read_scenes(file: pathlib.Path) -> dict[str, str]:
             f"There is no {file}, which tells the pictures' scenes. It comes with "
             f"{ade20k.ARCHIVES[0]}."
         )
-    lines = (line.partition(" ") for line in file.read_text().splitlines())
+    lines = (line.partition(" ") for line in read_lines(file))
     return {name: scene.strip() for name, _, scene in lines}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import errno
 import functools
 import importlib
 import io
@@ -67,6 +68,17 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     # builder's file. (Where it looks, TFDS 4.9.10 imports a package that it does not
     # require.)
     url_infos = None
+
+    def __init__(self, **arguments: Any):
+        try:
+            super().__init__(**arguments)
+        # Parsers of TFDS have exceptions of their own.
+        except Exception as error:
+            # Once it knows where, it reads what is there.
+            knows_where = getattr(self, "_data_dir", None) is not None
+            if isinstance(error, OSError) or not knows_where:
+                raise
+            raise _damaged(self._data_dir, error) from error
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -245,6 +257,8 @@ def _unpack(
     try:
         unpacked = pathlib.Path(download_manager.extract(archive))
     except ExtractError as error:
+        if _tells_of_a_full_disk(error.__cause__):
+            raise _full(pathlib.Path(download_manager.download_dir)) from error
         raise DataError(
             f"Cannot unpack {archive}: {error.__cause__!r}. It is damaged or not "
             "complete: download it again."
@@ -270,10 +284,18 @@ def _check_unpacked(archive: pathlib.Path, unpacked: pathlib.Path) -> None:
     now = origin.describe(archive.parent, [archive.name])["parts"]
     if not note.exists():
         note.write_text(json.dumps(now), encoding="utf-8")
-    elif json.loads(note.read_text(encoding="utf-8")) != now:
+        return
+    try:
+        then = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{note}, which says what {unpacked} was unpacked from, is damaged "
+            f"({error}). Remove both, so that {archive} is unpacked again."
+        ) from error
+    if then != now:
         raise DataError(
             f"{unpacked} was unpacked from another {archive.name} than {archive} is "
-            "now. Remove it, so that this one is unpacked."
+            f"now. Remove it, and {note}, so that this one is unpacked."
         )
 
 
@@ -346,20 +368,38 @@ def load(
 
     Raises:
       DataError: the files to build from are not there or wrong, and the message has the
-        builder's instructions; or it was built from others.
+        builder's instructions; or it was built from others; or what was built is
+        damaged.
       ValueError: there is no such split.
     """
     builder = make_builder()
-    if not builder.is_prepared():
+    built = builder.is_prepared()
+    if not built:
         _build(builder, manual_dir)
         builder = make_builder()
-    elif builder.MADE_OF and manual_dir:
+    try:
+        return _opened(builder, split, manual_dir=manual_dir if built else None)
+    # TFDS reads some of its own files no sooner.
+    except json.JSONDecodeError as error:
+        raise _damaged(builder.data_dir, error) from error
+
+
+def _opened(
+    builder: LayoutBuilder,
+    split: str,
+    *,
+    manual_dir: str | os.PathLike[str] | None,
+) -> Sequence[Mapping[str, Any]]:
+    """A split of what is built; see `load`."""
+    if builder.MADE_OF and manual_dir:
         origin.check(
             (builder.info.metadata or {}).get("made_of"),
             manual_dir,
             builder.MADE_OF,
             built=str(builder.data_dir),
         )
+    if not builder.info.splits:
+        raise _damaged(builder.data_dir, "it has no splits")
     if split not in builder.info.splits:
         raise ValueError(
             f"{builder.name} has no split {split!r}, only "
@@ -370,6 +410,29 @@ def load(
     # TFDS's decorator hides the parameters.
     open_split: Any = builder.as_data_source
     return open_split(split, decoders=_undecoded(features))
+
+
+def _damaged(built: str | os.PathLike[str], error: object) -> DataError:
+    return DataError(
+        f"{os.fspath(built)}, where the dataset was built, is damaged or not whole "
+        f"({error}). Remove that directory, so that it is built again."
+    )
+
+
+def _tells_of_a_full_disk(error: BaseException | None) -> bool:
+    """Whether it does; TensorFlow and ArrayRecord have words of their own for that."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return (
+        type(error).__name__ == "ResourceExhaustedError"
+        or os.strerror(errno.ENOSPC) in str(error)
+        or os.strerror(errno.EDQUOT) in str(error)
+    )
+
+
+def _full(directory: pathlib.Path) -> OSError:
+    number = errno.ENOSPC
+    return OSError(number, os.strerror(number), os.fspath(directory))
 
 
 def _undecoded(features: tfds.features.FeaturesDict) -> dict[str, Any]:
@@ -415,6 +478,10 @@ def _build(
         if instructions is None:
             raise
         raise DataError(f"{error}\n{instructions}") from error
+    except RuntimeError as error:
+        if _tells_of_a_full_disk(error):
+            raise _full(pathlib.Path(builder.data_dir)) from error
+        raise
     except OSError:
         # Another process may have been faster with the same dataset: its directory is
         # then in the way of ours.

@@ -18,6 +18,8 @@ from spade_jax.data.error import DataError
 
 # The first object of a picture; lower instances are class ids.
 _FIRST_OBJECT = 256
+_FAR = 1e6  # pixels
+_REMEDY = "Unpack annotations_trainval2017.zip again."
 
 
 class CocoStuff(base.LayoutBuilder):
@@ -129,21 +131,40 @@ def read_objects(file: str | os.PathLike[str]) -> dict[str, list[list[np.ndarray
     try:
         with open(file, encoding="utf-8") as stream:
             content = json.load(stream)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{file}: cannot read the annotations ({error}). Unpack "
-            "annotations_trainval2017.zip again."
+            f"{file}: cannot read the annotations ({error}). {_REMEDY}"
         ) from error
-    names = {image["id"]: image["file_name"] for image in content["images"]}
-    objects: dict[str, list[list[np.ndarray]]] = {name: [] for name in names.values()}
-    for annotation in content["annotations"]:
-        polygons = annotation["segmentation"]
-        # A dict is the run-length code of a crowd.
-        if isinstance(polygons, list):
-            objects[names[annotation["image_id"]]].append(
-                [np.reshape(polygon, (-1, 2)).astype(float) for polygon in polygons]
-            )
+    try:
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        objects: dict[str, list[list[np.ndarray]]] = {n: [] for n in names.values()}
+        for annotation in content["annotations"]:
+            polygons = annotation["segmentation"]
+            # A dict is the run-length code of a crowd.
+            if not isinstance(polygons, dict):
+                outlines = [_outline(polygon) for polygon in polygons]
+                objects[names[annotation["image_id"]]].append(outlines)
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{file} holds no outlines of objects as COCO's instances_*2017.json do "
+            f"({type(error).__name__}: {error}). {_REMEDY}"
+        ) from error
     return objects
+
+
+def _outline(polygon: Sequence[float]) -> np.ndarray:
+    """A polygon as float64 [n, 2].
+
+    Raises:
+      ValueError: it has no points, half of one, or one that is nowhere.
+    """
+    points = np.array(polygon, float)
+    if points.ndim != 1 or not points.size or points.size % 2:
+        raise ValueError(f"a polygon of shape {list(points.shape)}")
+    # Whoever's picture it is, none is that large.
+    if not (np.abs(points) < _FAR).all():
+        raise ValueError("a point of a polygon that lies in no picture")
+    return points.reshape(-1, 2)
 
 
 def draw_objects(

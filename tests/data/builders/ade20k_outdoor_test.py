@@ -89,3 +89,13 @@ def test_a_split_without_outdoor_scenes_is_refused(manual):
     write_scenes(manual, dict.fromkeys(SCENES, "kitchen"))
     with pytest.raises(DataError, match=r"None of the 4 pictures .*training is of an"):
         open_outdoor(manual)
+
+
+def test_a_list_of_scenes_that_is_no_text_is_named(manual):
+    file = manual / "ADEChallengeData2016" / "sceneCategories.txt"
+    text = file.read_bytes()
+    file.write_bytes(text + b"\xe9\n")
+    with pytest.raises(DataError, match=r"Cannot read .*sceneCategories\.txt as UTF-8"):
+        open_outdoor(manual)
+    file.write_bytes(b"\xef\xbb\xbf" + text)  # as Windows' editors begin a text
+    assert len(open_outdoor(manual)) == 2

@@ -17,6 +17,7 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.extractor import ExtractError
 
 from spade_jax.data import BUILT, DataError, open_source
 from spade_jax.data.builders import base
@@ -112,11 +113,29 @@ class TestFindFolder:
         message = r"was unpacked from another a\.zip than .*manual/a\.zip .* Remove it"
         with pytest.raises(DataError, match=message):
             unpack()
+        (note,) = manual.parent.rglob("*.from.json")
+        note.write_text('{"a')
+        message = r"from\.json, which says .* is damaged .* Remove both"
+        with pytest.raises(DataError, match=message):
+            unpack()
 
     def test_a_damaged_archive(self, manual, download_manager):
         pack(manual / "a.zip", "a/b/file.txt")
         (manual / "a.zip").write_bytes((manual / "a.zip").read_bytes()[:-30])
         with pytest.raises(DataError, match=r"Cannot unpack .*a\.zip: BadZipFile\("):
+            base.find_folder(download_manager, "a/b", archives=["a.zip"])
+
+    def test_a_full_disk_is_no_damage(self, manual, download_manager, monkeypatch):
+        """The advice was to download the archive again."""
+        pack(manual / "a.zip", "a/b/file.txt")
+
+        def full(archive):
+            # As TensorFlow, which writes the files, calls its error.
+            named = type("ResourceExhaustedError", (Exception,), {})
+            raise ExtractError("while extracting") from named()
+
+        monkeypatch.setattr(download_manager, "extract", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*downloads"):
             base.find_folder(download_manager, "a/b", archives=["a.zip"])
 
 
@@ -246,6 +265,49 @@ class TestLoad:
         make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")
         base.load(make_builder, "train", manual_dir=camvid)
         assert base.load(make_builder, "val")[0]["name"] == b"val"
+
+    def test_a_full_disk(self, tmp_path, camvid, monkeypatch):
+        def full(*_, **__):
+            # As ArrayRecord tells.
+            raise RuntimeError("write() failed: No space left on device; writing x")
+
+        make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")
+        monkeypatch.setattr(base.LayoutBuilder, "download_and_prepare", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*camvid"):
+            base.load(make_builder, "train", manual_dir=camvid)
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("dataset_info.json", b""),
+            ("dataset_info.json", b"{"),
+            ("dataset_info.json", None),
+            ("metadata.json", b'{"a'),
+        ],
+    )
+    def test_what_was_built_and_is_damaged(self, name, content, tmp_path, camvid):
+        make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")
+        base.load(make_builder, "train", manual_dir=camvid)
+        (file,) = (tmp_path / "tfds").rglob(name)
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        message = r"camvid/1\.0\.0, where .* is damaged .* Remove that directory"
+        with pytest.raises(DataError, match=message):
+            base.load(make_builder, "train", manual_dir=camvid)
+
+    @pytest.mark.parametrize("content", [b"", None])
+    def test_records_that_are_damaged(self, content, tmp_path, camvid):
+        options = {"root": tmp_path / "tfds", "num_classes": 12}
+        open_source("camvid", "train", manual_dir=camvid, **options)
+        (file,) = (tmp_path / "tfds").rglob("*train*record*")
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        source = open_source("camvid", "train", **options)
+        message = r"Number 0 of camvid/1\.0\.0:train in .*tfds/camvid.* cannot be read"
+        with pytest.raises(DataError, match=message):
+            source[0]
 
     def test_a_split_that_is_not_there(self, tmp_path, camvid):
         make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")

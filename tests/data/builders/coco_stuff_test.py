@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("tensorflow_datasets")
 
 from spade_jax.data import DataError, decode_image, edges, open_source
-from spade_jax.data.builders.coco_stuff import draw_objects
+from spade_jax.data.builders.coco_stuff import draw_objects, read_objects
 from spade_jax.data.classes.coco_stuff import CLASSES
 from spade_jax.data.decode import decode_map
 
@@ -255,6 +255,40 @@ def test_damaged_annotations_are_named(folders):
         DataError, match=r"instances_train2017.json: cannot read .*char"
     ):
         open_coco(folders)
+
+
+PICTURES = [{"id": n, "file_name": f"{n:012d}.jpg"} for n in NUMBERS["train"]]
+
+
+def of_one(**fields) -> dict:
+    return {"images": PICTURES, "annotations": [{"image_id": 2, **fields}]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        3,
+        {"annotations": []},
+        {"images": PICTURES, "annotations": None},
+        {"images": ["a.jpg"], "annotations": []},
+        of_one(caption="a dog"),
+        {"images": [], **annotation(2, rectangle(1, 1, 2, 2))},
+        of_one(segmentation=None),
+        of_one(segmentation="1,2,3"),
+        of_one(segmentation=[[]]),
+        of_one(segmentation=[[1, 1, 2, 2, 3]]),
+        of_one(segmentation=[1, 1, 2, 2, 3, 3]),
+        of_one(segmentation=[[None, 1, 2, 2, 3, 3]]),
+        of_one(segmentation=[[float("inf"), 1, 2, 2, 3, 3]]),
+    ],
+)
+def test_what_is_no_list_of_outlines_is_named(folders, content):
+    """As the captions, whose file lies beside it in the archive."""
+    file = folders / "annotations" / "instances_train2017.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"instances_train2017\.json holds no outlines"):
+        read_objects(file)
 
 
 def test_annotations_of_the_other_split_are_refused(folders):
