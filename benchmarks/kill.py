@@ -32,10 +32,9 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from spade_jax.files import bucket
-from spade_jax.files.places import AnyPath, in_bucket
-from spade_jax.workdir import paths
+from spade_jax.files.places import AnyPath
 from spade_jax.workdir.paths import steps as saved_steps
+from spade_jax.workdir.paths import unfinished
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -159,16 +158,6 @@ def next_step(process: subprocess.Popen, said: list[str]) -> int | None:
     return None
 
 
-def unfinished(workdir: AnyPath) -> list[str]:
-    """Names of what saves that go on, or were cut short, left in a work dir."""
-    if in_bucket(workdir):
-        found = {
-            name.split("/")[0] for name in bucket.objects(paths.checkpoints(workdir))
-        }
-        return sorted(found - set(map(str, saved_steps(workdir))))
-    return [p.name for p in (workdir / "checkpoints").glob("*tmp*")]
-
-
 def lines(workdir: AnyPath) -> list[dict[str, Any]]:
     """What a run has written of its steps."""
     told = (workdir / "metrics.jsonl").read_text()
@@ -246,7 +235,7 @@ def kill_once(
         "moment": moment,
         "step": step,
         "saved": saved_steps(workdir)[-1:],
-        "unfinished": unfinished(workdir),
+        "unfinished": [path.name for path in unfinished(workdir)],
     }
 
 

@@ -6,12 +6,14 @@
 import os
 import re
 
+from spade_jax.files import bucket
 from spade_jax.files.places import AnyPath, absolute, in_bucket
 
 CHECKPOINTS = "checkpoints"
 COMMIT = "commit_success.txt"
 """What Orbax writes last into a checkpoint, which in a bucket has its name before."""
 
+_UNFINISHED = ".orbax-checkpoint-tmp"  # in Orbax's names, where they can be changed
 # As a run names them: no `0009`, no digits of other scripts.
 _STEP = re.compile(r"0|[1-9][0-9]*")
 
@@ -31,6 +33,16 @@ def steps(workdir: str | os.PathLike[str]) -> list[int]:
             return []
         found = [path for path in directory.iterdir() if path.is_dir()]
     return sorted(int(path.name) for path in found if _STEP.fullmatch(path.name))
+
+
+def unfinished(workdir: str | os.PathLike[str]) -> list[AnyPath]:
+    """What saves that go on, or were cut short, have made in a work dir by now."""
+    directory = checkpoints(workdir)
+    if not in_bucket(directory):
+        return sorted(directory.glob(f"*{_UNFINISHED}*"))
+    below = bucket.objects(directory)
+    found = {int(name) for x in below if _STEP.fullmatch(name := x.partition("/")[0])}
+    return [directory / str(step) for step in sorted(found - {*steps(workdir)})]
 
 
 def locate(path: str | os.PathLike[str]) -> tuple[AnyPath, int | None]:

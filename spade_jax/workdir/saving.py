@@ -22,11 +22,13 @@ from typing import Any
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
+from orbax.checkpoint import multihost
 
 from spade_jax import recipe as recipes
 from spade_jax.data import EDGE_RULE
 from spade_jax.files import bucket, provenance
 from spade_jax.files.bucket import BucketError
+from spade_jax.files.places import AnyPath
 from spade_jax.recipe import Best, Recipe
 from spade_jax.workdir import integrity, lock, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
@@ -64,6 +66,7 @@ class Checkpoints(SavedCheckpoints):
         self._check_others = check_others
         self._keep_best = keep_best
         self._saving: tuple[int, dict[str, Any]]  # from the first save on
+        _remove_unfinished(self._directory.parent)
         context = ocp.Context()
         # Not the bound method: contexts are copied in depth, and it would call a copy.
         context.asynchronous.post_finalization_callback = lambda: (
@@ -73,8 +76,6 @@ class Checkpoints(SavedCheckpoints):
             os.fspath(self._directory),
             context=context,
             preservation_policy=_preservation(keep, keep_every, keep_best),
-            # What an interrupted save left behind is of no use to anybody.
-            cleanup_tmp_directories=True,
         )
         self._failures: list[Exception] = []
         self._others_ended = False
@@ -236,6 +237,22 @@ class Checkpoints(SavedCheckpoints):
             f"{said}, where {megabytes} MB are free: {reason}\n"
             f"{earlier} If the disk is full, make room{fewer}."
         )
+
+
+def _remove_unfinished(workdir: AnyPath) -> None:
+    """Removes what interrupted saves left behind, which is of no use to anybody.
+
+    Orbax would do so in the background, while it reads what is there: in a bucket a
+    directory is gone with the last object in it.
+    """
+    if jax.process_index() == 0:
+        with bucket.telling():
+            for path in paths.unfinished(workdir):
+                if isinstance(path, pathlib.Path):
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.rmtree()
+    multihost.sync_global_processes("spade_jax: unfinished saves are removed")
 
 
 def _watch(checkpointer: Any, failures: list[Exception]) -> None:

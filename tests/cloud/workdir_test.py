@@ -57,6 +57,22 @@ def copy(run, bucket):
     return f"{bucket}/run"
 
 
+def test_nothing_but_an_unfinished_save_is_no_hindrance(bucket, recipe):
+    """With its removal the directory is gone in a bucket."""
+    checkpoints = place(bucket) / "run" / paths.CHECKPOINTS
+    for name in ("2/_CHECKPOINT_METADATA", "2/state/d", "damaged-2/state/d"):
+        (checkpoints / name).write_text("cut short")
+    assert paths.unfinished(checkpoints.parent) == [checkpoints / "2"]
+    with Checkpoints(checkpoints.parent) as opened:
+        assert set(buckets.objects(checkpoints)) == {"damaged-2/state/d"}
+        (checkpoints / "damaged-2").rmtree()
+        assert opened.latest_step is None
+    with Checkpoints(checkpoints.parent) as opened:
+        opened.save(state(2), recipe=recipe)
+    assert paths.steps(checkpoints.parent) == [2]
+    assert paths.unfinished(checkpoints.parent) == []
+
+
 def test_checkpoints_are_saved_in_a_bucket_and_read(run, recipe):
     assert paths.steps(run) == [2, 4]
     assert paths.locate(f"{run}/checkpoints/2") == (place(run), 2)
