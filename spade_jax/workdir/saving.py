@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.2  # seconds
+_LOOKS = 5
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -306,12 +308,15 @@ def save_single(
 
 def _remove_all_but(directory: pathlib.Path, before: Collection[Any] | None) -> None:
     """Makes a directory what it was before, which is not there if None."""
-    with contextlib.suppress(OSError):
-        for path in directory.iterdir():
-            if path not in (before or ()):
-                shutil.rmtree(path, ignore_errors=True)
-        if before is None:
-            directory.rmdir()
+    # More than once: beside what failed Orbax' threads write for a moment yet.
+    for _ in range(_LOOKS):
+        with contextlib.suppress(OSError):
+            for path in directory.iterdir():
+                if path not in (before or ()):
+                    shutil.rmtree(path, ignore_errors=True)
+            if before is None:
+                directory.rmdir()
+        time.sleep(_LOOK_EVERY)
 
 
 def _preservation(keep: int, keep_every: int, keep_best: Best | None) -> Any:

@@ -84,6 +84,9 @@ COLLECTING = """
     import gc, signal, time
     from spade_jax.commands import ending
 
+    # A shell starts what runs in its background without it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def interrupt(phase, info):
         gc.callbacks.remove(interrupt)
         signal.raise_signal(signal.SIGINT)
