@@ -29,13 +29,20 @@ def git_revision() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        commit = _git("rev-parse", "HEAD", at=root)
+        # Without the lock that others would find, should this program be killed.
+        changes = _git(
+            *("--no-optional-locks", "status", "--porcelain", "--untracked-files=no"),
+            at=root,
+        )
+        return f"{commit}-dirty" if changes else commit
     except (OSError, subprocess.CalledProcessError) as error:
         _log.info("The git revision is not known: %s", error)
         return ""
+
+
+def _git(*arguments: str, at: pathlib.Path) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=at, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

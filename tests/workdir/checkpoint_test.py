@@ -227,6 +227,31 @@ def test_the_revision_of_a_copy_is_noted_beside_it(tmp_path, installed_in):
     assert provenance.git_revision() == "12ab-dirty"
 
 
+def test_the_revision_is_found_without_a_trace(tmp_path, installed_in, no_large_files):
+    """Git would renew its index, and leave the lock of it where it is killed."""
+
+    def git(*arguments):
+        names = ("-c", "user.name=n", "-c", "user.email=e")
+        done = subprocess.run(
+            ["git", *names, *arguments], cwd=tmp_path, capture_output=True, check=True
+        )
+        return done.stdout.decode().strip()
+
+    git("init")
+    file = tmp_path / "module.py"
+    for said, ending in (("one", ""), ("two", "-dirty")):
+        file.write_text(said)
+        if not ending:
+            git("add", ".")
+            git("commit", "--message=one")
+        os.utime(file, (0, 0))
+        installed_in(tmp_path)
+        with no_large_files(16):
+            found = provenance.git_revision()
+        assert found == git("rev-parse", "HEAD") + ending
+        assert not (tmp_path / ".git" / "index.lock").exists()
+
+
 def test_multiples_are_kept(tmp_path, default_config):
     save_steps(tmp_path, default_config, 2, 3, 4, 5, 6, keep=1, keep_every=2)
     assert kept_steps(tmp_path) == [2, 4, 6]
