@@ -18,7 +18,7 @@ studio: $(VENV)/.studio-installed  ## paint layouts in a web page, and see the p
 # Two processes; each works through a whole file, the slowest ones first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev-installed  ## everything that can be met, in about twelve minutes
+test: $(VENV)/.dev-installed  ## everything that can be met, in four to twelve minutes
 	$(PYTEST)
 
 test-long: $(VENV)/.long-installed  ## larger forms of these, another Python, a full disk

@@ -2,7 +2,7 @@
 
 13 classes at 64x64, with instance edges and, as a scene's light and season do not
 follow from its layout, a style that an encoder reads from the real picture. Hardware:
-two CPU cores, about ten minutes, drawing and compiling included. It is not in the
+two CPU cores, four to ten minutes, drawing and compiling included. It is not in the
 paper, so there is no published score for it.
 
     python -m spade_jax.main --config=configs/scenes.py
