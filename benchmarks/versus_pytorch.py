@@ -21,6 +21,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +90,10 @@ def main(options: argparse.Namespace) -> None:
         print(json.dumps(probe(bench, *options.probe.split("/"))))
         return
     report = {
-        "command": " ".join(["python", *sys.argv]),
+        # Where the file was first is of one machine only.
+        "command": re.sub(
+            r"--out[= ]\S+", "--out=FILE", f"python {' '.join(sys.argv)}"
+        ),
         "machine": machine(),
         "peak_gflops": peak / 1e9,
         "problem": dataclasses.asdict(problem),
