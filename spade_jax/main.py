@@ -341,6 +341,8 @@ def _check_flags(mode: str) -> None:
             raise ValueError(
                 f"--{name} is for --mode={modes}, not for --mode={mode}: leave it out."
             )
+    if flags.FLAGS["fps"].present and not flags.FLAGS["film"].present:
+        raise ValueError("--fps is of a film: give --film=FILE, too, or leave it out.")
 
 
 def _check_fields(mode: str, fields: Sequence[str]) -> None:

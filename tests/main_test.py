@@ -33,6 +33,12 @@ def test_flags_of_other_modes_are_refused(mode, flag, takers, monkeypatch):
         main._check_flags(mode)
 
 
+def test_a_speed_without_a_film_is_refused(monkeypatch):
+    given(monkeypatch, "fps")
+    with pytest.raises(ValueError, match=r"^--fps is of a film: give --film=FILE, too"):
+        main._check_flags("predict")
+
+
 @pytest.mark.parametrize("mode", main._MODES)
 def test_a_modes_own_flags_are_taken(mode, monkeypatch):
     given(monkeypatch, *main._MODES[mode], "mode", "coordinator")

@@ -9,7 +9,11 @@ import argparse
 import os
 import pathlib
 import pickle
-import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+import numpy as np
 
 from spade_jax import assemble
 from spade_jax.convert import clues, mapping, torch_file
@@ -22,10 +26,15 @@ from spade_jax.convert.nvlabs_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
+from spade_jax.files import replacing
+from spade_jax.files.places import AnyPath, absolute
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
 DEFAULT = "latest"  # what the official programs load unless they are told otherwise
+
+Replacing: TypeAlias = Callable[[AnyPath], AbstractContextManager[pathlib.Path]]
+"""As `spade_jax.files.replacing`, and `spade_jax.files.outputs.Outputs.replacing`."""
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
 
@@ -122,43 +131,63 @@ def write_checkpoint(
     recipe: Recipe,
     variables: ModelVariables,
     which: str = DEFAULT,
+    replacing: Replacing = replacing,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
     That is `EPOCH_net_{G,D,E}.pth`, `opt.txt`, and `opt.pkl` for the official
     `--load_from_opt_file`. The data is called `custom`: where a recipe has an unknown
     label, the official code expects it as 255 in the label files. Everything is
-    converted before the first byte is written.
+    converted before the first byte is written, and the options, by which such a
+    directory is known, are written last.
 
     Args:
-      directory: created where missing.
+      directory: created where missing; it may be in a bucket.
       recipe: what made them.
       variables: of each network; None for one to leave out.
       which: EPOCH, the official `--which_epoch`.
+      replacing: gives a path to write to, which then takes the place of a file.
 
     Raises:
       OptionsError: the official code has no such network or setting.
       ImportError: PyTorch is not installed.
     """
-    directory = pathlib.Path(directory).absolute()
+    directory = absolute(directory)
     options = options_from_recipe(recipe, directory=directory)
     networks = assemble.networks(recipe.architecture, recipe.compute)
     state_dicts = {
-        letter: mapping.to_official(getattr(networks, name), found)
+        f"{which}_net_{letter}.pth": mapping.to_official(getattr(networks, name), found)
         for name, letter in _LETTERS.items()
         if (found := variables.get(name)) is not None
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory) as unfinished:
-        for letter, state_dict in state_dicts.items():
-            file = pathlib.Path(unfinished) / f"{which}_net_{letter}.pth"
+    write_files(directory, state_dicts, options, replacing=replacing)
+
+
+def write_files(
+    directory: AnyPath,
+    state_dicts: Mapping[str, Mapping[str, np.ndarray]],
+    options: Options,
+    *,
+    replacing: Replacing,
+) -> None:
+    """Writes what official programs read, last the options.
+
+    Args:
+      directory: created where missing.
+      state_dicts: by the files' names below it.
+      options: for `opt.txt` and `opt.pkl`.
+      replacing: see `write_checkpoint`.
+
+    Raises:
+      ImportError: PyTorch is not installed.
+    """
+    for name, state_dict in state_dicts.items():
+        with replacing(directory / name) as file:
             torch_file.write(file, state_dict)
-        write_options(pathlib.Path(unfinished) / OPTIONS_FILE, options)
-        (pathlib.Path(unfinished) / "opt.pkl").write_bytes(
-            pickle.dumps(argparse.Namespace(**options))
-        )
-        for file in pathlib.Path(unfinished).iterdir():
-            file.replace(directory / file.name)
+    with replacing(directory / "opt.pkl") as file:
+        file.write_bytes(pickle.dumps(argparse.Namespace(**options)))
+    with replacing(directory / OPTIONS_FILE) as file:
+        write_options(file, options)
 
 
 def write_options(file: pathlib.Path, options: Options) -> None:

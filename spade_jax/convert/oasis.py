@@ -9,12 +9,9 @@ none; here every network sees those of the files, and "unknown" last. So what be
 an id, planes that are read and channels that are judged, changes its place on the way.
 """
 
-import argparse
 import functools
 import os
 import pathlib
-import pickle
-import tempfile
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -22,7 +19,7 @@ import numpy as np
 
 from spade_jax import assemble
 from spade_jax.convert import clues, mapping, torch_file
-from spade_jax.convert.nvlabs import write_options
+from spade_jax.convert.nvlabs import Replacing, write_files
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, Options, parse_options
 from spade_jax.convert.oasis_options import (
     ids_are_moved,
@@ -30,6 +27,8 @@ from spade_jax.convert.oasis_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
+from spade_jax.files import replacing
+from spade_jax.files.places import absolute
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
@@ -125,24 +124,27 @@ def write_checkpoint(
     recipe: Recipe,
     variables: ModelVariables,
     which: str = DEFAULT,
+    replacing: Replacing = replacing,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
     That is `models/WHICH_{G,D,EMA}.pth`, `opt.txt`, and `opt.pkl` for the official
-    `--continue_train`. Everything is converted before the first byte is written.
+    `--continue_train`. Everything is converted before the first byte is written, and
+    the options, by which such a directory is known, are written last.
 
     Args:
-      directory: created where missing.
+      directory: created where missing; it may be in a bucket.
       recipe: what made them.
       variables: of each network, of the generator the averaged ones: of it there is
         no other, so that G's file has them, too.
       which: the official `--ckpt_iter`.
+      replacing: see `nvlabs.write_checkpoint`.
 
     Raises:
       OptionsError: the official code has no such network or setting.
       ImportError: PyTorch is not installed.
     """
-    directory = pathlib.Path(directory).absolute()
+    directory = absolute(directory)
     options = options_from_recipe(recipe, directory=directory)
     networks = assemble.networks(recipe.architecture, recipe.compute)
     given = {
@@ -152,22 +154,13 @@ def write_checkpoint(
     if recipe.schedule.ema_decay:
         given["EMA"] = given["G"]
     state_dicts = {
-        letter: _moved(mapping.to_official(module, found), options=options, back=True)
+        f"{MODELS}/{which}_{letter}.pth": _moved(
+            mapping.to_official(module, found), options=options, back=True
+        )
         for letter, (module, found) in given.items()
         if found is not None
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory) as unfinished:
-        made = pathlib.Path(unfinished)
-        models = made / MODELS
-        models.mkdir()
-        for letter, state_dict in state_dicts.items():
-            torch_file.write(models / f"{which}_{letter}.pth", state_dict)
-        write_options(made / OPTIONS_FILE, options)
-        (made / "opt.pkl").write_bytes(pickle.dumps(argparse.Namespace(**options)))
-        (directory / MODELS).mkdir(exist_ok=True)
-        for file in (*models.iterdir(), *made.glob("opt.*")):
-            file.replace(directory / file.relative_to(made))
+    write_files(directory, state_dicts, options, replacing=replacing)
 
 
 def file_names(which: str) -> list[str]:

@@ -4,7 +4,6 @@ The official program writes them to `opt.txt` beside its weights, and beside tha
 `opt.pkl`, which is never opened here: reading it could run code.
 """
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from spade_jax.convert.nvlabs_options import (
     dataset_classes,
     in_words,
 )
+from spade_jax.files.places import AnyPath
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
@@ -157,7 +157,7 @@ def recipe_from_options(
         raise OptionsError(f"{name}: {error}") from error
 
 
-def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
+def options_from_recipe(recipe: Recipe, *, directory: AnyPath) -> Options:
     """The official options of a recipe; the opposite of `recipe_from_options`.
 
     Where there is an unknown label the data is called `coco`, whose files have 255

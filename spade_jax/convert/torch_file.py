@@ -105,9 +105,13 @@ def write(path: str | os.PathLike[str], state_dict: Mapping[str, np.ndarray]) ->
     # A copy: the arrays may be read-only views of JAX's memory.
     tensors = {k: torch.from_numpy(np.array(v)) for k, v in state_dict.items()}
     try:
-        torch.save(tensors, path)
-    # As of a full disk, of which PyTorch tells so.
-    except RuntimeError as error:
+        # Not by its name, which PyTorch writes into the file, and is no other's yet.
+        with open(path, "wb") as file:
+            torch.save(tensors, file)
+    except OSError as error:
+        # A write goes to a descriptor, which has no name.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    except RuntimeError as error:  # PyTorch's own, of a file that it cannot end
         raise OSError(f"{path} cannot be written ({in_one_line(error)}).") from error
 
 

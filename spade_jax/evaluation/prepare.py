@@ -122,6 +122,7 @@ def find(recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]) -
     protocol = find_protocol(measure, sources.dataset(of))
     _check_size(protocol, of, called=called("protocol"))
     _check_whole(protocol, of, called=called("protocol"))
+    _check_counts(measure, protocol)
     diversity.check(
         measure.num_samples,
         recipe.architecture.generator,
@@ -159,6 +160,26 @@ def find(recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]) -
         perceptual=perceptual,
         warnings=(*warnings, *about_sizes(of, observers), *about_middles(of)),
     )
+
+
+def _check_counts(measure: Measure, protocol: Protocol) -> None:
+    """Refuses weights of networks through which a protocol does not look.
+
+    Raises:
+      ValueError: they would count for nothing.
+    """
+    networks = {protocol.features, protocol.segmenter.network}
+    published = networks - {own_segmenter.NETWORK}
+    for field, given, has, what in (
+        ("weights_dir", measure.weights_dir, published, "published networks"),
+        ("segmenter", measure.segmenter, networks - published, "a segmenter file"),
+    ):
+        if given and not has:
+            raise ValueError(
+                f"{measure.called(field)}={given} would count for nothing:"
+                f" {measure.called('protocol')}={protocol.name} measures with"
+                f" {' and '.join(sorted(networks))}, and not with {what}. Leave it out."
+            )
 
 
 def find_protocol(measure: Measure, dataset: str) -> Protocol:

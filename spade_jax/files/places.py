@@ -90,7 +90,8 @@ def local(path: str, *, name: str | None = None) -> str:
       name: of the flag that has it, for messages; None where these name it.
 
     Raises:
-      ValueError: it is of a bucket or another service, or no home directory is known.
+      ValueError: it is of a bucket or another service, no home directory is known, or
+        the current directory, which it is below, has been removed.
     """
     return _given(path, name=name, buckets=False)
 
@@ -102,8 +103,7 @@ def given(path: str, *, name: str | None = None) -> str:
       path, name: see `local`.
 
     Raises:
-      ValueError: it is of another service, names no bucket, or no home directory is
-        known.
+      ValueError: it is of another service, names no bucket, or see `local`.
     """
     return _given(path, name=name, buckets=True)
 
@@ -113,6 +113,8 @@ def _given(path: str, *, name: str | None, buckets: bool) -> str:
     if fault := fault_of(path, buckets=buckets):
         raise ValueError(f"{told} {fault}")
     if not path.startswith("~"):
+        if path and not os.path.isabs(path) and not in_bucket(path):
+            _check_directory(told)
         return path
     expanded = os.path.expanduser(path)
     if expanded == path:
@@ -121,6 +123,16 @@ def _given(path: str, *, name: str | None, buckets: bool) -> str:
             " known. Write the path in full, or set HOME."
         )
     return expanded
+
+
+def _check_directory(told: str) -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{told}: the directory that the command was given in is no longer there."
+            " Change to another, or write the path in full."
+        ) from None
 
 
 def cache_directory() -> pathlib.Path | None:

@@ -265,6 +265,11 @@ def test_unreadable_photographs_are_told_when_all_others_are_done(file, tmp_path
             weights.WeightsError,
             r"drn105\.npz, the weights of drn105, does not exist.*Get drn-d-105",
         ),
+        (
+            {"weights_dir": "networks"},
+            ValueError,
+            "--weights_dir=networks would count for nothing: --segmenter=.*its weights",
+        ),
     ],
 )
 def test_what_is_missing_is_told_before_anything_is_written(

@@ -386,3 +386,33 @@ def test_nothing_of_the_users_is_written_over(official, tmp_path):
     (tmp_path / "latest_net_G.pth").write_text("mine")
     with pytest.raises(SystemExit, match=r"latest_net_G\.pth is there already"):
         main.main(["nvlabs", "runs/x", "--to=nvlabs", f"--out={tmp_path}"])
+
+
+@pytest.mark.parametrize("done", range(len(MODULES)))
+def test_after_a_kill_the_same_command_begins_anew(
+    done, official, tmp_path, monkeypatch
+):
+    directory, state_dicts = official
+    work, back = tmp_path / "work", tmp_path / "back"
+    main.main(["nvlabs", str(directory), f"--out={work}"])
+
+    class Kill(BaseException):
+        pass
+
+    write, written = torch_file.write, []
+
+    def killed(path, state_dict):
+        if len(written) == done:
+            path.write_bytes(b"half")
+            raise Kill
+        write(path, state_dict)
+        written.append(path)
+
+    monkeypatch.setattr(torch_file, "write", killed)
+    again = ["nvlabs", str(work), "--to=nvlabs", f"--out={back}"]
+    with pytest.raises(Kill):
+        main.main(again)
+    assert not (back / "opt.txt").exists()
+    monkeypatch.undo()
+    main.main(again)
+    assert_same(back, state_dicts)

@@ -58,6 +58,20 @@ def altered(recipe, fields):
             WeightsError,
             r"nowhere\.npz does not exist.*--mode=train_segmenter",
         ),
+        (
+            {},
+            {"weights_dir": "networks"},
+            ValueError,
+            "--weights_dir=networks would count for nothing: --protocol=own measures"
+            " with own, and not with published networks",
+        ),
+        (
+            {"data.source": "coco_stuff", "data.crop_size": 256},
+            {"protocol": "paper", "segmenter": "mine.npz"},
+            ValueError,
+            "--segmenter=mine.npz would count for nothing: --protocol=paper measures"
+            " with deeplabv2 and inception, and not with a segmenter file",
+        ),
         ({"data.num_classes": 4}, {}, WeightsError, "4 ids, not the 5"),
         ({"data.val_split": "one"}, {}, ValueError, "'one' has 1 picture"),
         ({"data.val_split": "empty"}, {}, DataError, "holds no picture"),

@@ -74,6 +74,21 @@ def test_no_home():
     assert cache_directory() is None
 
 
+def test_a_directory_that_has_been_removed(monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(
+        ValueError, match=r"^--out=here: the directory that the command"
+    ):
+        local("here", name="--out")
+    with pytest.raises(ValueError, match=r"^run: .* is no longer there\. Change to an"):
+        given("run")
+    assert local(str(tmp_path)) == str(tmp_path)
+    assert local("") == ""
+
+
 def test_no_such_user():
     with pytest.raises(ValueError, match=r"the home directory of ~nobody-here is not"):
         local("~nobody-here/x", name="--out")

@@ -91,7 +91,7 @@ def load_layout_maker(
       weights_dir: of the published networks' weights.
 
     Raises:
-      ValueError: it is neither.
+      ValueError: it is neither, or one of the project's own with `weights_dir`.
       WeightsError: it is missing, damaged or of something else.
     """
     if published := _PUBLISHED.get(segmenter):
@@ -112,6 +112,12 @@ def load_layout_maker(
         raise ValueError(
             f"--segmenter={segmenter} is neither one of {', '.join(_PUBLISHED)} nor a"
             f" file. {own_segmenter.how_to_get()}"
+        )
+    if weights_dir:
+        raise ValueError(
+            f"--weights_dir={os.fspath(weights_dir)} would count for nothing:"
+            f" --segmenter={segmenter} is a segmenter of the project's own, whose file"
+            " holds its weights. Leave it out."
         )
     ours = own_segmenter.load(file)
     about = ours.description
