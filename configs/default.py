@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,  # of the first weights, the order of pictures and what is drawn
+            "init_gain": 0.02,  # of the first weights, Xavier normal [init_variance]
             "batch_size": 32,  # pictures, over all devices of all processes
             "num_epochs": 100,  # at the full learning rate [niter]
             "decay_epochs": 100,  # then linearly to zero [niter_decay]

@@ -1,11 +1,7 @@
 """Converting checkpoints: official ones to work dirs, and back."""
 
-import functools
 import os
 import pathlib
-import shutil
-import tempfile
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +11,11 @@ from spade_jax.convert import num_parameters, nvlabs, oasis, official
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
 from spade_jax.convert.official import Kind
 from spade_jax.files import outputs
-from spade_jax.files.outputs import Outputs
 from spade_jax.files.places import AnyPath
 from spade_jax.files.staging import staged
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
-from spade_jax.nets.initial import first_values
+from spade_jax.nets.initial import first_values, xavier_normal
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import paths
 from spade_jax.workdir.saving import save_single
@@ -129,13 +124,13 @@ def to_official(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
-    write = functools.partial(
-        writer.write_checkpoint, recipe=opened.recipe, variables=variables, which=which
+    writer.write_checkpoint(
+        directory,
+        recipe=opened.recipe,
+        variables=variables,
+        which=which,
+        replacing=claimed.replacing,
     )
-    if isinstance(directory, pathlib.Path):
-        write(directory)
-    else:
-        _write_into_bucket(directory, write, claimed)
     _tell(variables, directory)
 
 
@@ -143,20 +138,6 @@ def _is_same(workdir: AnyPath, directory: AnyPath) -> bool:
     if isinstance(workdir, pathlib.Path) and isinstance(directory, pathlib.Path):
         return workdir.exists() and workdir.samefile(directory)
     return os.fspath(workdir) == os.fspath(directory)
-
-
-def _write_into_bucket(
-    directory: AnyPath, write: Callable[[pathlib.Path], None], claimed: Outputs
-) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        made = pathlib.Path(temporary) / directory.name
-        write(made)
-        files = [path for path in made.rglob("*") if path.is_file()]
-        # Last the options, by which such a directory is known.
-        for file in sorted(files, key=lambda path: path.name == OPTIONS_FILE):
-            below = file.relative_to(made).as_posix()
-            with claimed.replacing(directory / below) as unfinished:
-                shutil.copyfile(file, unfinished)
 
 
 def _check_kind(found: Kind, wanted: Kind, *, what: str) -> None:
@@ -182,7 +163,9 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
         networks = assemble.networks(recipe.architecture, recipe.compute)
         shapes = assemble.abstract_variables(recipe.architecture, networks)
         variables = variables | first_values(
-            recipe.seed, {"discriminator": shapes["discriminator"]}
+            recipe.seed,
+            {"discriminator": shapes["discriminator"]},
+            kernel=xavier_normal(recipe.init_gain),
         )
     return assemble.create_state(
         jax.tree.map(jnp.asarray, variables),

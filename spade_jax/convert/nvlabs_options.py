@@ -14,6 +14,7 @@ import ml_collections
 from spade_jax import assemble
 from spade_jax import recipe as recipes
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
+from spade_jax.files.places import AnyPath
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
@@ -30,6 +31,7 @@ _HIDDEN = 128  # width inside the official SPADE
 
 # Options that a config field holds as it is.
 _FIELDS = {
+    "init_variance": "init_gain",
     "batchSize": "batch_size",
     "niter": "num_epochs",
     "niter_decay": "decay_epochs",
@@ -117,7 +119,6 @@ _OTHER_OPTIONS: Options = {
     "display_freq": 100,
     "display_winsize": 400,
     "init_type": "xavier",
-    "init_variance": 0.02,
     "isTrain": True,
     "load_from_opt_file": False,
     "max_dataset_size": 9223372036854775807,
@@ -313,7 +314,7 @@ def _clade_norm(options: Options, *, name: str) -> str:
     return f"{spectral}clade{icpe}{spec.kind}"
 
 
-def options_from_recipe(recipe: Recipe, *, directory: pathlib.Path) -> Options:
+def options_from_recipe(recipe: Recipe, *, directory: AnyPath) -> Options:
     """The official options of a recipe; the opposite of `recipe_from_options`.
 
     Args:

@@ -15,10 +15,19 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 """From a source of randomness and a shape to a float array of that shape."""
 
 
-def xavier_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal, with gain 0.02 (official `init_weights`; Glorot and Bengio, 2010)."""
-    fan_in, fan_out = _fans(shape)
-    return _normal(random, shape) * (0.02 * np.sqrt(2 / (fan_in + fan_out)))
+def xavier_normal(gain: float) -> Draw:
+    """Normal (Glorot and Bengio, 2010), as the official `init_weights` has it.
+
+    Args:
+      gain: officially 0.02. A convolution with spectral norm computes the same with
+        any; but what an update changes of it, it changes the less the larger it is.
+    """
+
+    def draw(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        fan_in, fan_out = _fans(shape)
+        return _normal(random, shape) * (gain * np.sqrt(2 / (fan_in + fan_out)))
+
+    return draw
 
 
 def he_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -26,7 +35,10 @@ def he_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     return _normal(random, shape) * np.sqrt(2 / _fans(shape)[0])
 
 
-def first_values(seed: int, shapes: Any, *, kernel: Draw = xavier_normal) -> Any:
+_OFFICIAL = xavier_normal(0.02)
+
+
+def first_values(seed: int, shapes: Any, *, kernel: Draw = _OFFICIAL) -> Any:
     """Draws the variables of networks.
 
     Args:

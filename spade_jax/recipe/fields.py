@@ -57,6 +57,7 @@ _UNET_NORMS = ("spectral", "spectralnone", "none", "")
 
 FIELDS: Mapping[str, Kind] = {
     "seed": Whole(0, 2**32 - 1),
+    "init_gain": Real(0, 100, without_low=True),
     "batch_size": Open(Whole(1, 65_536)),
     "num_epochs": Whole(0, 1_000_000),
     "decay_epochs": Whole(0, 1_000_000),

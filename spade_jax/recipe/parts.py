@@ -281,6 +281,7 @@ class Recipe:
 
     Attributes:
       seed: of everything that is drawn.
+      init_gain: of the kernels that networks begin with.
       data, architecture, compute, loss, optimizer, schedule, keeping, segmenter,
         evaluation: its parts.
       fields: every field of the config, in nested dicts of plain values, from which
@@ -291,6 +292,7 @@ class Recipe:
     """
 
     seed: int
+    init_gain: float
     data: Data
     architecture: Architecture
     compute: Compute

@@ -40,6 +40,7 @@ def describe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Recipe:
     data = _part(parts.Data, fields["data"])
     return Recipe(
         seed=fields["seed"],
+        init_gain=fields["init_gain"],
         data=data,
         architecture=parts.Architecture(
             generator=_part(parts.Generator, fields["generator"]),

@@ -19,7 +19,7 @@ from spade_jax.nets import (
     Pix2PixHDGenerator,
     SPADEGenerator,
 )
-from spade_jax.nets.initial import first_values, he_normal
+from spade_jax.nets.initial import first_values, he_normal, xavier_normal
 
 CLASSES, SIZE, LATENT = 5, 64, 8
 IMAGE = jnp.zeros((1, SIZE, SIZE, 3))
@@ -66,6 +66,16 @@ def test_values_are_distributed_as_the_modules_own(name, monkeypatch):
         near = 5 * theirs.std() * np.sqrt(2 / theirs.size)
         assert abs(ours.mean() - theirs.mean()) <= near, (leaf, initialiser)
         assert abs(ours.std() - theirs.std()) <= near, (leaf, initialiser)
+
+
+def test_gain_scales_kernels_alone():
+    like = jax.ShapeDtypeStruct((3, 3, 24, 48), jnp.float32)
+    shapes = {name: like for name in ("kernel", "bias", "scale")}
+    official = first_values(3, shapes)
+    large = first_values(3, shapes, kernel=xavier_normal(1.0))
+    np.testing.assert_allclose(large["kernel"], 50 * official["kernel"], rtol=1e-6)
+    for name in ("bias", "scale"):
+        np.testing.assert_array_equal(large[name], official[name])
 
 
 def test_what_networks_keep_starts_as_their_own():
