@@ -21,6 +21,7 @@ class Ade20k(base.LayoutBuilder):
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
     MADE_OF = (FOLDER, *ARCHIVES)
+    PUBLISHED = (("train", 20_210), ("val", 2_000))
     DESCRIPTION = __doc__
     HOMEPAGE = "http://sceneparsing.csail.mit.edu/"
     CITATION = """\

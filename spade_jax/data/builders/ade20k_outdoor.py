@@ -21,6 +21,7 @@ class Ade20kOutdoor(ade20k.Ade20k):
     """ADE20K's pictures whose scene category is outdoors."""
 
     VERSION = tfds.core.Version("1.0.0")
+    PUBLISHED = ()
     DESCRIPTION = __doc__
 
     def _pictures(

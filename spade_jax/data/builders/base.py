@@ -14,6 +14,7 @@ import importlib
 import io
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import pathlib
@@ -29,6 +30,8 @@ from spade_jax.data.builders import origin
 from spade_jax.data.error import DataError, listed
 from spade_jax.data.pairing import extensions, list_pictures, unpaired
 from spade_jax.progress import phase
+
+_log = logging.getLogger(__name__)
 
 # Fewer records than these are made sooner than another process has started.
 RECORDS_PER_PROCESS = 32
@@ -51,6 +54,8 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       INSTANCES: whether records hold an instance map.
       MADE_OF: files and folders of the downloaded ones that it is built from, whichever
         of them there are.
+      PUBLISHED: splits and how many pictures they have where they are whole, as far
+        as it is known.
       DESCRIPTION: what the dataset is, for people.
       HOMEPAGE: where it comes from.
       CITATION: whom to cite.
@@ -60,6 +65,7 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     UNKNOWN_LABEL: ClassVar[int | None] = None
     INSTANCES: ClassVar[bool] = False
     MADE_OF: ClassVar[tuple[str, ...]] = ()
+    PUBLISHED: ClassVar[tuple[tuple[str, int], ...]] = ()
     DESCRIPTION: ClassVar[str | None]
     HOMEPAGE: ClassVar[str | None] = None
     CITATION: ClassVar[str | None] = None
@@ -378,10 +384,33 @@ def load(
         _build(builder, manual_dir)
         builder = make_builder()
     try:
-        return _opened(builder, split, manual_dir=manual_dir if built else None)
+        opened = _opened(builder, split, manual_dir=manual_dir if built else None)
     # TFDS reads some of its own files no sooner.
     except json.JSONDecodeError as error:
         raise _damaged(builder.data_dir, error) from error
+    if not built:
+        _tell_what_lacks(builder)
+    return opened
+
+
+def _tell_what_lacks(builder: LayoutBuilder) -> None:
+    """Says so where a dataset was built of a part of what is published.
+
+    It may be on purpose, or an archive that was unpacked by half.
+    """
+    for split, published in builder.PUBLISHED:
+        found = builder.info.splits[split].num_examples
+        if found < published:
+            _log.warning(
+                "%s has %s of the %s pictures that are published as its %r. If that is"
+                " not on purpose, unpack the archives again, remove %s and give the"
+                " same command again.",
+                builder.name,
+                f"{found:,}",
+                f"{published:,}",
+                split,
+                builder.data_dir,
+            )
 
 
 def _opened(

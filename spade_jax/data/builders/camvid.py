@@ -25,6 +25,7 @@ class Camvid(base.LayoutBuilder):
         for split in _SPLITS
         for ending in ("", "annot", "_img", "_label")
     )
+    PUBLISHED = (("train", 367), ("val", 101))
     DESCRIPTION = __doc__
     HOMEPAGE = "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
     CITATION = """\

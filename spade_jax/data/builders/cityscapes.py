@@ -37,6 +37,7 @@ class Cityscapes(base.LayoutBuilder):
         *("gtFine", "gtFine_trainvaltest.zip"),
     )
     INSTANCES = True
+    PUBLISHED = (("train", 2_975), ("val", 500))
     DESCRIPTION = __doc__
     HOMEPAGE = "https://www.cityscapes-dataset.com/"
     CITATION = """\

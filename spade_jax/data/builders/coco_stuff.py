@@ -34,6 +34,7 @@ class CocoStuff(base.LayoutBuilder):
     )
     UNKNOWN_LABEL = 255
     INSTANCES = True
+    PUBLISHED = (("train", 118_287), ("val", 5_000))
     DESCRIPTION = __doc__
     HOMEPAGE = "https://github.com/nightrome/cocostuff"
     CITATION = """\

@@ -33,6 +33,7 @@ class Facades(base.LayoutBuilder):
     VERSION = tfds.core.Version("1.0.0")
     CLASSES = CLASSES
     MADE_OF = (*_PARTS, *(f"CMP_facade_DB_{part}.zip" for part in ("base", "extended")))
+    PUBLISHED = (("train", 505), ("val", 101))
     DESCRIPTION = __doc__
     HOMEPAGE = "https://cmp.felk.cvut.cz/~tylecr1/facade/"
     CITATION = """\

@@ -21,6 +21,7 @@ from tensorflow_datasets.core.download.extractor import ExtractError
 
 from spade_jax.data import BUILT, DataError, open_source
 from spade_jax.data.builders import base
+from spade_jax.data.builders.camvid import Camvid
 
 
 @pytest.fixture
@@ -265,6 +266,27 @@ class TestLoad:
         make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")
         base.load(make_builder, "train", manual_dir=camvid)
         assert base.load(make_builder, "val")[0]["name"] == b"val"
+
+    def test_a_part_of_what_is_published_is_told_when_it_is_built(
+        self, tmp_path, camvid, caplog
+    ):
+        make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")
+        base.load(make_builder, "train", manual_dir=camvid)
+        train, val = (record.getMessage() for record in caplog.records[-2:])
+        assert "camvid has 1 of the 367 pictures that are published as its 'train'" in (
+            train
+        )
+        assert f"remove {tmp_path / 'tfds'}/camvid/1.0.0 and give" in train
+        assert "1 of the 101" in val
+        caplog.clear()
+        base.load(make_builder, "train", manual_dir=camvid)
+        assert not caplog.records
+
+    def test_the_whole_of_it_is_not(self, tmp_path, camvid, caplog, monkeypatch):
+        monkeypatch.setattr(Camvid, "PUBLISHED", (("train", 1), ("val", 1)))
+        make_builder = base.find_builder("camvid", data_dir=tmp_path / "tfds")
+        base.load(make_builder, "train", manual_dir=camvid)
+        assert not any("published" in r.getMessage() for r in caplog.records)
 
     def test_a_full_disk(self, tmp_path, camvid, monkeypatch):
         def full(*_, **__):
