@@ -120,6 +120,11 @@ def trained_segmenter(
     return workdir / "segmenter.npz"
 
 
+def workdir_of(entrant: str, seed: int, *, directory: pathlib.Path) -> pathlib.Path:
+    """Where a run is kept below the directory of its race."""
+    return directory / f"{entrant.lower().replace(' ', '_')}-{seed}"
+
+
 def run(
     race: str, name: str, seed: int, *, directory: pathlib.Path, fields: Fields
 ) -> tuple[dict[str, Any], dict[str, float]]:
@@ -129,7 +134,7 @@ def run(
       What the JSON file keeps of a run, and the scores of real pictures.
     """
     entrant = ENTRANTS[name]
-    workdir = directory / f"{name.lower().replace(' ', '_')}-{seed}"
+    workdir = workdir_of(name, seed, directory=directory)
     log = workdir.with_suffix(".log")
     result = workdir / "race.json"
     if not result.exists():
