@@ -1,9 +1,10 @@
-"""Curves and a sheet of pictures of a race, for the docs.
+"""The table, the curves and a sheet of pictures of a race, for the docs.
 
     python benchmarks/race_figures.py race_scenes.json --workdir=runs/race \
         --curves=docs/race_scenes_curves.png --sheet=docs/race_scenes.png
 
-The JSON file and the work dir are those of `benchmarks/race.py`. The sheet shows the
+The JSON file and the work dir are those of `benchmarks/race.py`. The table is printed,
+with the range over the seeds. The sheet shows the
 first layouts of the validation pictures, what each entrant of seed 0 makes of them, and
 the photographs.
 """
@@ -26,7 +27,41 @@ from spade_jax import assemble
 from spade_jax.files import pictures
 
 _LAYOUTS = 6
-_SCORES = {"fd_own": "FD-own", "mean_iou": "mIoU (%)"}
+_CURVES = {"fd_own": "FD-own", "mean_iou": "mIoU (%)"}
+# With how many decimals they are told.
+_SCORES = {"fd_own": 3, "mean_iou": 1, "accuracy": 1, "diversity": 3}
+
+
+def table(race: dict[str, Any]) -> str:
+    """Scores of each entrant in Markdown: the mean of the seeds, and their range.
+
+    Args:
+      race: the content of the JSON file.
+    """
+    rows = []
+    for entrant in _entrants(race):
+        scores = [r["scores"] for r in race["runs"] if r["entrant"] == entrant]
+        cells = []
+        for name, decimals in _SCORES.items():
+            values = [score[name] for score in scores if name in score]
+            cells.append(_range(values, decimals) if values else "")
+        rows.append([entrant, *cells])
+    real = race["real"]
+    cells = [f"{real[n]:.{d}f}" if n in real else "" for n, d in _SCORES.items()]
+    rows.append(["real pictures", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _range(values: list[float], decimals: int) -> str:
+    low, high = min(values), max(values)
+    told = f"{np.mean(values):.{decimals}f}"
+    if len(values) > 1:
+        told += f" ({low:.{decimals}f} to {high:.{decimals}f})"
+    return told
+
+
+def _entrants(race: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(run["entrant"] for run in race["runs"]))
 
 
 def draw_curves(race: dict[str, Any], file: pathlib.Path) -> None:
@@ -36,10 +71,9 @@ def draw_curves(race: dict[str, Any], file: pathlib.Path) -> None:
       race: the content of the JSON file.
       file: the picture's.
     """
-    entrants = list(dict.fromkeys(run["entrant"] for run in race["runs"]))
-    figure, axes = plt.subplots(1, len(_SCORES), figsize=(10, 3.4))
-    for axis, (score, name) in zip(axes, _SCORES.items(), strict=True):
-        for entrant in entrants:
+    figure, axes = plt.subplots(1, len(_CURVES), figsize=(10, 3.4))
+    for axis, (score, name) in zip(axes, _CURVES.items(), strict=True):
+        for entrant in _entrants(race):
             curves = [r["curve"] for r in race["runs"] if r["entrant"] == entrant]
             steps = [point["step"] for point in curves[0]]
             values = np.array([[point[score] for point in curve] for curve in curves])
@@ -64,9 +98,8 @@ def sheet(race: dict[str, Any], directory: pathlib.Path) -> np.ndarray:
     Returns:
       uint8 `[H, W, 3]`.
     """
-    entrants = list(dict.fromkeys(run["entrant"] for run in race["runs"]))
     columns: list[np.ndarray] = []
-    for entrant in entrants:
+    for entrant in _entrants(race):
         workdir = workdir_of(entrant, 0, directory=directory / race["race"])
         model = spade_jax.load(workdir)
         of = model.trained.recipe.data
@@ -99,6 +132,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     race = json.loads(arguments.race.read_text())
+    print(table(race))
     draw_curves(race, arguments.curves)
     pictures.save_png(arguments.sheet, sheet(race, arguments.workdir))
 
