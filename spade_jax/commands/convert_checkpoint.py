@@ -107,9 +107,10 @@ def to_official(
             f"{which!r} cannot be the epoch: it becomes a part of the files' names,"
             f" as {writer.DEFAULT!r} does."
         )
+    names = writer.file_names(which)
     claimed = outputs.claim(
         directory,
-        [(name, "of the checkpoint") for name in writer.file_names(which)],
+        [(name, "of the checkpoint") for name in names],
         command="convert",
         flag="--out",
         inputs={"WORKDIR": paths.checkpoints(workdir)},
@@ -124,6 +125,9 @@ def to_official(
         "discriminator": None if discriminator is None else discriminator.variables,
         "encoder": state.encoder_variables,
     }
+    # What a killed conversion left may be of a network that this model lacks.
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
     writer.write_checkpoint(
         directory,
         recipe=opened.recipe,

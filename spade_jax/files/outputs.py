@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from spade_jax.files import bucket
-from spade_jax.files.places import AnyPath, in_bucket, place
+from spade_jax.files.places import AnyPath, absolute, in_bucket, place
 from spade_jax.files.whole import replacing
 
 RECORD = ".spade_jax_written"
@@ -32,9 +32,10 @@ class Outputs:
     """
 
     def __init__(self, root: AnyPath, *, files: Iterable[str], command: str):
-        self._root, self._command = root, command
-        self._files = {root / name for name in files}
-        self._written = set(_read_record(root / RECORD))
+        # As one file has several names: below a directory, and in full.
+        self._root, self._command = absolute(root), command
+        self._files = {self._root / name for name in files}
+        self._written = set(_read_record(self._root / RECORD))
 
     @contextlib.contextmanager
     def replacing(self, path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -43,7 +44,7 @@ class Outputs:
         Raises:
           KeyError: the file was not claimed.
         """
-        path = place(path)
+        path = absolute(path)
         if path not in self._files:
             raise KeyError(path)
         if not isinstance(path, pathlib.Path):
@@ -61,6 +62,7 @@ class Outputs:
 
     def has_written(self, path: AnyPath) -> bool:
         """Whether the command wrote a file, and it is as it was written."""
+        path = absolute(path)
         if not isinstance(path, pathlib.Path):
             with contextlib.suppress(FileNotFoundError):  # It may be a directory.
                 return bucket.look(path).by == self._command

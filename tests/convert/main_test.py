@@ -1,4 +1,5 @@
 import hashlib
+import pathlib
 import re
 import sys
 
@@ -14,6 +15,7 @@ from spade_jax.learning import perceptual
 from spade_jax.metrics import nets as metric_nets
 from spade_jax.metrics import weights
 from spade_jax.models import opening
+from spade_jax.models.publishing import publish
 from spade_jax.recipe import describe, to_json, with_fields
 from spade_jax.workdir import checkpoint
 from spade_jax.workdir.saving import Checkpoints
@@ -83,9 +85,11 @@ def assert_same(directory, state_dicts):
             assert found[key].dtype == value.dtype
 
 
-def test_there_and_back(official, tmp_path, assert_same_tree):
+def test_there_and_back(official, tmp_path, monkeypatch, assert_same_tree):
     directory, state_dicts = official
-    workdir, back = tmp_path / "workdir", tmp_path / "back"
+    # From where the command is given, as people write it.
+    monkeypatch.chdir(tmp_path)
+    workdir, back = pathlib.Path("workdir"), pathlib.Path("back")
     main.main(["nvlabs", str(directory), f"--out={workdir}"])
     model = opening.load_model(workdir)
     assert model.step == 0
@@ -416,3 +420,18 @@ def test_after_a_kill_the_same_command_begins_anew(
     monkeypatch.undo()
     main.main(again)
     assert_same(back, state_dicts)
+
+
+def test_what_a_killed_conversion_left_is_no_part_of_another(official, tmp_path):
+    """Neither the discriminator of another model, where a published one has none."""
+    directory, _ = official
+    work, published = tmp_path / "work", tmp_path / "published"
+    back = tmp_path / "back"
+    main.main(["nvlabs", str(directory), f"--out={work}"])
+    main.main(["nvlabs", str(work), "--to=nvlabs", f"--out={back}"])
+    (back / "opt.txt").unlink()  # as if it had been killed before its last file
+    publish(work, published, prior="standard")
+    main.main(["nvlabs", str(published), "--to=nvlabs", f"--out={back}"])
+    written = {file.name for file in back.iterdir()}
+    assert "latest_net_G.pth" in written
+    assert "latest_net_D.pth" not in written

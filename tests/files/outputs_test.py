@@ -39,6 +39,14 @@ def test_only_what_was_claimed_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_may_be_named_from_here_or_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for root, name in (("out", tmp_path / "out"), (tmp_path / "out", "out")):
+        with claim(root, "a.png").replacing(pathlib.Path(name) / "a.png") as unfinished:
+            unfinished.write_text(str(root))
+        assert pathlib.Path("out/a.png").read_text() == str(root)
+
+
 def test_what_others_wrote_or_changed_stays(tmp_path):
     write(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "a.png").write_text("painted over")
