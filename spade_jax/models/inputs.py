@@ -21,6 +21,7 @@ from PIL import Image
 from spade_jax import data
 from spade_jax.data.decode import decode_instance
 from spade_jax.data.orientation import decode_upright
+from spade_jax.files.arrays import in_one_line
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 """A path, what Pillow has opened, or an array."""
@@ -38,7 +39,7 @@ class Named(NamedTuple):
 
 def is_several(given: Any, *, one_picture: int) -> bool:
     """Whether it is a sequence of pictures, of which one has so many dimensions."""
-    given = _array(given)
+    given = as_array(given)
     if isinstance(given, np.ndarray):
         return given.ndim > one_picture
     return isinstance(given, Sequence) and not isinstance(given, str | bytes)
@@ -50,11 +51,11 @@ def listed(given: Any, *, one_picture: int) -> list[Any]:
     Raises:
       ValueError: it is empty.
     """
-    given = _array(given)
+    given = as_array(given)
     several = list(given) if is_several(given, one_picture=one_picture) else [given]
     if not several:
         raise ValueError("There is no picture in an empty list.")
-    return [_array(x) for x in several]
+    return [as_array(x) for x in several]
 
 
 def named(given: Picture | Sequence[Picture], name: str) -> list[Named]:
@@ -68,7 +69,7 @@ def named(given: Picture | Sequence[Picture], name: str) -> list[Named]:
       DataError: they are one-hot maps.
       ValueError: see `listed`.
     """
-    given = _array(given)
+    given = as_array(given)
     if isinstance(given, np.ndarray):
         given = _plain(given, name)
         several = listed(given, one_picture=3 if _is_coloured(given) else 2)
@@ -175,15 +176,25 @@ def read_photo(photo: Picture, transform: data.Preprocess) -> np.ndarray:
     return data.to_float(transform(example, np.random.default_rng(0)).image)[None]
 
 
-def _array(given: Any) -> Any:
+def as_array(given: Any) -> Any:
     """Arrays of JAX, PyTorch and others, and memory, as NumPy's; else what it was.
 
     Pictures of Pillow are none, though they can be made one: they know more.
+
+    Raises:
+      DataError: it cannot be made one.
     """
     if isinstance(given, Image.Image | np.ndarray):
         return given
     if isinstance(given, memoryview) or hasattr(given, "__array__"):
-        return np.asarray(given)
+        try:
+            return np.asarray(given)
+        # As PyTorch's of tensors with a gradient or on a GPU, which says what to do.
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise data.DataError(
+                f"What is given, a {type(given).__name__}, cannot be read as an array"
+                f" ({in_one_line(error)})."
+            ) from error
     return given
 
 

@@ -36,7 +36,7 @@ from spade_jax.models.maps import (
 from spade_jax.models.opening import Model, load_model
 from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
-from spade_jax.models.styles import Posterior, Styles, drawn, whole_seed
+from spade_jax.models.styles import Posterior, Styles, drawn, whole
 from spade_jax.workdir.checkpoint import CheckpointError
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
       ValueError: see `spade_jax.convert.official.read_checkpoint`.
+      RuntimeError: this is a fork of a process that has loaded one.
     """
+    _refuse_forks(_first_process())
     keep_programs()
     return Predictor(load_model(path))
 
@@ -344,10 +346,12 @@ class Predictor:
 
         Raises:
           ValueError: the model has no styles, or `prior` is not known; or see
-            `styles.whole_seed`.
+            `styles.whole`.
         """
         self._check_process()
-        seed = whole_seed(seed)
+        seed = whole(seed)
+        example = whole(example, name="example")
+        sample = whole(sample, name="sample")
         if self.latent_size is None:
             raise ValueError("This model starts from the layout alone.")
         found = drawn(
@@ -531,13 +535,31 @@ class Predictor:
         return PreparedMaps(layouts, rule.fit(sizes[0]).picture), fits
 
     def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"This model was loaded in process {self._process}, and process"
-                f" {os.getpid()} is a fork of it, in which JAX hangs. Start processes"
-                ' with multiprocessing.get_context("spawn"), which get a model as an'
-                " argument, or load it in each."
-            )
+        _refuse_forks(self._process)
+
+
+@functools.cache
+def _first_process() -> int:
+    """That in which a model was first loaded; its forks remember it, too."""
+    return os.getpid()
+
+
+def _refuse_forks(process: int) -> None:
+    """Refuses to go on in another process than one in which a model was loaded.
+
+    JAX would hang there, and what reads checkpoints ends the process, for which a pool
+    starts another, for ever.
+
+    Raises:
+      RuntimeError: this is another.
+    """
+    if os.getpid() != process:
+        raise RuntimeError(
+            f"A model was loaded in process {process}, and process {os.getpid()} is a"
+            " fork of it, in which JAX hangs. Start processes with"
+            ' multiprocessing.get_context("spawn"), which get a model as an argument,'
+            " or load it in each."
+        )
 
 
 def _posterior(

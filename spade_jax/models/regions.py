@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spade_jax import data
-from spade_jax.models.inputs import refuse_hidden
+from spade_jax.models.inputs import as_array, refuse_hidden
 from spade_jax.models.sizes import SizeRule, shown
 
 _PHOTOGRAPHS = " (A photograph is an array of integers, 0 to 255.)"
@@ -41,8 +42,9 @@ def is_by_region(style: Any) -> bool:
     """
     if isinstance(style, Mapping):
         return True
-    is_array = isinstance(style, np.ndarray | jax.Array)
-    return is_array and style.ndim > 2 and np.issubdtype(style.dtype, np.floating)
+    style = as_array(style)
+    is_array = isinstance(style, np.ndarray)
+    return is_array and style.ndim > 2 and jnp.issubdtype(style.dtype, jnp.floating)
 
 
 def check_follows(*, latent_size: int | None, starts_from_latent: bool) -> None:
@@ -139,8 +141,8 @@ def of_pixels(
       ValueError: there are not as many as label maps, nor one, or numbers are not
         finite, hidden by a mask, or not N.
     """
+    style = as_array(style)
     refuse_hidden(style, "style")
-    style = np.asarray(style)
     maps = style[None] if style.ndim == 3 else style
     if maps.ndim != 4 or maps.shape[-1] != latent_size or not maps.size:
         raise ValueError(

@@ -11,16 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.learning.latents import prior as standard
 from spade_jax.models.aggregate import Aggregate, chosen
-from spade_jax.models.inputs import Picture, is_several, listed, refuse_hidden
+from spade_jax.models.inputs import (
+    Picture,
+    as_array,
+    is_several,
+    listed,
+    refuse_hidden,
+)
 from spade_jax.nets.encoder import sample_latent
 
-_NUMERIC = (int, float, np.ndarray, jax.Array, np.number)
-# NumPy's letters for truth values, complex numbers, texts and objects.
-_NO_NUMBERS = "bcSUO"
+_NUMERIC = (int, float, np.ndarray, np.number)
 
 Posterior = tuple[jax.Array, jax.Array]
 """Mean and log-variance of the distribution of styles, `[1, N]` each."""
@@ -71,6 +76,7 @@ class Styles:
           ValueError: latents are of another size, or not finite, or a mask hides some;
             or see `encode`.
         """
+        style = as_array(style)
         latents = _numbers(style)
         if latents is None:
             return np.atleast_2d(self.encode(style))
@@ -107,9 +113,9 @@ class Styles:
 
         Raises:
           ValueError: that model got a style, or `prior` is not known; or see `given`
-            and `whole_seed`.
+            and `whole`.
         """
-        seed = whole_seed(seed)
+        seed = whole(seed)
         aggregate = chosen(self.aggregate, prior)
         if self.latent_size is None:
             if style is not None:
@@ -147,8 +153,12 @@ class Styles:
         return along_arc(a, b, n)
 
 
-def whole_seed(seed: Any) -> int:
-    """A seed of Python, or a scalar of NumPy or JAX, as a number.
+def whole(number: Any, *, name: str = "seed") -> int:
+    """What draws depend on, of Python, or a scalar of NumPy or JAX, as a number.
+
+    Args:
+      number: a seed, or which example or sample.
+      name: of it, for messages.
 
     Raises:
       ValueError: it is not whole, or not in 0 .. 2**32 - 1, of which JAX would take the
@@ -156,12 +166,12 @@ def whole_seed(seed: Any) -> int:
     """
     try:
         # Python counts with truth values.
-        number = None if isinstance(seed, bool) else operator.index(seed)
+        found = None if isinstance(number, bool) else operator.index(number)
     except TypeError:
-        number = None
-    if number is None or not 0 <= number < 2**32:
-        raise ValueError(f"seed={seed!r} is no whole number from 0 to {2**32 - 1}.")
-    return number
+        found = None
+    if found is None or not 0 <= found < 2**32:
+        raise ValueError(f"{name}={number!r} is no whole number from 0 to {2**32 - 1}.")
+    return found
 
 
 def _numbers(style: Any) -> np.ndarray | None:
@@ -170,17 +180,17 @@ def _numbers(style: Any) -> np.ndarray | None:
     Pictures have integers, so that an array of two axes is never taken for the other.
     """
     if isinstance(style, Sequence) and not isinstance(style, str | bytes):
-        rows = [np.asarray(x) for x in style if isinstance(x, _NUMERIC)]
+        rows = [np.asarray(x) for x in map(as_array, style) if isinstance(x, _NUMERIC)]
         if not rows or len(rows) < len(style) or len({x.shape for x in rows}) > 1:
             return None
         style = np.stack(rows)
-    if not isinstance(style, np.ndarray | jax.Array) or style.ndim not in (1, 2):
+    if not isinstance(style, np.ndarray) or style.ndim not in (1, 2):
         return None
-    if style.ndim == 2 and not np.issubdtype(style.dtype, np.floating):
+    # JAX knows more kinds than NumPy, as bfloat16.
+    is_whole = jnp.issubdtype(style.dtype, jnp.integer) and style.ndim == 1
+    if not is_whole and not jnp.issubdtype(style.dtype, jnp.floating):
         return None
-    if style.dtype.kind in _NO_NUMBERS:
-        return None
-    return np.atleast_2d(np.asarray(style))
+    return np.atleast_2d(style)
 
 
 def drawn(

@@ -61,3 +61,16 @@ def test_arrays_of_other_libraries_are_arrays():
             ((found, where),) = inputs.named(given, "x")
             np.testing.assert_array_equal(inputs.integers(found, where), ids)
     assert len(inputs.named(Tensor(np.zeros((5, 2, 7), int)), "x")) == 5
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, ValueError])
+def test_arrays_that_cannot_be_read_say_why(error):
+    class Tensor:
+        """As PyTorch's with a gradient, or on a GPU."""
+
+        def __array__(self, dtype=None, copy=None):
+            raise error("Use tensor.detach()\nfirst")
+
+    for given in (Tensor(), [Tensor()]):
+        with pytest.raises(DataError, match=rf"a Tensor, .*\({error.__name__}: Use"):
+            inputs.named(given, "x")

@@ -375,6 +375,21 @@ def test_a_model_goes_to_other_processes(plain, vae, labels, photos, monkeypatch
             call()
 
 
+def test_a_fork_of_a_process_with_a_model_loads_none(monkeypatch):
+    spade_jax.load("scenes")
+    # Reading a checkpoint would end it, for which a pool starts another, for ever.
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(RuntimeError, match=r"is a fork of it, .*\"spawn\""):
+        spade_jax.load("scenes")
+
+
+@pytest.mark.parametrize("number", [-1, 2**32, 1.5, "1", None])
+def test_which_example_a_random_style_is_of_is_not_cut(number, vae):
+    for name in ("example", "sample"):
+        with pytest.raises(ValueError, match=rf"^{name}=.* from 0 to 4294967295"):
+            vae.prior(0, **{"example": 0, "sample": 0, name: number})
+
+
 def test_weights_that_are_no_numbers(plain, vae):
     damaged = jax.tree.map(np.array, plain.trained.generator)
     damaged["params"]["to_image"]["kernel"][0, 1, 0, 2] = np.inf

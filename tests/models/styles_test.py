@@ -68,12 +68,39 @@ def test_numbers_are_told_from_pictures():
         of_model.given(np.float32([[0, 0, 0, 0], [0, 0, np.nan, 0]]))
 
 
+class Tensor:
+    """As PyTorch's: it has `__array__`, and is no `Sequence`."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+@pytest.mark.parametrize("make", [Tensor, memoryview, jnp.asarray, jnp.bfloat16])
+def test_numbers_may_be_of_any_library(make):
+    of_model = Styles(latent_size=N, encoder=None)
+    numbers = np.arange(4, dtype=np.float32)
+    for given in (make(numbers), [make(numbers)], make(numbers[None])):
+        np.testing.assert_array_equal(of_model.given(given), numbers[None])
+    by_pixel = make(np.broadcast_to(numbers, (2, 3, N)).copy())
+    assert regions.is_by_region(by_pixel)
+    (found,) = regions.of_pixels(by_pixel, latent_size=N, count=1)
+    np.testing.assert_array_equal(found.styles, numbers[None])
+
+
 def test_what_is_no_style_is_not_taken_for_one():
     def encoder(photo):
         raise TypeError(type(photo))
 
     of_model = Styles(latent_size=N, encoder=encoder)
-    for given in (np.zeros(N, bool), np.zeros(N, complex), b"abcd"):
+    for given in (
+        np.zeros(N, bool),
+        np.zeros(N, complex),
+        np.zeros(N, "M8[s]"),
+        b"abcd",
+    ):
         with pytest.raises(TypeError, match=r"ndarray|bytes"):
             of_model.given(given)
     with pytest.raises(ValueError, match=r"Number 1 of style 0 is inf"):

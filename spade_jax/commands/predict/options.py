@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 
 from spade_jax.files import video
-from spade_jax.models.styles import whole_seed
+from spade_jax.models.styles import whole
 from spade_jax.recipe import Recipe
 
 # Each is a file, whose name is looked at before the first is made.
@@ -51,7 +51,7 @@ def check_model(
     Raises:
       ValueError: naming the option and the remedy.
     """
-    whole_seed(seed)
+    whole(seed)
     wants_instances = recipe.data.instances
     if wants_instances and instances is None:
         raise ValueError(
