@@ -1,6 +1,5 @@
 """Converting checkpoints: official ones to work dirs, and back."""
 
-import os
 import pathlib
 
 import jax
@@ -42,8 +41,8 @@ def from_official(
       defaults: see `official.read_recipe`.
 
     Raises:
-      ValueError: the work dir holds a checkpoint, is the official directory, or is
-        trained in; the checkpoint is of another kind; or see
+      ValueError: the work dir holds a checkpoint, is the directory of an official
+        one, or is trained in; the checkpoint is of another kind; or see
         `spade_jax.files.outputs.check_places` and `official.read_checkpoint`.
       ImportError: PyTorch is not installed.
     """
@@ -51,11 +50,7 @@ def from_official(
         raise ValueError(
             f"{workdir} already holds a checkpoint. Give another directory to --out."
         )
-    if _is_same(workdir, directory):
-        raise ValueError(
-            f"--out={workdir} is the directory of the official checkpoint, which it"
-            " would no longer be taken for. Give another directory."
-        )
+    opening.refuse_official(workdir, flag="--out")
     kept = paths.checkpoints(workdir)
     outputs.check_places(kept.parent, [kept / "step"], flag="--out")
     here = staged(directory)
@@ -136,12 +131,6 @@ def to_official(
         replacing=claimed.replacing,
     )
     _tell(variables, directory)
-
-
-def _is_same(workdir: AnyPath, directory: AnyPath) -> bool:
-    if isinstance(workdir, pathlib.Path) and isinstance(directory, pathlib.Path):
-        return workdir.exists() and workdir.samefile(directory)
-    return os.fspath(workdir) == os.fspath(directory)
 
 
 def _check_kind(found: Kind, wanted: Kind, *, what: str) -> None:

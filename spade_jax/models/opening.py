@@ -286,6 +286,19 @@ def is_official(directory: str | os.PathLike[str]) -> bool:
     return options.is_file() and not paths.has_checkpoint(directory)
 
 
+def refuse_official(directory: str | os.PathLike[str], *, flag: str) -> None:
+    """Refuses to make a work dir of the directory of an official checkpoint.
+
+    Raises:
+      ValueError: it is one, and would then be taken for the work dir.
+    """
+    if is_official(directory):
+        raise ValueError(
+            f"{flag}={directory} is the directory of an official checkpoint, which it"
+            " would no longer be taken for. Give another directory."
+        )
+
+
 def untrained_model(recipe: Recipe) -> Model:
     """The model of a recipe as it is before its first iteration."""
     networks = assemble.networks(recipe.architecture, recipe.compute)

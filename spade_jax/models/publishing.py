@@ -23,7 +23,7 @@ from spade_jax.models.aggregate import (
     of_training_pictures,
 )
 from spade_jax.models.averaged import renewed_statistics
-from spade_jax.models.opening import Variables, open_model
+from spade_jax.models.opening import Variables, open_model, refuse_official
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import paths
 from spade_jax.workdir.checkpoint import CheckpointError
@@ -76,14 +76,15 @@ def publish(
       DataError: the training data is missing, and averaged weights need it, or it was
         said where it is.
       ValueError: a parameter is too large for `dtype`, `prior` is not known, `out` is
-        among the checkpoints, or nothing needs the training data; or see
-        `spade_jax.files.outputs.check_places`.
+        among the checkpoints or that of an official one, or nothing needs the training
+        data; or see `spade_jax.files.outputs.check_places`.
     """
     check_prior(prior)
     if paths.has_checkpoint(out):
         raise CheckpointError(
             f"{out} already holds a checkpoint. Give another directory to --out."
         )
+    refuse_official(out, flag="--out")
     place = paths.checkpoints(out)
     outputs.check_places(place.parent, [place / "step"], flag="--out")
     opened = open_model(path)

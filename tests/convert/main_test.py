@@ -1,6 +1,7 @@
 import hashlib
 import pathlib
 import re
+import shutil
 import sys
 
 import jax
@@ -380,7 +381,7 @@ def test_nothing_of_the_users_is_written_over(official, tmp_path):
         ),
         (
             ["nvlabs", str(directory), f"--out={directory}"],
-            r"is the directory of the official checkpoint",
+            r"is the directory of an official checkpoint",
         ),
     ):
         with pytest.raises(SystemExit, match=rf"ValueError: --out.*{message}"):
@@ -435,3 +436,16 @@ def test_what_a_killed_conversion_left_is_no_part_of_another(official, tmp_path)
     written = {file.name for file in back.iterdir()}
     assert "latest_net_G.pth" in written
     assert "latest_net_D.pth" not in written
+
+
+def test_no_work_dir_is_made_of_an_official_checkpoint(official, tmp_path):
+    """It would be taken for the work dir from then on, and the model be another."""
+    directory, _ = official
+    other = tmp_path / "other"
+    shutil.copytree(directory, other)
+    message = rf"--out={other} is the directory of an official checkpoint"
+    with pytest.raises(SystemExit, match=message):
+        main.main(["nvlabs", str(directory), f"--out={other}"])
+    with pytest.raises(ValueError, match=message):
+        publish("scenes", other)
+    assert not (other / "checkpoints").exists()
