@@ -54,7 +54,7 @@ from spade_jax.evaluation.measure import Measure
 from spade_jax.files import bucket
 from spade_jax.files.bucket import BucketError
 from spade_jax.files.places import AnyPath, place
-from spade_jax.models import sizes
+from spade_jax.models import opening, sizes
 from spade_jax.recipe import Recipe, describe
 from spade_jax.training.finite import DivergedError
 from spade_jax.training.prepare import check
@@ -278,6 +278,9 @@ def _run(mode: str, fields: Sequence[str]) -> None:
             logging.getLogger("spade_jax").setLevel(logging.WARNING)
     if mode != "check_data":
         present.log()
+    if mode in ("train", "check_data"):
+        # Training would begin anew there, and not with its weights.
+        opening.refuse_official(_workdir(), flag="--workdir")
     if mode == "train":
         stop = StopRequest()
         train(_recipe(fields), _workdir(), stop=stop)

@@ -123,18 +123,29 @@ def test_status_where_the_same_command_would_go_on(monkeypatch, error, given, st
 @pytest.mark.parametrize(
     ("stopped", "given", "status"), [(True, 75, 75), (True, 0, 0), (False, 75, 0)]
 )
-def test_status_of_training_that_was_stopped(monkeypatch, stopped, given, status):
+def test_status_of_training_that_was_stopped(
+    monkeypatch, tmp_path, stopped, given, status
+):
     def train(recipe, workdir, *, stop):
         stop.heeded = stopped
 
     monkeypatch.setattr(main, "_RETRY_STATUS", types.SimpleNamespace(value=given))
     monkeypatch.setattr(main, "_recipe", lambda fields: None)
-    monkeypatch.setattr(main, "_workdir", lambda: None)
+    monkeypatch.setattr(main, "_workdir", lambda: tmp_path)
     monkeypatch.setattr(main, "train", train)
     ends = pytest.raises(SystemExit) if status else contextlib.nullcontext()
     with ends as end:
         main._run("train", [])
     assert end is None or end.value.code == status
+
+
+@pytest.mark.parametrize("mode", ["train", "check_data"])
+def test_nothing_is_trained_beside_an_official_checkpoint(mode, monkeypatch, tmp_path):
+    """It would begin anew there, and the directory be taken for that run."""
+    (tmp_path / "opt.txt").touch()
+    monkeypatch.setattr(main, "_workdir", lambda: tmp_path)
+    with pytest.raises(ValueError, match=r"--workdir=.* official checkpoint.*convert"):
+        main._run(mode, [])
 
 
 def test_mistakes_and_full_disks_are_told_in_a_line():

@@ -295,7 +295,8 @@ def refuse_official(directory: str | os.PathLike[str], *, flag: str) -> None:
     if is_official(directory):
         raise ValueError(
             f"{flag}={directory} is the directory of an official checkpoint, which it"
-            " would no longer be taken for. Give another directory."
+            " would no longer be taken for. Give another directory. (To train on from"
+            " it, convert it first: python -m spade_jax.convert --help.)"
         )
 
 
