@@ -18,6 +18,7 @@ from spade_jax.files.arrays import in_one_line
 from spade_jax.files.places import AnyPath
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import described, integrity, paths
+from spade_jax.workdir.reading import undisturbed
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class SavedCheckpoints:
         context = ocp.Context()
         context.pytree.loading.partial_load = True
         with context:
-            found = self._load(abstract, step)
+            found = undisturbed(lambda: self._load(abstract, step))
         # Orbax hands back what it was asked for and did not find.
         for path, leaf in jax.tree.leaves_with_path(found):
             if not isinstance(leaf, jax.Array):

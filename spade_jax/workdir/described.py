@@ -8,6 +8,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 
 from spade_jax.files import bucket
 from spade_jax.files.places import AnyPath, in_bucket
+from spade_jax.workdir.reading import undisturbed
 
 FILE = "_CHECKPOINT_METADATA"
 """Where Orbax keeps the custom metadata; beside them the time of the renaming."""
@@ -31,4 +32,4 @@ def read(path: AnyPath) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _read(path: AnyPath, *_: int) -> Any:
-    return ocp.metadata(os.fspath(path))
+    return undisturbed(lambda: ocp.metadata(os.fspath(path)))
