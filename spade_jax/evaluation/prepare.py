@@ -170,15 +170,25 @@ def _check_counts(measure: Measure, protocol: Protocol) -> None:
     """
     networks = {protocol.features, protocol.segmenter.network}
     published = networks - {own_segmenter.NETWORK}
-    for field, given, has, what in (
-        ("weights_dir", measure.weights_dir, published, "published networks"),
-        ("segmenter", measure.segmenter, networks - published, "a segmenter file"),
+    for field, given, has, others in (
+        (
+            "weights_dir",
+            measure.weights_dir,
+            published,
+            "the project's own segmenter alone",
+        ),
+        (
+            "segmenter",
+            measure.segmenter,
+            networks - published,
+            " and ".join(sorted(published)),
+        ),
     ):
         if given and not has:
             raise ValueError(
                 f"{measure.called(field)}={given} would count for nothing:"
-                f" {measure.called('protocol')}={protocol.name} measures with"
-                f" {' and '.join(sorted(networks))}, and not with {what}. Leave it out."
+                f" {measure.called('protocol')}={protocol.name} measures with {others}."
+                " Leave it out."
             )
 
 

@@ -63,14 +63,14 @@ def altered(recipe, fields):
             {"weights_dir": "networks"},
             ValueError,
             "--weights_dir=networks would count for nothing: --protocol=own measures"
-            " with own, and not with published networks",
+            " with the project's own segmenter alone. Leave it out",
         ),
         (
             {"data.source": "coco_stuff", "data.crop_size": 256},
             {"protocol": "paper", "segmenter": "mine.npz"},
             ValueError,
             "--segmenter=mine.npz would count for nothing: --protocol=paper measures"
-            " with deeplabv2 and inception, and not with a segmenter file",
+            " with deeplabv2 and inception. Leave it out",
         ),
         ({"data.num_classes": 4}, {}, WeightsError, "4 ids, not the 5"),
         ({"data.val_split": "one"}, {}, ValueError, "'one' has 1 picture"),
