@@ -66,6 +66,14 @@ are with config.data.source="folder"."""
         for stem in stems:
             number = int(stem.name[-_DIGITS:])
             splits["train" if number % _VAL_EVERY else "val"].append(stem)
+        for split, part in splits.items():
+            if not part:
+                raise DataError(
+                    f"None of the {len(stems)} pictures of {dl_manager.manual_dir} is"
+                    f" of the split {split!r}: {_VAL_EVERY}, {2 * _VAL_EVERY},"
+                    f" {3 * _VAL_EVERY} and so on are for validation, and the other"
+                    " numbers for training. Unpack the archives again."
+                )
         return {split: self._generate_examples(part) for split, part in splits.items()}
 
     def _generate_examples(

@@ -153,3 +153,12 @@ def test_broken_label_pictures_are_named(manual):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DataError, match=rf"{path}: cannot read this picture"):
         open_facades(manual)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_part_without_a_split_is_told(manual, split):
+    for name in SPLITS[split]:
+        for file in manual.rglob(f"{name}.*"):
+            file.unlink()
+    with pytest.raises(DataError, match=rf"None of the .* is of the split '{split}'"):
+        open_facades(manual)
