@@ -33,7 +33,7 @@ from spade_jax.models.maps import (
     Modulations,
     PreparedMaps,
 )
-from spade_jax.models.opening import Model, load_model
+from spade_jax.models.opening import Model, open_model
 from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
 from spade_jax.models.styles import Posterior, Styles, drawn, whole
@@ -61,9 +61,12 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
       ValueError: see `spade_jax.convert.official.read_checkpoint`.
       RuntimeError: this is a fork of a process that has loaded one.
     """
-    _refuse_forks(_first_process())
+    _refuse_forks(_processes())
     keep_programs()
-    return Predictor(load_model(path))
+    opened = open_model(path)
+    # Where there is none to read, nothing has begun that a fork would not bear.
+    _processes().add(os.getpid())
+    return Predictor(opened.read())
 
 
 class Predictor:
@@ -535,28 +538,31 @@ class Predictor:
         return PreparedMaps(layouts, rule.fit(sizes[0]).picture), fits
 
     def _check_process(self) -> None:
-        _refuse_forks(self._process)
+        _refuse_forks({self._process})
 
 
 @functools.cache
-def _first_process() -> int:
-    """That in which a model was first loaded; its forks remember it, too."""
-    return os.getpid()
+def _processes() -> set[int]:
+    """Those in which a model was read; their forks remember it, too."""
+    return set()
 
 
-def _refuse_forks(process: int) -> None:
-    """Refuses to go on in another process than one in which a model was loaded.
+def _refuse_forks(processes: set[int]) -> None:
+    """Refuses to go on in another process than one in which a model was read.
 
     JAX would hang there, and what reads checkpoints ends the process, for which a pool
     starts another, for ever.
 
+    Args:
+      processes: in which one was read, by now.
+
     Raises:
       RuntimeError: this is another.
     """
-    if os.getpid() != process:
+    if others := processes - {os.getpid()}:
         raise RuntimeError(
-            f"A model was loaded in process {process}, and process {os.getpid()} is a"
-            " fork of it, in which JAX hangs. Start processes with"
+            f"A model was loaded in process {min(others)}, and process {os.getpid()}"
+            " is a fork of it, in which JAX hangs. Start processes with"
             ' multiprocessing.get_context("spawn"), which get a model as an argument,'
             " or load it in each."
         )

@@ -1,6 +1,7 @@
 """A model as a function: what it takes, what it gives, what it refuses."""
 
 import copy
+import functools
 import os
 import pickle
 import re
@@ -381,6 +382,15 @@ def test_a_fork_of_a_process_with_a_model_loads_none(monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(RuntimeError, match=r"is a fork of it, .*\"spawn\""):
         spade_jax.load("scenes")
+
+
+def test_a_fork_of_a_process_that_found_no_model_loads_one(tmp_path, monkeypatch):
+    name = "spade_jax.models.predictor._processes"
+    monkeypatch.setattr(name, functools.cache(set))
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        spade_jax.load(tmp_path)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert repr(spade_jax.load("scenes")).startswith("Predictor(13 classes")
 
 
 @pytest.mark.parametrize("number", [-1, 2**32, 1.5, "1", None])
