@@ -23,6 +23,9 @@ from spade_jax.data.decode import decode_instance
 from spade_jax.data.orientation import decode_upright
 from spade_jax.files.arrays import in_one_line
 
+# NumPy's letters for texts, of two kinds, and objects.
+_NO_ARRAYS = "UTO"
+
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 """A path, what Pillow has opened, or an array."""
 
@@ -179,16 +182,18 @@ def read_photo(photo: Picture, transform: data.Preprocess) -> np.ndarray:
 def as_array(given: Any) -> Any:
     """Arrays of JAX, PyTorch and others, and memory, as NumPy's; else what it was.
 
-    Pictures of Pillow are none, though they can be made one: they know more.
+    Pictures of Pillow are none, though they can be made one: they know more. Nor is
+    what NumPy, pandas and others keep of texts, as of paths: that is a text or a list.
 
     Raises:
       DataError: it cannot be made one.
     """
-    if isinstance(given, Image.Image | np.ndarray):
+    if isinstance(given, Image.Image):
         return given
-    if isinstance(given, memoryview) or hasattr(given, "__array__"):
+    if isinstance(given, np.ndarray | memoryview) or hasattr(given, "__array__"):
         try:
-            return np.asarray(given)
+            found = np.asanyarray(given)
+            return found.tolist() if found.dtype.kind in _NO_ARRAYS else found
         # As PyTorch's of tensors with a gradient or on a GPU, which says what to do.
         except (TypeError, ValueError, RuntimeError) as error:
             raise data.DataError(

@@ -74,3 +74,14 @@ def test_arrays_that_cannot_be_read_say_why(error):
     for given in (Tensor(), [Tensor()]):
         with pytest.raises(DataError, match=rf"a Tensor, .*\({error.__name__}: Use"):
             inputs.named(given, "x")
+
+
+@pytest.mark.parametrize("dtype", [np.str_, np.dtypes.StringDType(), object])
+def test_paths_may_be_kept_by_numpy(dtype):
+    for paths in (["a.png"], ["a.png", "b.png"]):
+        array = np.array(paths, dtype)
+        for given in (array, list(array)):
+            assert [picture for picture, _ in inputs.named(given, "x")] == paths
+            assert inputs.listed(given, one_picture=3) == paths
+    assert inputs.as_array(np.str_("a.png")) == "a.png"
+    assert not inputs.is_several(np.str_("a.png"), one_picture=2)
