@@ -132,6 +132,16 @@ def test_averaged_weights_have_their_own_statistics(tmp_path, save_model):
         asked.append((recipe.data.root, encoder is not None))
         return {**generator, "batch_stats": jax.tree.map(np.ones_like, stats)}
 
+    def missing(recipe, generator, encoder):
+        raise DataError("set --config.data.root=DIR")
+
+    # Training's flag is none of this command's.
+    with pytest.raises(DataError, match=r"root=DIR\n.* Here --data_root=DIR says"):
+        publish_model(
+            tmp_path / "run", tmp_path / "out", prior="standard", renewed=missing
+        )
+    assert not (tmp_path / "out").exists()
+
     state = open_model(tmp_path / "run").read_state()
     stats = state.generator.stats["batch_stats"]
     publish_model(

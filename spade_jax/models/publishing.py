@@ -171,8 +171,20 @@ def _with_aggregate(state: TrainState, aggregate: Aggregate) -> TrainState:
 def _averaged(
     state: TrainState, renew: Callable[[Variables, Variables | None], Variables]
 ) -> TrainState:
-    """The state with averaged weights, and their statistics, as the generator's."""
-    variables = renew(state.generator_variables, state.encoder_variables)
+    """The state with averaged weights, and their statistics, as the generator's.
+
+    Raises:
+      DataError: the training data is missing.
+    """
+    try:
+        variables = renew(state.generator_variables, state.encoder_variables)
+    except DataError as error:
+        raise DataError(
+            f"{error}\nThe averaged weights of this model need its training data, from"
+            " which their batch statistics are found out. Here --data_root=DIR says"
+            " where it is, in place of config.data.root.",
+            kind=error.kind,
+        ) from error
     params = variables.pop("params")
     generator = state.generator.replace(params=params, stats=variables)
     return state.replace(generator=generator, ema=None)
