@@ -85,9 +85,10 @@ def to_official(
         it is told otherwise.
 
     Raises:
-      ValueError: the directory holds a checkpoint already, or files of the names to
-        be written; `which` is no part of a name; there is none in the work dir; it is
-        of another kind; or see `nvlabs.write_checkpoint` and `oasis.write_checkpoint`.
+      ValueError: the directory holds a checkpoint already, files of the names to be
+        written, or those of another epoch; `which` is no part of a name; there is none
+        in the work dir; it is of another kind; or see `nvlabs.write_checkpoint` and
+        `oasis.write_checkpoint`.
       ImportError: PyTorch is not installed.
     """
     if (directory / OPTIONS_FILE).exists():
@@ -110,6 +111,14 @@ def to_official(
         flag="--out",
         inputs={"WORKDIR": paths.checkpoints(workdir)},
     )
+    wanted = {directory / name for name in names}
+    there = [p for folder in {p.parent for p in wanted} for p in folder.glob("*.pth")]
+    if others := sorted(set(there) - wanted):
+        raise ValueError(
+            f"--out={directory} holds {others[0].name} already, which would then be"
+            " taken for a checkpoint of this model's options. Give another directory,"
+            " or remove it."
+        )
     opened = opening.open_model(workdir)
     found = official.kind_of_model(opened.recipe.architecture)
     _check_kind(found, kind, what=f"{workdir} holds a model")

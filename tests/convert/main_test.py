@@ -438,6 +438,18 @@ def test_what_a_killed_conversion_left_is_no_part_of_another(official, tmp_path)
     assert "latest_net_D.pth" not in written
 
 
+def test_what_a_killed_conversion_left_of_another_epoch_is_told(official, tmp_path):
+    directory, _ = official
+    work, back = tmp_path / "work", tmp_path / "back"
+    main.main(["nvlabs", str(directory), f"--out={work}"])
+    to = ["nvlabs", str(work), "--to=nvlabs", f"--out={back}"]
+    main.main([*to, "--which_epoch=5"])
+    (back / "opt.txt").unlink()  # as if it had been killed before its last file
+    with pytest.raises(SystemExit, match=r"--out=.*back holds 5_net_D\.pth already"):
+        main.main(to)
+    assert not (back / "latest_net_G.pth").exists()
+
+
 def test_no_work_dir_is_made_of_an_official_checkpoint(official, tmp_path):
     """It would be taken for the work dir from then on, and the model be another."""
     directory, _ = official
