@@ -77,6 +77,7 @@ RACES: dict[str, Fields] = {
         "eval.every": 200,
         "log_every": 50,
         "segmenter.num_steps": 1000,
+        "segmenter.widths": "(16, 32, 48, 64)",
     },
 }
 

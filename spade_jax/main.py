@@ -278,7 +278,8 @@ def _run(mode: str, fields: Sequence[str]) -> None:
             logging.getLogger("spade_jax").setLevel(logging.WARNING)
     if mode != "check_data":
         present.log()
-    if mode in ("train", "check_data"):
+    is_told_where = _WORKDIR.value or _CONFIG.value is not None
+    if mode in ("train", "check_data") and is_told_where:
         # Training would begin anew there, and not with its weights.
         opening.refuse_official(_workdir(), flag="--workdir")
     if mode == "train":

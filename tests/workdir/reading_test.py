@@ -1,5 +1,6 @@
 import _thread
 import contextvars
+import signal
 
 import pytest
 
@@ -14,8 +15,13 @@ def test_an_interruption_waits_for_the_end_of_the_reading():
         # As long as whoever waits may be woken by it.
         ended.append(sum(range(100_000)))
 
-    with pytest.raises(KeyboardInterrupt):
-        undisturbed(read)
+    # Of a command in the background of a shell it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            undisturbed(read)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended
 
 
