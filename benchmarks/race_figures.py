@@ -4,9 +4,8 @@
         --curves=docs/race_scenes_curves.png --sheet=docs/race_scenes.png
 
 The JSON file and the work dir are those of `benchmarks/race.py`. The table is printed,
-with the range over the seeds. The sheet shows the
-first layouts of the validation pictures, what each entrant of seed 0 makes of them, and
-the photographs.
+with the range over the seeds. The sheet shows the first layouts of the validation
+pictures, what each entrant of seed 0 makes of them, and the photographs.
 """
 
 import argparse

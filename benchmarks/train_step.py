@@ -27,7 +27,6 @@ from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
 from spade_jax.files import provenance
-from spade_jax.nets.initial import first_values, xavier_normal
 from spade_jax.recipe import Recipe, describe, with_fields
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
@@ -62,7 +61,7 @@ class Variant:
         )
         shapes = assemble.abstract_variables(recipe.architecture, networks)
         self._state = jax.jit(create, out_shardings=replicated)(
-            first_values(recipe.seed, shapes, kernel=xavier_normal(recipe.init_gain))
+            assemble.first_variables(recipe, shapes)
         )
         self._batch = shard_batch(_random_batch(recipe), devices)
         features = assemble.perceptual(recipe.loss)

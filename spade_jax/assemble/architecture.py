@@ -1,6 +1,7 @@
 """A recipe's architecture: networks, and the first state of what they learn."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from spade_jax.layout import Layout
 from spade_jax.learning import state
 from spade_jax.learning.optimizers import Optimizers
 from spade_jax.learning.state import ModelVariables, Networks, TrainState
+from spade_jax.nets.initial import first_values, xavier_normal
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.nets.stages import total_scale
 from spade_jax.nets.unet import WIDTHS as UNET_WIDTHS
@@ -197,6 +199,17 @@ def abstract_variables(
     return state.abstract_variables(
         networks, example_layout(of), discriminator=discriminator
     )
+
+
+def first_variables(whole: Recipe, shapes: Mapping[str, Any]) -> ModelVariables:
+    """What a recipe's networks begin with, as NumPy arrays.
+
+    Args:
+      whole: of which the seed and the gain count.
+      shapes: of the networks to begin; see `abstract_variables`.
+    """
+    kernel = xavier_normal(whole.init_gain)
+    return first_values(whole.seed, shapes, kernel=kernel)
 
 
 def create_state(

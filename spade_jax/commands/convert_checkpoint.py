@@ -14,7 +14,6 @@ from spade_jax.files.places import AnyPath
 from spade_jax.files.staging import staged
 from spade_jax.learning.state import ModelVariables, TrainState
 from spade_jax.models import opening
-from spade_jax.nets.initial import first_values, xavier_normal
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import paths
 from spade_jax.workdir.saving import save_single
@@ -164,10 +163,8 @@ def first_state(recipe: Recipe, variables: ModelVariables) -> TrainState:
     if variables["discriminator"] is None:
         networks = assemble.networks(recipe.architecture, recipe.compute)
         shapes = assemble.abstract_variables(recipe.architecture, networks)
-        variables = variables | first_values(
-            recipe.seed,
-            {"discriminator": shapes["discriminator"]},
-            kernel=xavier_normal(recipe.init_gain),
+        variables = variables | assemble.first_variables(
+            recipe, {"discriminator": shapes["discriminator"]}
         )
     return assemble.create_state(
         jax.tree.map(jnp.asarray, variables),

@@ -9,13 +9,11 @@ import argparse
 import os
 import pathlib
 import pickle
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import numpy as np
 
-from spade_jax import assemble
+from spade_jax import assemble, files
 from spade_jax.convert import clues, mapping, torch_file
 from spade_jax.convert.nvlabs_options import (
     OPTIONS_FILE,
@@ -26,15 +24,11 @@ from spade_jax.convert.nvlabs_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
-from spade_jax.files import replacing
 from spade_jax.files.places import AnyPath, absolute
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
 DEFAULT = "latest"  # what the official programs load unless they are told otherwise
-
-Replacing: TypeAlias = Callable[[AnyPath], AbstractContextManager[pathlib.Path]]
-"""As `spade_jax.files.replacing`, and `spade_jax.files.outputs.Outputs.replacing`."""
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
 
@@ -131,7 +125,7 @@ def write_checkpoint(
     recipe: Recipe,
     variables: ModelVariables,
     which: str = DEFAULT,
-    replacing: Replacing = replacing,
+    replacing: files.Replacing = files.replacing,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 
@@ -168,7 +162,7 @@ def write_files(
     state_dicts: Mapping[str, Mapping[str, np.ndarray]],
     options: Options,
     *,
-    replacing: Replacing,
+    replacing: files.Replacing,
 ) -> None:
     """Writes what official programs read, last the options.
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 import flax.linen as nn
 import numpy as np
 
-from spade_jax import assemble
+from spade_jax import assemble, files
 from spade_jax.convert import clues, mapping, torch_file
-from spade_jax.convert.nvlabs import Replacing, write_files
+from spade_jax.convert.nvlabs import write_files
 from spade_jax.convert.nvlabs_options import OPTIONS_FILE, Options, parse_options
 from spade_jax.convert.oasis_options import (
     ids_are_moved,
@@ -27,7 +27,6 @@ from spade_jax.convert.oasis_options import (
     recipe_from_options,
 )
 from spade_jax.convert.tensors import Variables
-from spade_jax.files import replacing
 from spade_jax.files.places import absolute
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
@@ -124,7 +123,7 @@ def write_checkpoint(
     recipe: Recipe,
     variables: ModelVariables,
     which: str = DEFAULT,
-    replacing: Replacing = replacing,
+    replacing: files.Replacing = files.replacing,
 ) -> None:
     """Writes a checkpoint that the official code loads.
 

@@ -129,7 +129,7 @@ def find(recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]) -
         called=called("num_samples"),
     )
     own_file = ""
-    if own_segmenter.NETWORK in (protocol.features, protocol.segmenter.network):
+    if own_segmenter.NETWORK in protocol.networks:
         own_file = own_segmenter.find(
             of.source, workdir=workdir, file=measure.segmenter
         )
@@ -168,28 +168,18 @@ def _check_counts(measure: Measure, protocol: Protocol) -> None:
     Raises:
       ValueError: they would count for nothing.
     """
-    networks = {protocol.features, protocol.segmenter.network}
-    published = networks - {own_segmenter.NETWORK}
-    for field, given, has, others in (
-        (
-            "weights_dir",
-            measure.weights_dir,
-            published,
-            "the project's own segmenter alone",
-        ),
-        (
-            "segmenter",
-            measure.segmenter,
-            networks - published,
-            " and ".join(sorted(published)),
-        ),
-    ):
-        if given and not has:
-            raise ValueError(
-                f"{measure.called(field)}={given} would count for nothing:"
-                f" {measure.called('protocol')}={protocol.name} measures with {others}."
-                " Leave it out."
-            )
+    own = own_segmenter.NETWORK
+    if measure.weights_dir and protocol.networks == {own}:
+        given, used = "weights_dir", "the project's own segmenter alone"
+    elif measure.segmenter and own not in protocol.networks:
+        given, used = "segmenter", " and ".join(sorted(protocol.networks))
+    else:
+        return
+    raise ValueError(
+        f"{measure.called(given)}={getattr(measure, given)} would count for nothing:"
+        f" {measure.called('protocol')}={protocol.name} measures with {used}. Leave it"
+        " out."
+    )
 
 
 def find_protocol(measure: Measure, dataset: str) -> Protocol:

@@ -73,7 +73,7 @@ def load(
       WeightsError: weights are missing, damaged, not the published ones, or of other
         classes.
     """
-    wanted = {protocol.features, protocol.segmenter.network}
+    wanted = protocol.networks
     loaded = _load_weights(
         sorted(wanted - {own_segmenter.NETWORK}),
         weights_dir,

@@ -97,6 +97,11 @@ class Protocol:
             )
 
     @property
+    def networks(self) -> frozenset[str]:
+        """Through which pictures are looked at, "own" among them if it is one."""
+        return frozenset({self.features, self.segmenter.network})
+
+    @property
     def label_size(self) -> tuple[int, int] | None:
         """Size of the true layouts; None: the model's own."""
         return self.segmenter.size or self.size

@@ -23,7 +23,6 @@ from spade_jax.kernels import choose
 from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.models.aggregate import Aggregate
 from spade_jax.nets import frozen
-from spade_jax.nets.initial import first_values, xavier_normal
 from spade_jax.nets.shapes import first_difference
 from spade_jax.recipe import Recipe
 from spade_jax.workdir import checkpoint, paths
@@ -307,8 +306,7 @@ def untrained_model(recipe: Recipe) -> Model:
         recipe.architecture, networks, discriminator=False
     )
     variables = jax.device_put(
-        first_values(recipe.seed, shapes, kernel=xavier_normal(recipe.init_gain)),
-        mesh.replicated(mesh.make_mesh()),
+        assemble.first_variables(recipe, shapes), mesh.replicated(mesh.make_mesh())
     )
     return usable(
         recipe, networks, variables["generator"], variables["encoder"], step=0

@@ -20,7 +20,6 @@ from spade_jax.files.places import AnyPath
 from spade_jax.learning.sample import synthesise
 from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import Networks, TrainState
-from spade_jax.nets.initial import first_values, xavier_normal
 from spade_jax.recipe import Best, Recipe
 from spade_jax.training import sheet
 from spade_jax.training.utilisation import peak_steps_per_second
@@ -160,9 +159,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: AnyPath) -> Run:
     abstract_state = checkpoint.abstract(jax.eval_shape(create, shapes), replicated)
 
     def init() -> TrainState:
-        variables = first_values(
-            recipe.seed, shapes, kernel=xavier_normal(recipe.init_gain)
-        )
+        variables = assemble.first_variables(recipe, shapes)
         # The same in every process, so that each can place them on its devices.
         return jax.jit(create, in_shardings=replicated, out_shardings=replicated)(
             variables
