@@ -278,19 +278,16 @@ def _run(mode: str, fields: Sequence[str]) -> None:
             logging.getLogger("spade_jax").setLevel(logging.WARNING)
     if mode != "check_data":
         present.log()
-    is_told_where = _WORKDIR.value or _CONFIG.value is not None
-    if mode in ("train", "check_data") and is_told_where:
-        # Training would begin anew there, and not with its weights.
-        opening.refuse_official(_workdir(), flag="--workdir")
     if mode == "train":
         stop = StopRequest()
-        train(_recipe(fields), _workdir(), stop=stop)
+        train(*_to_train(fields), stop=stop)
         if stop.heeded and _RETRY_STATUS.value:
             distributed.part()
             sys.exit(_RETRY_STATUS.value)
     elif mode == "check_data":
-        recipe = _settled(_recipe(fields), _workdir())
-        check(recipe, _workdir())
+        recipe, workdir = _to_train(fields)
+        recipe = _settled(recipe, workdir)
+        check(recipe, workdir)
         if not check_data(recipe, write_report=_WRITE_REPORT.value):
             sys.exit(1)
     elif mode == "train_segmenter":
@@ -318,6 +315,13 @@ def _run(mode: str, fields: Sequence[str]) -> None:
             film=_FILM.value,
             fps=_FPS.value,
         )
+
+
+def _to_train(fields: Sequence[str]) -> tuple[Recipe, AnyPath]:
+    """What to train, and where: not where it would begin anew beside other weights."""
+    recipe, workdir = _recipe(fields), _workdir()
+    opening.refuse_official(workdir, flag="--workdir")
+    return recipe, workdir
 
 
 def _settled(recipe: Recipe, workdir: AnyPath) -> Recipe:

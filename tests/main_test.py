@@ -143,7 +143,8 @@ def test_status_of_training_that_was_stopped(
 def test_nothing_is_trained_beside_an_official_checkpoint(mode, monkeypatch, tmp_path):
     """It would begin anew there, and the directory be taken for that run."""
     (tmp_path / "opt.txt").touch()
-    monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
+    monkeypatch.setattr(main, "_recipe", lambda fields: None)
+    monkeypatch.setattr(main, "_workdir", lambda: tmp_path)
     with pytest.raises(ValueError, match=r"--workdir=.* official checkpoint.*convert"):
         main._run(mode, [])
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from spade_jax.commands.command_line import with_given
+from spade_jax.models.opening import refuse_official
 from spade_jax.recipe import Recipe, check_changes
 from spade_jax.workdir.checkpoint import open_existing
 
@@ -17,9 +18,11 @@ def recipe_of_run(workdir: str | os.PathLike[str], fields: Sequence[str]) -> Rec
 
     Raises:
       CheckpointError: there is no run, or it cannot be read.
-      ValueError: a field may not change, or cannot have that value.
+      ValueError: a field may not change, or cannot have that value, or the directory is
+        that of an official checkpoint.
       SystemExit: there is no such field.
     """
+    refuse_official(workdir, flag="--workdir")
     kept = open_existing(workdir).recipe()
     given = with_given(kept, fields)
     check_changes(kept, given, where=os.fspath(workdir))

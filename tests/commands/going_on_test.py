@@ -80,6 +80,12 @@ def test_where_no_run_is(tmp_path):
         recipe_of_run(tmp_path, [])
 
 
+def test_an_official_checkpoint_is_no_run_to_go_on_with(tmp_path):
+    (tmp_path / "opt.txt").touch()
+    with pytest.raises(ValueError, match=r"--workdir=.* official checkpoint.*convert"):
+        recipe_of_run(tmp_path, [])
+
+
 def test_what_is_no_flag_is_refused():
     with pytest.raises(SystemExit, match="Arguments without a flag: 5 x"):
         given("5", "--config.num_steps=3", "x")
