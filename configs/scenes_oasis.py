@@ -17,8 +17,4 @@ def get_config() -> ConfigDict:
     config = with_oasis(scenes.get_config())
     # The run is short: averages that reach back a tenth of it.
     config.ema_decay = 0.99
-    # From the official first weights, which are no larger than an update, the
-    # discriminator falls to one answer for all pixels, and stays there for longer than
-    # this run is.
-    config.init_gain = 1.0
     return config

@@ -123,14 +123,16 @@ def _hidden_table(
     around = _planes_around(layout, shared.kernel, num_classes, rows.forward)
     kernel_rows = shared.kernel.reshape(-1, features)
     of_edge = shared.kernel[:, :, -1].reshape(-1, features)
+    dtype = _sum_dtype(kernel_rows)
 
     def compute(start, _, table):
         row, is_class, is_edge, is_noise = around(start)
-        hidden = (look_up(kernel_rows, row) * is_class[..., None]).sum(1) + shared.bias
+        shares = look_up(kernel_rows, row) * is_class[..., None]
+        hidden = shares.sum(1, dtype=dtype) + shared.bias
         if is_edge is not None:
-            hidden += is_edge @ of_edge
+            hidden += _product(is_edge, of_edge, (1, 0), dtype)
         if is_noise is not None:
-            hidden += is_noise @ noise
+            hidden += _product(is_noise, noise, (1, 0), dtype)
         return _write(table, jax.nn.relu(hidden), start + 1)
 
     size = neighbourhoods.hidden_at.shape[1]
@@ -265,12 +267,13 @@ def _tables(
     """
     kernels = (gamma, beta)
     around = _hidden_around(neighbourhoods, gamma, rows.forward)
+    dtype = _sum_dtype(hidden)
 
     def compute(start, _, tables):
         inputs = look_up(hidden, around(start))
         inputs = inputs.reshape(len(inputs), -1)
         return tuple(
-            _write(table, inputs @ _matrix(k) + k.bias, start)
+            _write(table, _product(inputs, _matrix(k), (1, 0), dtype) + k.bias, start)
             for table, k in zip(tables, kernels, strict=True)
         )
 
@@ -410,6 +413,7 @@ def _read(x: Array, start: jax.Array, rows: int) -> jax.Array:
 
 
 def _write(table: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:
+    rows = rows.astype(table.dtype)
     return jax.lax.dynamic_update_slice_in_dim(table, rows, start, axis=0)
 
 

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,6 +22,20 @@ def test_it_is_the_convolution(batch, height, width):
     )
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_in_bfloat16_only_the_products_are():
+    """What a bfloat16 convolution loses by its rounding, and twice that at most."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 12, 12, 64)).astype(jnp.bfloat16)
+    kernel = random.standard_normal((3, 3, 64, 16)).astype(np.float32)
+    kernels = winograd.transform(kernel)
+    exact = winograd.conv(x.astype(np.float32), kernels)
+    found = winograd.conv(x, kernels.astype(jnp.bfloat16))
+    assert found.dtype == jnp.bfloat16
+    error = np.abs(found.astype(np.float32) - exact)
+    assert error.max() < 2**-7 * np.abs(exact).max()
+    assert error.mean() < 2**-8 * np.abs(exact).mean()
 
 
 def test_its_products_are_those_of_the_compiled_program():

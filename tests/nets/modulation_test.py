@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -202,6 +203,21 @@ def test_real_layouts(shared, relative_error):
         (_, factored), of_factored = compute(weights, tabulated)
         assert relative_error(factored, dense) < 1e-5
         assert_each_near(of_factored, of_dense)
+
+
+def test_bfloat16_products_of_tables_are_summed_in_float32():
+    """As CPUs have instructions for; they are slow to give bfloat16 itself."""
+    weights = weights_of(3, edges=False)
+    layout = tabulate(Layout(np.zeros((1, 5, 5), np.int32)), [(5, 5)], kernel_size=3)
+    compute = functools.partial(
+        modulate, num_classes=CLASSES, dtype=jnp.dtype("bfloat16")
+    )
+    found = jax.eval_shape(compute, layout, weights)
+    assert {x.gamma.dtype for x in found} == {jnp.dtype("bfloat16")}
+    text = jax.jit(compute).lower(layout, weights).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) == 4  # of gamma and beta, in two SPADEs
+    assert all(re.search(r"xbf16>\) -> tensor<\w+xf32>", line) for line in products)
 
 
 def test_tables_for_other_shards_are_refused():
