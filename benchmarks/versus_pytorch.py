@@ -8,8 +8,9 @@ sides; results are compared before a table is made. The variants of a table take
 in one process, so that their ratios hold where the machine's speed drifts. A time is
 the median over the layouts of the median over the repeats, and a ratio the median over
 the layouts of the ratio on each. "PyTorch, best" is the fastest of some settings, tried
-on a typical layout. It runs on a CPU, or on the CUDA GPU that JAX and PyTorch both see,
-where this project computes in bfloat16 and PyTorch, at its best, in mixed precision.
+on a typical layout. It runs on a CPU, or on the CUDA GPU that JAX and PyTorch both see.
+With `--dtype=bfloat16`, as by default on a GPU, this project computes in bfloat16 and
+PyTorch, at its best, in mixed precision.
 
 Sections: `inference`, `training`, `processes` (memory and compilation, each variant in
 a process of its own), `growth`, and `family` (CLADE and OASIS beside SPADE). Add one to
@@ -74,6 +75,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--repeats", type=int, default=3, help="counted runs on each layout")
     add("--layouts", type=int, default=8, help="layouts of the inference section")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="bfloat16" if jax.default_backend() == "gpu" else "float32",
+        help="of the computations; default %(default)s",
+    )
     add("--width", type=int, default=64, help="of the networks; less to try the script")
     add("--out", help="JSON file to write everything to")
     add("--probe", help="KIND/VARIANT: only print what it takes, for `processes`")
@@ -82,9 +89,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    dtype = "bfloat16" if jax.default_backend() == "gpu" else "float32"
-    problem = Problem(width=options.width, dtype=dtype)
-    peak = 0.0 if options.probe else matmul_peak(dtype)
+    problem = Problem(width=options.width, dtype=options.dtype)
+    peak = 0.0 if options.probe else matmul_peak(options.dtype)
     bench = Bench(problem, options.root, options.repeats, options.layouts, peak)
     if options.probe:
         print(json.dumps(probe(bench, *options.probe.split("/"))))
@@ -100,7 +106,8 @@ def main(options: argparse.Namespace) -> None:
         "repeats": bench.repeats,
         "sections": {},
     }
-    print(f"{report['machine']}\nA {dtype} product of 4096: {peak / 1e9:.0f} GFLOP/s.")
+    print(report["machine"])
+    print(f"A {options.dtype} product of 4096: {peak / 1e9:.0f} GFLOP/s.")
     for name in options.sections.split(","):
         start = time.perf_counter()
         tables = []

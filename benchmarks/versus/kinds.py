@@ -38,8 +38,7 @@ class Kind:
       alone: of ours, those to run in processes of their own.
       flops: of a variant on a layout, all of its pictures together.
       difference: of a result from the official one.
-      tolerance: the largest difference, by platform. On a GPU neither side computes in
-        float32 proper.
+      tolerance: the largest difference, by what this project computes in.
     """
 
     name: str
@@ -150,7 +149,7 @@ INFERENCE_KIND = Kind(
     alone=(DENSE, FACTORED),
     flops=_inference_flops,
     difference=_picture_difference,
-    tolerance={"cpu": 1e-4, "gpu": 0.2},
+    tolerance={"float32": 1e-4, "bfloat16": 0.2},
 )
 TRAINING_KIND = Kind(
     name="training",
@@ -164,6 +163,6 @@ TRAINING_KIND = Kind(
     alone=("spade_jax, dense", "spade_jax, factored"),
     flops=_training_flops,
     difference=_term_difference,
-    tolerance={"cpu": 1e-3, "gpu": 0.2},
+    tolerance={"float32": 1e-3, "bfloat16": 0.2},
 )
 KINDS = {kind.name: kind for kind in (INFERENCE_KIND, TRAINING_KIND)}

@@ -57,6 +57,7 @@ def processes(bench: Bench) -> Iterator[Table]:
 def _in_own_process(bench: Bench, kind: str, name: str, cache: str) -> dict[str, float]:
     command = [sys.executable, _COMMAND, f"--probe={kind}/{name}"]
     command += [f"--width={bench.problem.width}", f"--layouts={bench.limit}"]
+    command.append(f"--dtype={bench.problem.dtype}")
     if bench.root is not None:
         command.append(f"--root={bench.root}")
     environment = os.environ | {

@@ -5,8 +5,6 @@ import operator
 import statistics
 from collections.abc import Mapping, Sequence
 
-import jax
-
 from benchmarks.versus.kinds import BEST, OFFICIAL, Kind, pytorch_best
 from benchmarks.versus.report import Table
 from benchmarks.versus.timing import Bench, measure, timed
@@ -37,7 +35,7 @@ def side_by_side(bench: Bench, kind: Kind, layouts: Mapping[str, Layout]) -> Tab
         kind.make(best, bench.problem)._replace(name=BEST),
         *(kind.make(name, bench.problem) for name in kind.ours),
     ]
-    tolerance = kind.tolerance[jax.default_backend()]
+    tolerance = kind.tolerance[bench.problem.dtype]
     timings = measure(variants, layouts, repeats=bench.repeats)
     seconds = {
         v.name: [of_layout[v.name].median for of_layout in timings.values()]

@@ -39,6 +39,20 @@ def test_a_table_compares_all_variants():
 
 
 @pytest.mark.long
+def test_bfloat16_is_beside_mixed_precision():
+    problem = dataclasses.replace(TINY, dtype="bfloat16")
+    bench = dataclasses.replace(BENCH, problem=problem, limit=1)
+    rows = {
+        row["variant"]: row["difference"]
+        for row in side_by_side(bench, FEW, bench.layouts(problem)).rows
+        if "difference" in row
+    }
+    # From the official program, which computes in float32 whatever the rest does.
+    for name in (kinds.BEST, kinds.DENSE, kinds.FACTORED):
+        assert 1e-4 < rows[name] < 0.1
+
+
+@pytest.mark.long
 def test_a_variant_that_computes_something_else_is_refused():
     def wrong(problem, name):
         variant = variants.our_inference(problem, name)
