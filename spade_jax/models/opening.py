@@ -24,7 +24,7 @@ from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.models.aggregate import Aggregate
 from spade_jax.nets import frozen
 from spade_jax.nets.shapes import first_difference
-from spade_jax.recipe import Recipe
+from spade_jax.recipe import Recipe, with_fields
 from spade_jax.workdir import checkpoint, paths
 from spade_jax.workdir.checkpoint import CheckpointError, SavedCheckpoints
 
@@ -78,6 +78,18 @@ class Opened:
     recipe: Recipe
     checkpoints: SavedCheckpoints | None
 
+    def computed_in(self, dtype: str) -> "Opened":
+        """The same model with other computations.
+
+        Args:
+          dtype: "float32" or "bfloat16".
+
+        Raises:
+          ValueError: another one.
+        """
+        recipe = with_fields(self.recipe, dtype=dtype)
+        return dataclasses.replace(self, recipe=recipe)
+
     def read(self, *, renew: Renewal | None = None, portable: bool = False) -> Model:
         """Reads the model. The discriminator and the optimisers stay on disk.
 
@@ -92,7 +104,11 @@ class Opened:
           ValueError: see `spade_jax.convert.official.read_checkpoint`.
         """
         if self.checkpoints is None:
-            return _official_model(self.directory, portable=portable)
+            return _official_model(
+                self.directory,
+                dtype=self.recipe.compute.dtype,
+                portable=portable,
+            )
         state = self.read_state(check=False)
         variables = state.generator_variables
         if renew is not None and state.ema is not None:
@@ -349,13 +365,14 @@ def usable(
     )
 
 
-def _official_model(directory: AnyPath, *, portable: bool) -> Model:
+def _official_model(directory: AnyPath, *, dtype: str, portable: bool) -> Model:
     try:
         recipe, found = official.read_checkpoint(staged(directory))
     except ImportError as error:
         raise CheckpointError(
             f"{directory} holds an official checkpoint: {error}."
         ) from error
+    recipe = with_fields(recipe, dtype=dtype)
     generator, encoder = jax.tree.map(
         jnp.asarray, (found["generator"], found["encoder"])
     )

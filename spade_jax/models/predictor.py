@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 _MOST_TABULATED = 64
 
 
-def load(path: str | os.PathLike[str]) -> "Predictor":
+def load(path: str | os.PathLike[str], *, dtype: str | None = None) -> "Predictor":
     """Reads a model to synthesise with.
 
     Compiled programs are kept on disk; see `spade_jax.devices.programs`.
@@ -55,15 +55,20 @@ def load(path: str | os.PathLike[str]) -> "Predictor":
         official checkpoint's directory (opt.txt and the weights beside it, of SPADE,
         CLADE or OASIS; needs PyTorch), or the name of a model that comes with the
         project: "scenes".
+      dtype: to compute in, "float32" or "bfloat16"; None for that in which it was
+        trained.
 
     Raises:
       CheckpointError: there is no checkpoint, or none that is whole.
-      ValueError: see `spade_jax.convert.official.read_checkpoint`.
+      ValueError: see `spade_jax.convert.official.read_checkpoint`, or there is no such
+        dtype.
       RuntimeError: this is a fork of a process that has loaded one.
     """
     _refuse_forks(_processes())
     keep_programs()
     opened = open_model(path)
+    if dtype is not None:
+        opened = opened.computed_in(dtype)
     # Where there is none to read, nothing has begun that a fork would not bear.
     _processes().add(os.getpid())
     return Predictor(opened.read())

@@ -109,6 +109,10 @@ def test_there_and_back(official, tmp_path, monkeypatch, assert_same_tree):
     opened = [opening.open_model(path) for path in (directory, workdir)]
     assert all(to_json(o.recipe) == to_json(model.recipe) for o in opened)
     assert [o.step for o in opened] == [0, 0]
+    for half in (o.computed_in("bfloat16").read() for o in opened):
+        assert (
+            half.networks.generator.dtype == half.networks.encoder.dtype == "bfloat16"
+        )
 
     main.main(["nvlabs", str(workdir), f"--out={back}", "--to=nvlabs"])
     assert_same(back, state_dicts)

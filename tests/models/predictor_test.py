@@ -436,6 +436,15 @@ def test_grey_photographs_are_pictures(vae, photos):
         np.testing.assert_array_equal(vae.encode(given), expected)
 
 
+def test_a_model_computes_in_another_dtype(workdirs, plain, labels):
+    model = spade_jax.load(workdirs / "plain", dtype="bfloat16")
+    difference = np.abs(model(labels).astype(int) - plain(labels))
+    assert 0 < difference.mean() < 2
+    assert spade_jax.load(workdirs / "plain").trained.recipe == plain.trained.recipe
+    with pytest.raises(ValueError, match=r"config\.dtype='float16'"):
+        spade_jax.load(workdirs / "plain", dtype="float16")
+
+
 def test_where_models_are(workdirs, monkeypatch):
     assert spade_jax.load(workdirs / "plain" / "checkpoints" / "7").trained.step == 7
     with pytest.raises(CheckpointError, match="no checkpoint of step 8, but of 7"):
