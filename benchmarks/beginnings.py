@@ -20,7 +20,6 @@ Keys of the JSON file:
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
@@ -38,9 +37,8 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import machine
 from spade_jax.data import scenes
-from spade_jax.files import provenance
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 _PICTURE = 'import spade_jax, sys; spade_jax.load("scenes")(sys.argv[1])'
@@ -223,11 +221,8 @@ def main() -> None:
                     rows[name]["warm"].append(row)
     load.append(os.getloadavg()[0])
     text = {
-        "cpu": processor(),
-        "cores": os.cpu_count(),
+        **machine(["jax", "flax", "orbax-checkpoint"]),
         "load": load,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(),
-        "versions": provenance.versions(["jax", "flax", "orbax-checkpoint"]),
         "rows": rows,
     }
     arguments.out.write_text(json.dumps(text, indent=1) + "\n")

@@ -14,6 +14,7 @@ Keys of the JSON file:
     cpu, cores, load    the processor's name, how many cores, and the load average
                         before and after
     date, versions      UTC; of Python and of the packages that do the work
+    onnxruntime-web     its version, of the browser's rows
     webgpu              the adapter of the browser, or null without one
     rows                by "format, runner":
       bytes             of the generator
@@ -23,12 +24,10 @@ Keys of the JSON file:
 """
 
 import argparse
-import datetime
 import functools
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import sys
@@ -44,9 +43,8 @@ from jax import export as jax_export
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import browser, layouts
-from benchmarks.machine import processor
+from benchmarks.machine import machine
 from spade_jax.export import export
-from spade_jax.files import provenance
 from spade_jax.models.predictor import load
 
 Inputs = dict[str, np.ndarray]
@@ -311,15 +309,9 @@ def main() -> None:
         report = {
             "model": options.model,
             "rounds": options.rounds,
-            "cpu": processor(),
-            "cores": os.cpu_count(),
+            **machine(packages),
+            "onnxruntime-web": browser.RUNTIME.split("@")[1],
             "load": [load_before, os.getloadavg()[0]],
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {
-                "python": platform.python_version(),
-                "onnxruntime-web": browser.RUNTIME.split("@")[1],
-                **provenance.versions(packages),
-            },
             **measured,
         }
         options.out.write_text(json.dumps(report, indent=1) + "\n")

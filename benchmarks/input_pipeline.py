@@ -30,12 +30,10 @@ Keys of the JSON file:
 """
 
 import contextlib
-import datetime
 import functools
 import json
 import os
 import pathlib
-import platform
 import random
 import shutil
 import statistics
@@ -50,10 +48,9 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import machine
 from spade_jax import data
 from spade_jax.data import scenes
-from spade_jax.files import provenance
 
 _ROOT = flags.DEFINE_string("root", None, "Pictures to read; None draws landscapes.")
 _WORKERS = flags.DEFINE_list("workers", ["0", "1", "2", "4"], "Numbers of workers.")
@@ -341,12 +338,8 @@ def main(_):
             "batch_size": _BATCH_SIZE.value,
             "batches": _BATCHES.value,
             "rounds": _ROUNDS.value,
-            "cpu": processor(),
-            "cores": os.cpu_count(),
+            **machine(packages),
             "load": load,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version()}
-            | provenance.versions(packages),
             "rows": rows,
         }
         pathlib.Path(_OUT.value).write_text(json.dumps(report, indent=1) + "\n")

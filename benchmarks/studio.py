@@ -23,11 +23,9 @@ Keys of the JSON file:
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -40,8 +38,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import spade_jax
 from benchmarks import browser
-from benchmarks.machine import processor
-from spade_jax.files import provenance
+from benchmarks.machine import machine
 from spade_jax.models.predictor import Predictor
 from spade_jax.studio import serving
 from spade_jax.studio.engine import Engine
@@ -183,14 +180,8 @@ def main() -> None:
         "height": height,
         "width": width,
         "strokes": options.strokes,
-        "cpu": processor(),
-        "cores": os.cpu_count(),
+        **machine(["jax", "jaxlib", "starlette", "uvicorn"]),
         "load": load,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **provenance.versions(["jax", "jaxlib", "starlette", "uvicorn"]),
-        },
         "first": first,
         "rows": {
             name: {k: row[k] for k in ("painted", "median", "worst", "rounds")}

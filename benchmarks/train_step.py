@@ -9,7 +9,6 @@ speed drifts. The batch is random; no data is read, and TensorFlow is not needed
 import functools
 import json
 import pathlib
-import platform
 import resource
 import statistics
 import sys
@@ -22,11 +21,11 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks.machine import machine
 from spade_jax import assemble
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import shard_batch
 from spade_jax.devices.parallel import parallel_train_step
-from spade_jax.files import provenance
 from spade_jax.recipe import Recipe, describe, with_fields
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/scenes.py", "Recipe.")
@@ -144,9 +143,7 @@ def main(_):
             "batch_size": batch_size,
             "device": jax.devices()[0].device_kind,
             "num_devices": jax.device_count(),
-            "machine": platform.machine(),
-            "versions": {"python": platform.python_version()}
-            | provenance.versions(["jax"]),
+            **machine(["jax"]),
             "peak_rss_mib": peak,
             "rows": rows,
         }

@@ -39,7 +39,7 @@ from benchmarks.versus.family import family
 from benchmarks.versus.growth import growth
 from benchmarks.versus.kinds import INFERENCE_KIND, TRAINING_KIND, typical
 from benchmarks.versus.memory import probe, processes
-from benchmarks.versus.report import Table, machine, markdown, matmul_peak
+from benchmarks.versus.report import Table, environment, markdown, matmul_peak
 from benchmarks.versus.table import side_by_side
 from benchmarks.versus.timing import Bench
 
@@ -100,7 +100,7 @@ def main(options: argparse.Namespace) -> None:
         "command": re.sub(
             r"--out[= ]\S+", "--out=FILE", f"python {' '.join(sys.argv)}"
         ),
-        "machine": machine(),
+        "machine": environment(),
         "peak_gflops": peak / 1e9,
         "problem": dataclasses.asdict(problem),
         "repeats": bench.repeats,

@@ -113,7 +113,7 @@ def machine(setting: Setting) -> Iterator[Row]:
     yield {
         "what": "machine",
         "variant": platform.node(),
-        **report.machine(),
+        **report.environment(),
         "driver": driver,
         "flags": os.environ.get("XLA_FLAGS", ""),
         "compilation_cache": os.environ.get("JAX_COMPILATION_CACHE_DIR", ""),

@@ -1,7 +1,6 @@
 """Tables of sections, as text, and what the figures were taken on."""
 
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from benchmarks.machine import processor
-from spade_jax.files import provenance
+from benchmarks.machine import machine
 
 
 class Table(NamedTuple):
@@ -65,14 +63,11 @@ def matmul_peak(dtype: str, *, size: int = 4096) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def machine() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """What the figures were taken on, and with which versions."""
     return {
         "device": jax.devices()[0].device_kind,
-        "cpu": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        **machine(("numpy", "jax", "jaxlib", "flax", "torch")),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "load": os.getloadavg()[0],
-        "versions": {"python": platform.python_version()}
-        | provenance.versions(("numpy", "jax", "jaxlib", "flax", "torch")),
     }
