@@ -145,12 +145,12 @@ def sheet(paths: Sequence[str], *, styles: int) -> np.ndarray:
         for seed in range(styles):
             style = model.prior(1, seed)
             made = [model(layout, style=style)[0] for layout in layouts]
-            columns.append(np.stack([_resized(picture, largest) for picture in made]))
+            columns.append(np.stack([_enlarged(picture, largest) for picture in made]))
     return pictures.grid(columns)
 
 
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize(size[::-1]))
+def _enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return pictures.resized(picture, size, Image.Resampling.BICUBIC)
 
 
 def main() -> None:

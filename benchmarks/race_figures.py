@@ -4,14 +4,15 @@
         --curves=docs/race_scenes_curves.png --sheet=docs/race_scenes.png
 
 The JSON file and the work dir are those of `benchmarks/race.py`. The table is printed,
-with the range over the seeds. The sheet shows the first layouts of the validation
-pictures, what each entrant of seed 0 makes of them, and the photographs.
+with the range over the seeds. The sheet shows what each entrant of seed 0 makes of some
+layouts of the validation pictures, between these and the photographs.
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,7 +24,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import spade_jax
 from benchmarks.race import workdir_of
 from spade_jax import assemble
+from spade_jax.data.example import Example
 from spade_jax.files import pictures
+from spade_jax.models.predictor import Predictor
 
 _LAYOUTS = 6
 _CURVES = {"fd_own": "FD-own", "mean_iou": "mIoU (%)"}
@@ -85,45 +88,58 @@ def draw_curves(race: dict[str, Any], file: pathlib.Path) -> None:
         axis.set(xlabel="iterations", title=name)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yscale("log")
-    axes[1].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, fontsize=8, loc="center right")
+    figure.tight_layout(rect=(0, 0, 0.84, 1))
     figure.savefig(file, dpi=110)
 
 
-def sheet(race: dict[str, Any], directory: pathlib.Path) -> np.ndarray:
-    """Layouts, what each entrant makes of them, and photographs.
+def sheet(
+    race: dict[str, Any], directory: pathlib.Path, *, with_data: bool
+) -> np.ndarray:
+    """What each entrant makes of some layouts.
 
     Args:
       race: the content of the JSON file.
       directory: the work dir of all races.
+      with_data: put the layouts before it, and the photographs behind.
 
     Returns:
       uint8 `[H, W, 3]`.
     """
-    columns: list[np.ndarray] = []
-    for entrant in _entrants(race):
-        workdir = workdir_of(entrant, 0, directory=directory / race["name"])
-        model = spade_jax.load(workdir)
-        of = model.trained.recipe.data
-        source = assemble.source(of, of.val_split)
-        examples = [source[i] for i in range(_LAYOUTS)]
-        instances = [e.instance for e in examples] if of.instances else None
-        columns.append(model([e.label for e in examples], instances=instances))
-    layouts = [pictures.paint(example.label, model.palette) for example in examples]
-    shown = [
-        np.stack([_resized(picture, columns[0].shape[1:3], how) for picture in column])
-        for column, how in (
-            (layouts, Image.Resampling.NEAREST),
-            ([example.image for example in examples], Image.Resampling.BICUBIC),
-        )
+    models = [
+        spade_jax.load(workdir_of(entrant, 0, directory=directory / race["name"]))
+        for entrant in _entrants(race)
     ]
-    return pictures.grid([shown[0], *columns, shown[1]], at_least=128)
+    of = models[0].trained.recipe.data
+    source = assemble.source(of, of.val_split)
+    # Far apart, as neighbours may be the frames of a film.
+    examples = [source[i * len(source) // _LAYOUTS] for i in range(_LAYOUTS)]
+    columns = [_made(model, examples) for model in models]
+    if with_data:
+        layouts = [pictures.paint(e.label, models[0].palette) for e in examples]
+        photographs = [e.image for e in examples]
+        size = columns[0].shape[1:3]
+        columns = [
+            _resized(layouts, size, Image.Resampling.NEAREST),
+            *columns,
+            _resized(photographs, size, Image.Resampling.BICUBIC),
+        ]
+    return pictures.grid(columns, at_least=128)
+
+
+def _made(model: Predictor, examples: Sequence[Example]) -> np.ndarray:
+    layouts = [example.label for example in examples]
+    if not model.trained.recipe.data.instances:
+        return model(layouts)
+    return model(layouts, instances=[example.instance for example in examples])
 
 
 def _resized(
-    picture: np.ndarray, size: tuple[int, ...], how: Image.Resampling
+    column: Sequence[np.ndarray], size: tuple[int, ...], how: Image.Resampling
 ) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], how))
+    height, width = size
+    return np.stack([pictures.resized(p, (height, width), how) for p in column])
 
 
 def main() -> None:
@@ -132,11 +148,17 @@ def main() -> None:
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--curves", type=pathlib.Path, required=True)
     parser.add_argument("--sheet", type=pathlib.Path, required=True)
+    parser.add_argument(
+        "--without_data",
+        action="store_true",
+        help="no layouts and photographs, where they may not be passed on",
+    )
     arguments = parser.parse_args()
     race = json.loads(arguments.race.read_text())
     print(table(race))
     draw_curves(race, arguments.curves)
-    pictures.save_png(arguments.sheet, sheet(race, arguments.workdir))
+    drawn = sheet(race, arguments.workdir, with_data=not arguments.without_data)
+    pictures.save_png(arguments.sheet, drawn)
 
 
 if __name__ == "__main__":

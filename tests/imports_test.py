@@ -126,6 +126,19 @@ def test_rooms_import_downward_only(rooms):
     assert set(floors) == set(rooms)
 
 
+def test_a_room_that_lists_its_files_lists_them_all(repository):
+    listing = {}
+    for path in (repository / "spade_jax").glob("*/__init__.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if re.search(r"^ {4}\w+\.py ", docstring, re.MULTILINE):
+            named = set(re.findall(r"\b(\w+)\.py\b", docstring))
+            listing[path.parent] = named - {"__main__"}
+    assert {"models", "training"} <= {room.name for room in listing}
+    for room, listed in listing.items():
+        files = {p.stem for p in room.glob("*.py") if not p.stem.startswith("__")}
+        assert listed == files, f"{room.name}: {sorted(listed ^ files)}"
+
+
 def test_what_lies_loose_is_a_command(repository):
     assert {p.stem for p in (repository / "spade_jax").glob("*.py")} == LOOSE
 

@@ -4,14 +4,13 @@ import dataclasses
 import statistics
 from collections.abc import Iterable, Iterator
 
-import jax
 import numpy as np
 
 from benchmarks.variants import Problem, Variant, our_inference, our_training
-from benchmarks.versus.kinds import typical
+from benchmarks.versus.kinds import INFERENCE_KIND, typical
 from benchmarks.versus.report import Table
 from benchmarks.versus.timing import Bench, measure
-from spade_jax.convert import abstract_variables
+from spade_jax.convert import abstract_variables, num_parameters
 
 _CLADE = {"norm": "spectralcladesyncbatch"}
 _OASIS = {"family": "oasis"}
@@ -24,8 +23,6 @@ FAMILY = {
 """What of the problem is theirs, as in the recipes of COCO-Stuff."""
 
 _WAYS = (False, True)
-# Between the ways to make a picture, by what they are computed in.
-_MOST = {"float32": 1e-4, "bfloat16": 0.2}
 
 
 def family(bench: Bench) -> Iterator[Table]:
@@ -65,7 +62,7 @@ def pictures(bench: Bench, names: Iterable[str] = tuple(FAMILY)) -> Table:
         timing = timings[variant.name]
         dense = timings[made[name, "dense"].name].result
         difference = np.abs(dense - timing.result).max()
-        if difference > _MOST[bench.problem.dtype]:
+        if difference > INFERENCE_KIND.tolerance[bench.problem.dtype]:
             raise RuntimeError(f"{name}: {way} differs from dense by {difference:g}.")
         rows[name] |= {way: timing.median, f"{way}_seconds": timing.seconds}
     columns = {
@@ -127,5 +124,4 @@ def _called(factored: bool) -> str:
 def _millions(problem: Problem) -> float:
     """Of the generator."""
     generator = problem.networks["generator"]
-    params = abstract_variables(generator, edges=problem.edges)["params"]
-    return sum(x.size for x in jax.tree.leaves(params)) / 1e6
+    return num_parameters(abstract_variables(generator, edges=problem.edges)) / 1e6

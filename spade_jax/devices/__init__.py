@@ -6,6 +6,7 @@
     gather.py       numbers of all processes back to each host
     distributed.py  how processes meet, agree and end together
     programs.py     compiled programs, kept between processes
+    beside.py       a program that is compiled while others run
     memory.py       how much of it a device has, and how much was used
     gpu_memory.py   that a GPU is shared with other programs
     present.py      which devices there are, in words

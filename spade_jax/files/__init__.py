@@ -5,7 +5,11 @@
     staging.py     what a bucket holds, as files of this machine
     outputs.py     what a command may write over
     whole.py       files that are whole or not there
-    pictures.py, video.py, provenance.py
+    pictures.py, video.py   pictures and films
+    arrays.py      arrays of `.npz` files
+    finite.py      numbers that JSON has no word for
+    npm.py         files out of npm's packages
+    provenance.py  what made a file
 
 May import: PIL, av, etils, fsspec, gcsfs, google, `progress`.
 """

@@ -50,6 +50,14 @@ def paint(label: np.ndarray, palette: Palette) -> np.ndarray:
     return np.asarray(palette, np.uint8)[np.asarray(label)]
 
 
+def resized(
+    picture: np.ndarray, size: tuple[int, int], resample: Image.Resampling
+) -> np.ndarray:
+    """A picture or map, uint8 `[H, W, ...]`, at another size, (height, width)."""
+    height, width = size
+    return np.asarray(Image.fromarray(picture).resize((width, height), resample))
+
+
 def grid(
     columns: Sequence[np.ndarray], *, gap: int = 2, per_row: int = 1, at_least: int = 0
 ) -> np.ndarray:

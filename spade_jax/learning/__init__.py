@@ -6,6 +6,7 @@ Pure functions; what they need stands in their signatures.
     updates.py      the update of generator and encoder, and that of the discriminator
     objectives/     what the updates minimise, an objective a file
     losses.py       one function a term
+    average.py      the mean over devices that share a batch
     augment.py      what the discriminator sees of little data
     state.py        what an iteration changes, and the first of it
     optimizers.py, schedule.py   Adam, and where the learning rate decays

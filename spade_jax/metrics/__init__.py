@@ -15,7 +15,8 @@ protocol
   and which segmenter by a `SegmenterSpec`.
 observers
   what looks at pictures in place of people (`observers`): a protocol's networks with
-  their weights, compiled, as functions of pictures.
+  their weights, compiled, as functions of pictures, which they see at the sizes of
+  `views`.
 
 Scores are plain NumPy: `frechet` (FID, and its square root), `kernel` (KID),
 `segmentation` (mIoU, accuracy); `lpips` compares pictures. `published_results` is what

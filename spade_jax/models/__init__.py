@@ -6,6 +6,8 @@
     maps.py         label maps: read, and prepared for a generator
     sizes.py        what becomes of their size
     styles.py       latents: given, drawn, of photographs, or between two of them
+    averaged.py     averaged weights: batch statistics that are theirs
+    batches.py      a batch for a model that is used, not trained
     aggregate.py    which styles the training pictures have, for random ones
     regions.py      styles of classes and of pixels
     finite.py       weights and pictures of numbers that are none

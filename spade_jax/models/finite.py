@@ -46,6 +46,5 @@ def check_pictures(images: np.ndarray) -> None:
         raise ValueError(
             f"Picture {np.argmin(finite)} of {len(finite)} holds NaN or infinity,"
             " though the model's weights do not: values on the way are too large for"
-            " config.dtype, in which it was trained to compute, or the style's numbers"
-            " are."
+            " the dtype in which it computes, or the style's numbers are."
         )

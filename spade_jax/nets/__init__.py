@@ -5,9 +5,9 @@ discriminators (`discriminator`, which sees pairs; `unet`, which sees pictures),
 `encoder` and the features of the perceptual loss (`vgg`), made of `conv`, `norm` and
 `spectral`. `spade` applies gamma and beta; `modulation` computes them, densely or by
 the tables of `factored`; `clade` looks them up by class. `stages` says which blocks a
-decoder has, `shapes` what a network learns, `parameter` reads what it has learnt, and
-`freezing` prepares networks that are only used any more. They take plain numbers and
-names, never a config.
+decoder has, `shapes` what a network learns, `initial` draws its first values,
+`parameter` reads what it has learnt, and `freezing` prepares networks that are only
+used any more. They take plain numbers and names, never a config.
 
 May import: flax, jax, `kernels`, `layout`.
 """

@@ -2,6 +2,7 @@
 
     train.py            a run, in one reading
     settle.py           fields that a recipe left open: found, or as the run has them
+    place.py            where a run may be kept: not among its pictures
     prepare.py          everything that its loop works with, made before it begins
     progress.py, sheet.py, finite.py, stop.py   losses and speed; pictures; divergence;
                         signals

@@ -67,7 +67,7 @@ class Checkpoints(SavedCheckpoints):
         super().__init__(workdir, newest=None)
         self._check_others = check_others
         self._keep_best = keep_best
-        self._saving: tuple[int, dict[str, Any]]  # from the first save on
+        self._saving: tuple[int, dict[str, Any]] | None = None
         _remove_unfinished(self._directory.parent)
         context = ocp.Context()
         # Not the bound method: contexts are copied in depth, and it would call a copy.
@@ -207,6 +207,7 @@ class Checkpoints(SavedCheckpoints):
     def _write_checksums(self) -> None:
         # Orbax calls this in process 0 when all processes have written their files,
         # before it gives the directory its name, or says in a bucket that it is whole.
+        assert self._saving is not None
         step, metadata = self._saving
         path = self._directory / str(step)
         if not path.exists():
@@ -214,7 +215,12 @@ class Checkpoints(SavedCheckpoints):
         integrity.write_checksums(path, metadata)
 
     def _failure(self, error: Exception) -> CheckpointError:
-        step, _ = self._saving
+        # The checkpointer may fail before the first save, as it looks at what is there.
+        saving = (
+            "Checkpoints"
+            if self._saving is None
+            else (f"The checkpoint of step {self._saving[0]}")
+        )
         earlier, steps = "There is no earlier one.", []
         try:
             with bucket.telling():
@@ -228,7 +234,7 @@ class Checkpoints(SavedCheckpoints):
             )
         reason = str(error).strip().partition("\n")[0]
         reason = f"{type(error).__name__}: {reason}"
-        said = f"The checkpoint of step {step} could not be saved in {self._directory}"
+        said = f"{saving} could not be saved in {self._directory}"
         if not isinstance(self._directory, pathlib.Path):
             return CheckpointError(f"{said}: {reason}\n{earlier}")
         # The directory itself may be gone.

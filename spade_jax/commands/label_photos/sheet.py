@@ -47,7 +47,7 @@ def _cell(image: np.ndarray, resample: Image.Resampling) -> np.ndarray:
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     cell = np.full((_CELL, _CELL, 3), 255, np.uint8)
     top, left = (_CELL - height) // 2, (_CELL - width) // 2
-    cell[top : top + height, left : left + width] = np.asarray(
-        Image.fromarray(image).resize((width, height), resample)
+    cell[top : top + height, left : left + width] = pictures.resized(
+        image, (height, width), resample
     )
     return cell
