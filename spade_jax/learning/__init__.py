@@ -6,6 +6,8 @@ Pure functions; what they need stands in their signatures.
     updates.py      the update of generator and encoder, and that of the discriminator
     objectives/     what the updates minimise, an objective a file
     losses.py       one function a term
+    batch.py, parts.py      what a step is given; worked through in parts
+    forward.py      a forward in training mode, which advances statistics
     average.py      the mean over devices that share a batch
     augment.py      what the discriminator sees of little data
     state.py        what an iteration changes, and the first of it
