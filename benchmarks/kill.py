@@ -239,6 +239,10 @@ def kill_once(
     }
 
 
+# Of both runs.
+_STEPS_OF_FULL_DISK = 40
+
+
 def kill_repeatedly(
     directory: pathlib.Path,
     *,
@@ -279,15 +283,12 @@ def kill_repeatedly(
     }
 
 
-def fill_disk(
-    directory: pathlib.Path, *, pictures: pathlib.Path, last_step: int = 40
-) -> dict[str, Any]:
+def fill_disk(directory: pathlib.Path, *, pictures: pathlib.Path) -> dict[str, Any]:
     """Trains onto a disk too small for all checkpoints, then onto a larger one.
 
     Args:
       directory: holds the undisturbed run of `kill_repeatedly`, or gets one.
       pictures: see `draw_pictures`.
-      last_step: iterations of both.
 
     Returns:
       `status`, `error` and `tracebacks` of the first run; steps `saved` after it, and
@@ -300,7 +301,11 @@ def fill_disk(
     subprocess.run([*mount, f"size={DISK}"], check=True, capture_output=True)
     try:
         workdir = disk / "run"
-        arguments = {"pictures": pictures, "num_steps": last_step, "fields": fields}
+        arguments = {
+            "pictures": pictures,
+            "num_steps": _STEPS_OF_FULL_DISK,
+            "fields": fields,
+        }
         with running(workdir, **arguments) as process:
             output, _ = process.communicate(timeout=600)
         saved = saved_steps(workdir)

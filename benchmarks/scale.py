@@ -158,13 +158,13 @@ def _mib(process: int) -> float:
     return 0.0
 
 
-def measure(count: int, *, places: int = PLACES, rounds: int = ROUNDS) -> dict:
+def measure(count: int, *, rounds: int = ROUNDS) -> dict:
     """A row of the table; see the module."""
     source = Synthetic(count)
     middle = count // 2 // BATCH
     fresh = [first_batch(source) for _ in range(rounds)]
     resumed = [first_batch(source, start_batch=middle) for _ in range(rounds)]
-    places = min(places, count)
+    places = min(PLACES, count)
     orders = [order(source, places, epoch=epoch) for epoch in range(EPOCHS)]
     pairs = itertools.combinations(orders, 2)
     return {

@@ -23,6 +23,10 @@ _KINDS = {
 }
 
 
+# Kernels that are told by themselves.
+_TOP = 10
+
+
 class Event(NamedTuple):
     """One run of a kernel.
 
@@ -37,7 +41,7 @@ class Event(NamedTuple):
     nanoseconds: float
 
 
-def of_jax(program: Program, *, calls: int, top: int = 10) -> dict[str, Any]:
+def of_jax(program: Program, *, calls: int) -> dict[str, Any]:
     """Traces calls of a program of JAX; gives what `summary` does."""
     inputs = program.inputs()
     program.wait(program.run(inputs))
@@ -53,10 +57,10 @@ def of_jax(program: Program, *, calls: int, top: int = 10) -> dict[str, Any]:
             jax.profiler.stop_trace()
         (file,) = pathlib.Path(directory).rglob("*.xplane.pb")
         events = list(events_of(jax.profiler.ProfileData.from_file(str(file))))
-    return summary(events, calls=calls, top=top, paths=paths(program.text))
+    return summary(events, calls=calls, top=_TOP, paths=paths(program.text))
 
 
-def of_pytorch(program: Program, *, calls: int, top: int = 10) -> dict[str, Any]:
+def of_pytorch(program: Program, *, calls: int) -> dict[str, Any]:
     """Traces calls of a program of PyTorch; gives what `summary` does."""
     inputs = program.inputs()
     program.wait(program.run(inputs))
@@ -65,7 +69,7 @@ def of_pytorch(program: Program, *, calls: int, top: int = 10) -> dict[str, Any]
         for _ in range(calls):
             result = program.run(inputs)
         program.wait(result)
-    return summary(pytorch_events_of(profile.events()), calls=calls, top=top)
+    return summary(pytorch_events_of(profile.events()), calls=calls, top=_TOP)
 
 
 def pytorch_events_of(events: Iterable[Any]) -> list[Event]:

@@ -112,14 +112,12 @@ def published_observer(
     segmenter: SegmenterSpec,
     *,
     weights_dir: str | os.PathLike[str] = "",
-    devices: Devices | None = None,
 ) -> SegmenterObserver:
     """A published segmenter with its weights as an observer.
 
     Args:
       segmenter: which, and at which scales; its `size` counts for nothing.
       weights_dir: see `load`.
-      devices: see `load`.
 
     Raises:
       WeightsError: weights are missing, damaged or of another network.
@@ -131,20 +129,15 @@ def published_observer(
         asked_by=f"{protocols.as_flag('segmenter')}={name}",
         called=protocols.as_flag,
     ).values()
-    spread = _Spread(jax.local_devices() if devices is None else devices)
+    spread = _Spread(jax.local_devices())
     return SegmenterObserver(
         _segmenter(segmenter, found, spread), {name: _describe(found)}
     )
 
 
-def own_observer(
-    segmenter: own_segmenter.OwnSegmenter,
-    *,
-    devices: Devices | None = None,
-) -> SegmenterObserver:
-    """A segmenter of the project's own as an observer; `devices` are as in `load`."""
-    spread = _Spread(jax.local_devices() if devices is None else devices)
-    _, classes = _own(segmenter, spread)
+def own_observer(segmenter: own_segmenter.OwnSegmenter) -> SegmenterObserver:
+    """A segmenter of the project's own as an observer."""
+    _, classes = _own(segmenter, _Spread(jax.local_devices()))
     return SegmenterObserver(classes, {own_segmenter.NETWORK: _describe_own(segmenter)})
 
 

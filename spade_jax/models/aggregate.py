@@ -86,14 +86,15 @@ def fit(means: np.ndarray, logvars: np.ndarray) -> Aggregate:
 
 
 def of_training_pictures(
-    recipe: Recipe, encoder_variables: dict[str, Any], *, most: int = _MOST
+    recipe: Recipe, encoder_variables: dict[str, Any]
 ) -> Aggregate:
     """Fits the styles of a model's training pictures, as evaluation sees these.
+
+    Of more than 5,000 pictures it is a random choice of so many.
 
     Args:
       recipe: that trained it, of which the data has to be at hand.
       encoder_variables: as training leaves them.
-      most: pictures, of many a random choice.
 
     Raises:
       DataError: the training split is missing or wrong.
@@ -115,7 +116,7 @@ def of_training_pictures(
         shuffle=True,
         num_epochs=1,
     )
-    means, logvars, left = [], [], min(most, len(source))
+    means, logvars, left = [], [], min(_MOST, len(source))
     with contextlib.closing(batches):
         while left:
             batch = next(batches)

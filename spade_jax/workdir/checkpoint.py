@@ -160,13 +160,13 @@ class SavedCheckpoints:
             described.read(self._path(step)).metadata,
         )
 
-    def is_published(self, *, step: int | None = None) -> bool:
-        """Whether a checkpoint holds only what synthesis needs; see `publish`.
+    def is_published(self) -> bool:
+        """Whether the newest checkpoint holds only what synthesis needs; see `publish`.
 
         Raises:
           CheckpointError: there is no such checkpoint, or it is damaged.
         """
-        return not self.has("discriminator", step=step)
+        return not self.has("discriminator")
 
     def has(self, name: str, *, step: int | None = None) -> bool:
         """Whether a checkpoint's state has something of this name.
