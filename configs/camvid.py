@@ -12,7 +12,8 @@ On a CPU, a narrow network at 64 pixels shows structure after some hundred itera
     python -m spade_jax.main --config=configs/camvid.py --config.data.manual_dir=DIR \
         --config.generator.width=16 --config.generator.hidden=32 \
         --config.discriminator.width=32 --config.loss.perceptual=0 \
-        --config.data.load_size=72 --config.data.crop_size=64 --config.num_steps=600
+        --config.data.load_size=72 --config.data.crop_size=64 --config.num_steps=600 \
+        --config.init_gain=1
 
 It is scored by a segmenter, which the same command with `--mode=train_segmenter` trains
 on the real pictures before; the class "unlabelled" is left out of the scores.

@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.num_epochs = 200
     # Few iterations an epoch, as on Cityscapes.
     config.ema_decay = 0.999
-    # As in `configs/scenes_oasis.py`.
+    # As in `configs/scenes.py`.
     config.init_gain = 1.0
     config.loss.ignored_ids = config.segmenter.ignored_ids
     return config

@@ -23,8 +23,10 @@ def get_config() -> ConfigDict:
     config.reuse_fake = True
     # In so few steps no picture is learnt by heart, and colours are learnt sooner.
     config.loss.augment = ""
-    # The networks are narrow and the run is short: twice the paper's rate.
+    # The networks are narrow and the run is short: twice the paper's rate, and first
+    # weights as in `configs/scenes.py`.
     config.optimizer.learning_rate = 4e-4
+    config.init_gain = 1.0
     config.segmenter.num_steps = 500
     config.segmenter.learning_rate = 2e-3
     config.segmenter.evaluate_every = 250

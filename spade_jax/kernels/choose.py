@@ -2,8 +2,7 @@
 
 Nothing is computed here, and nothing is chosen elsewhere but what needs the contents of
 a layout: `spade_jax.layout.neighbourhoods.DENSE_ABOVE`. All ways give the same numbers
-up to rounding. Each choice says which measurement it comes from; where no file is
-named, none was kept.
+up to rounding. Where a choice names no file, none of its measurement was kept.
 
 Letters: B batch, H height, W width, I input features, F output features, K kernel size.
 """
@@ -14,6 +13,8 @@ from typing import NamedTuple
 _FACTORED_ON = ("cpu",)
 # Of the convolution whose results tables hold.
 _FACTORED_HIDDEN = 64
+# Of noises in a picture, each of which makes neighbourhoods of its own.
+_MOST_TABULATED = 64
 _WINOGRAD_ON = ("cpu",)
 
 # A convolution by Winograd's filters: with fewer features the transforms take longer
@@ -42,6 +43,15 @@ def factored_pays(platform: str, *, hidden: int) -> bool:
       hidden: features inside the SPADEs.
     """
     return platform in _FACTORED_ON and hidden >= _FACTORED_HIDDEN
+
+
+def tables_pay(num_noises: int) -> bool:
+    """Whether tables are quicker where noises of regions join the layout.
+
+    Args:
+      num_noises: of a picture; 0 without.
+    """
+    return num_noises <= _MOST_TABULATED
 
 
 def winograd_pays_on(platform: str) -> bool:

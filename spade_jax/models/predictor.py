@@ -23,6 +23,7 @@ from spade_jax import assemble, data
 from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
 from spade_jax.files.arrays import in_one_line
+from spade_jax.kernels import choose
 from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.models import finite, inputs, maps, regions
 from spade_jax.models.aggregate import chosen
@@ -40,9 +41,6 @@ from spade_jax.models.styles import Posterior, Styles, drawn, whole
 from spade_jax.workdir.checkpoint import CheckpointError
 
 _log = logging.getLogger(__name__)
-
-# Of more noises in a picture tables are no quicker.
-_MOST_TABULATED = 64
 
 
 def load(path: str | os.PathLike[str], *, dtype: str | None = None) -> "Predictor":
@@ -410,7 +408,7 @@ class Predictor:
         if assemble.reads_positions(self._trained.recipe.architecture):
             layout = layout._replace(positions=positions(np.asarray(layout.label)))
         num_regions = 0 if layout.regions is None else np.max(layout.regions) + 1
-        if not self._is_factored or num_regions > _MOST_TABULATED:
+        if not self._is_factored or not choose.tables_pay(num_regions):
             return layout
         return tabulate(
             layout,
