@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from spade_jax import assemble
 from spade_jax.convert import num_parameters, nvlabs, oasis, official
-from spade_jax.convert.nvlabs_options import OPTIONS_FILE, OptionsError
 from spade_jax.convert.official import Kind
+from spade_jax.convert.official_files import OPTIONS_FILE, OptionsError
 from spade_jax.files import outputs
 from spade_jax.files.places import AnyPath
 from spade_jax.files.staging import staged

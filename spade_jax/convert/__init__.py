@@ -1,8 +1,16 @@
 """Convert: files of official PyTorch releases in, recipes and variables out, and back.
 
-`mapping` converts the state dict of one network of NVlabs/SPADE, `metric_networks`
-that of a network that scores; `nvlabs` reads and writes whole checkpoints. PyTorch, an
-extra, is imported only where `.pth` files are read or written.
+    official.py         a checkpoint of SPADE, CLADE or OASIS, whichever it is
+    official_files.py   what all of them consist of: `opt.txt` beside weights
+    nvlabs.py, nvlabs_options.py   SPADE's and CLADE's, and the recipes of their options
+    oasis.py, oasis_options.py     OASIS's
+    clues.py            why weights and options do not fit
+    mapping.py          the names of a network's tensors, there and here
+    metric_networks.py  the same of networks that score
+    tensors.py          how a tensor is turned
+    torch_file.py       `.pth` files
+
+PyTorch, an extra, is imported only where `.pth` files are read or written.
 
 May import: flax, jax, ml_collections, torch, `assemble`, `data`, `files`, `layout`,
 `learning`, `metrics`, `nets`, `recipe`.

@@ -28,7 +28,7 @@ from spade_jax.commands.command_line import (
     place_argument,
 )
 from spade_jax.convert import official
-from spade_jax.convert.nvlabs_options import OptionsError
+from spade_jax.convert.official_files import OptionsError
 from spade_jax.files import bucket
 from spade_jax.metrics import weights
 from spade_jax.progress import phase

@@ -12,7 +12,7 @@ import flax.linen as nn
 
 from spade_jax import nets
 from spade_jax.convert import mapping, torch_file
-from spade_jax.convert.nvlabs_options import Options, OptionsError, in_words
+from spade_jax.convert.official_files import Options, OptionsError, in_words
 from spade_jax.convert.tensors import Shape, StateDict, Variables, check_shapes
 
 _REQUIRED_FOR_DISCRIMINATOR = ("num_D", "n_layers_D", "ndf", "norm_D")
@@ -32,7 +32,7 @@ def read_network(
     Args:
       module: the network that the options describe.
       file: of its weights.
-      options: see `nvlabs_options.parse_options`.
+      options: see `official_files.parse_options`.
       options_file: where they are.
       edges: whether its layouts have an edge plane.
       moved: from a state dict of the network's shapes to one with the ids of here.
@@ -65,7 +65,7 @@ def check(
 
     Args:
       module: the network that the options describe.
-      options: see `nvlabs_options.parse_options`.
+      options: see `official_files.parse_options`.
       expected: keys and shapes of the network's tensors.
       found: those of the file.
       names: of the options' file and of the weights'.

@@ -5,48 +5,26 @@ a VAE, `latest_net_E.pth`, and the options they were made with in `opt.txt`. CLA
 (tzt101/CLADE) writes the same files, for the best epoch as `best_net_G.pth`, too.
 """
 
-import argparse
 import os
 import pathlib
-import pickle
-from collections.abc import Mapping
-
-import numpy as np
 
 from spade_jax import assemble, files
 from spade_jax.convert import clues, mapping, torch_file
-from spade_jax.convert.nvlabs_options import (
+from spade_jax.convert.nvlabs_options import options_from_recipe, recipe_from_options
+from spade_jax.convert.official_files import (
     OPTIONS_FILE,
-    Options,
     OptionsError,
-    options_from_recipe,
     parse_options,
-    recipe_from_options,
+    write_files,
 )
 from spade_jax.convert.tensors import Variables
-from spade_jax.files.places import AnyPath, absolute
+from spade_jax.files.places import absolute
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Recipe
 
 DEFAULT = "latest"  # what the official programs load unless they are told otherwise
 
 _LETTERS = {"generator": "G", "discriminator": "D", "encoder": "E"}
-
-
-def read_recipe(
-    directory: str | os.PathLike[str], *, defaults: Recipe | None = None
-) -> Recipe:
-    """The recipe that an official checkpoint's options describe.
-
-    Args:
-      directory: holds `opt.txt`.
-      defaults: whose fields stand where no option does; None: `configs/default.py`.
-
-    Raises:
-      OptionsError: the options are missing, incomplete, or not supported.
-    """
-    file = pathlib.Path(directory) / OPTIONS_FILE
-    return recipe_from_options(parse_options(file), name=str(file), defaults=defaults)
 
 
 def read_checkpoint(
@@ -62,7 +40,7 @@ def read_checkpoint(
         where they are (E's must be, with a VAE).
       which: EPOCH, the official `--which_epoch`; None: the latest, or, where only
         that is there, the best.
-      defaults: see `read_recipe`.
+      defaults: see `official.read_recipe`.
 
     Returns:
       The recipe that the options describe, and the networks' variables (NumPy); None
@@ -88,14 +66,14 @@ def read_checkpoint(
     torch_file.check_there(
         directory, which, endings=["_net_G.pth"], flag="--which_epoch"
     )
-    files = {
+    of_network = {
         name: directory / f"{which}_net_{letter}.pth"
         for name, letter in _LETTERS.items()
     }
-    if options["use_vae"] != os.path.lexists(files["encoder"]):
+    if options["use_vae"] != os.path.lexists(of_network["encoder"]):
         raise OptionsError(
             f"{options_file} has use_vae={options['use_vae']}, but"
-            f" {files['encoder']} "
+            f" {of_network['encoder']} "
             + ("does not exist." if options["use_vae"] else "exists.")
         )
     networks = assemble.networks(recipe.architecture, recipe.compute)
@@ -103,14 +81,14 @@ def read_checkpoint(
     def read(name: str) -> Variables:
         return clues.read_network(
             getattr(networks, name),
-            files[name],
+            of_network[name],
             options=options,
             options_file=options_file,
             edges=recipe.architecture.edges,
         )
 
     def read_if_there(name: str) -> Variables | None:
-        return read(name) if os.path.lexists(files[name]) else None
+        return read(name) if os.path.lexists(of_network[name]) else None
 
     return recipe, {
         "generator": read("generator"),
@@ -155,39 +133,6 @@ def write_checkpoint(
         if (found := variables.get(name)) is not None
     }
     write_files(directory, state_dicts, options, replacing=replacing)
-
-
-def write_files(
-    directory: AnyPath,
-    state_dicts: Mapping[str, Mapping[str, np.ndarray]],
-    options: Options,
-    *,
-    replacing: files.Replacing,
-) -> None:
-    """Writes what official programs read, last the options.
-
-    Args:
-      directory: created where missing.
-      state_dicts: by the files' names below it.
-      options: for `opt.txt` and `opt.pkl`.
-      replacing: see `write_checkpoint`.
-
-    Raises:
-      ImportError: PyTorch is not installed.
-    """
-    for name, state_dict in state_dicts.items():
-        with replacing(directory / name) as file:
-            torch_file.write(file, state_dict)
-    with replacing(directory / "opt.pkl") as file:
-        file.write_bytes(pickle.dumps(argparse.Namespace(**options)))
-    with replacing(directory / OPTIONS_FILE) as file:
-        write_options(file, options)
-
-
-def write_options(file: pathlib.Path, options: Options) -> None:
-    """Writes options as official programs do; see `nvlabs_options.parse_options`."""
-    lines = [f"{k:>25}: {v!s:<30}\n" for k, v in sorted(options.items())]
-    file.write_text("".join(lines))
 
 
 def file_names(which: str) -> list[str]:

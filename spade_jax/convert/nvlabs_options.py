@@ -3,8 +3,6 @@
 The official program writes them to `opt.txt` beside its weights.
 """
 
-import os
-import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,20 +11,16 @@ import ml_collections
 
 from spade_jax import assemble
 from spade_jax import recipe as recipes
+from spade_jax.convert.official_files import Options, OptionsError, in_words
 from spade_jax.data.classes import ade20k, cityscapes, coco_stuff
 from spade_jax.files.places import AnyPath
 from spade_jax.nets.norm import parse_norm, parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
-Options = dict[str, Any]
-"""By name what an options file says: bool, int, float, str or None, as it reads."""
-
-OPTIONS_FILE = "opt.txt"  # in a checkpoint's directory
 UNKNOWN_LABEL = 255  # of the official data code, with contain_dontcare_label
 _ENCODER_SIZE = 256  # the official encoder takes no other picture
 _ENCODER_LATENT = 256  # and gives no other latent
-_LARGEST = 2**20  # bytes of an options file
-_HIDDEN = 128  # width inside the official SPADE
+HIDDEN = 128  # width inside the official SPADE
 
 
 # Options that a config field holds as it is.
@@ -150,50 +144,6 @@ _FOLDER_MODES = ("coco", "facades")
 def dataset_classes(dataset_mode: str) -> dict[str, tuple[int, int, int]]:
     """Names and colours of a dataset's classes; none where they are not known."""
     return _CLASSES.get(dataset_mode, {})
-
-
-class OptionsError(ValueError):
-    """An options file is missing or unreadable, or does not fit the weights."""
-
-
-def parse_options(path: str | os.PathLike[str]) -> Options:
-    """Reads an official `opt.txt`: lines of `option: value [default: ...]`.
-
-    Values become bool, int, float or None where they read like one.
-
-    Raises:
-      OptionsError: the file is missing, or a line is something else.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise OptionsError(
-            f"{path} does not exist, or is not a file. The official program writes it"
-            " beside the weights when it trains; it says what networks they are for."
-        )
-    if path.stat().st_size > _LARGEST:
-        raise OptionsError(
-            f"{path} has {path.stat().st_size} bytes: it is no file of options, which"
-            " have a few thousand."
-        )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise OptionsError(f"{path} is not a text file.") from error
-    except OSError as error:
-        raise OptionsError(f"{path} cannot be read ({error}).") from error
-    options: Options = {}
-    for number, line in enumerate(lines, start=1):
-        line = line.split("\t[default:")[0].strip()
-        if not line or line.startswith("---"):
-            continue
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise OptionsError(
-                f"{path}, line {number}: {line!r} is not `option: value`."
-            )
-        # gpu_ids is a list of numbers, although one alone looks like a number.
-        options[name] = value.strip() if name == "gpu_ids" else _value(value.strip())
-    return options
 
 
 def recipe_from_options(
@@ -377,8 +327,8 @@ def _not_official(of: Architecture) -> Iterator[str]:
         )
     if g.name == "pix2pixhd":
         norms["generator.norm"] = g.norm
-    if g.name == "spade" and not is_clade(of) and g.hidden != _HIDDEN:
-        yield f"config.generator.hidden={g.hidden}: it has {_HIDDEN}."
+    if g.name == "spade" and not is_clade(of) and g.hidden != HIDDEN:
+        yield f"config.generator.hidden={g.hidden}: it has {HIDDEN}."
     if g.latent == "noise":
         yield "config.generator.latent='noise': it has 'none' and 'vae'."
     if g.latent == "vae":
@@ -397,20 +347,3 @@ def _not_official(of: Architecture) -> Iterator[str]:
     for field, norm in norms.items():
         if not parse_norm(norm).spectral:
             yield f"config.{field}={norm!r}: it needs the prefix 'spectral'."
-
-
-def _value(text: str) -> bool | int | float | str | None:
-    words = {"True": True, "False": False, "None": None}
-    if text in words:
-        return words[text]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            pass
-    return text
-
-
-def in_words(options: Options, names: tuple[str, ...]) -> str:
-    """Some options and their values, for messages."""
-    return ", ".join(f"{name}={options.get(name)!r}" for name in names)

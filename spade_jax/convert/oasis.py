@@ -19,12 +19,16 @@ import numpy as np
 
 from spade_jax import assemble, files
 from spade_jax.convert import clues, mapping, torch_file
-from spade_jax.convert.nvlabs import write_files
-from spade_jax.convert.nvlabs_options import OPTIONS_FILE, Options, parse_options
 from spade_jax.convert.oasis_options import (
     ids_are_moved,
     options_from_recipe,
     recipe_from_options,
+)
+from spade_jax.convert.official_files import (
+    OPTIONS_FILE,
+    Options,
+    parse_options,
+    write_files,
 )
 from spade_jax.convert.tensors import Variables
 from spade_jax.files.places import absolute
@@ -36,22 +40,6 @@ DEFAULT = "best"  # what the official program loads unless it is told otherwise
 
 _READ_PLANES = ("fc.weight", ".mlp_shared.0.weight")  # ends of keys; axis 1
 _JUDGED = ("layer_up_last.weight", "layer_up_last.bias")  # axis 0, behind "synthetic"
-
-
-def read_recipe(
-    directory: str | os.PathLike[str], *, defaults: Recipe | None = None
-) -> Recipe:
-    """The recipe that an official checkpoint's options describe.
-
-    Args:
-      directory: holds `opt.txt`.
-      defaults: whose fields stand where no option does; None: `configs/default.py`.
-
-    Raises:
-      OptionsError: the options are missing, incomplete, or not supported.
-    """
-    file = pathlib.Path(directory) / OPTIONS_FILE
-    return recipe_from_options(parse_options(file), name=str(file), defaults=defaults)
 
 
 def read_checkpoint(
@@ -66,7 +54,7 @@ def read_checkpoint(
       directory: holds `opt.txt` and `models`; D's file is read where it is, and G's
         where there is no EMA.
       which: the official `--ckpt_iter`; None: the best, or, without it, the latest.
-      defaults: see `read_recipe`.
+      defaults: see `official.read_recipe`.
 
     Returns:
       The recipe that the options describe, and the networks' variables (NumPy); None

@@ -8,18 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from spade_jax import recipe as recipes
-from spade_jax.convert.nvlabs_options import (
-    UNKNOWN_LABEL,
-    Options,
-    OptionsError,
-    dataset_classes,
-    in_words,
-)
+from spade_jax.convert.nvlabs_options import HIDDEN, UNKNOWN_LABEL, dataset_classes
+from spade_jax.convert.official_files import Options, OptionsError, in_words
 from spade_jax.files.places import AnyPath
 from spade_jax.nets.norm import parse_spade_norm
 from spade_jax.recipe import Architecture, Recipe, library
 
-_HIDDEN = 128  # width inside the official SPADE
 _JUDGE_WIDTH = 64  # of the official discriminator
 _BLOCKS = 6  # other numbers of them would be another decoder
 # What pictures are loaded at, over the crop, but for Cityscapes.
@@ -117,7 +111,7 @@ def recipe_from_options(
     """Translates official options.
 
     Args:
-      options: see `nvlabs_options.parse_options`.
+      options: see `official_files.parse_options`.
       name: of the options, for errors.
       defaults: whose fields stand where no option does; None: `configs/default.py`.
 
@@ -276,8 +270,8 @@ def _not_official(recipe: Recipe) -> Iterator[str]:
     spec = parse_spade_norm(g.norm)
     if spec.by_class:
         yield f"config.generator.norm={g.norm!r}: it has SPADE norms."
-    elif g.hidden != _HIDDEN:
-        yield f"config.generator.hidden={g.hidden}: it has {_HIDDEN}."
+    elif g.hidden != HIDDEN:
+        yield f"config.generator.hidden={g.hidden}: it has {HIDDEN}."
     if d.name != "unet":
         yield f"config.discriminator.name={d.name!r}: it has 'unet'."
     elif d.width != _JUDGE_WIDTH:

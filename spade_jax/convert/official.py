@@ -7,14 +7,8 @@ import os
 import pathlib
 from typing import Literal
 
-from spade_jax.convert import nvlabs, oasis
-from spade_jax.convert.nvlabs_options import (
-    OPTIONS_FILE,
-    OptionsError,
-    is_clade,
-    parse_options,
-)
-from spade_jax.convert.oasis_options import is_oasis
+from spade_jax.convert import nvlabs, nvlabs_options, oasis, oasis_options
+from spade_jax.convert.official_files import OPTIONS_FILE, OptionsError, parse_options
 from spade_jax.learning.state import ModelVariables
 from spade_jax.recipe import Architecture, Recipe
 
@@ -44,7 +38,7 @@ def kind_of(directory: str | os.PathLike[str]) -> Kind:
     options = parse_options(file)
     models = directory / oasis.MODELS
     weights_of_spade, weights_of_oasis = _weights(directory)
-    if is_oasis(options):
+    if oasis_options.is_oasis(options):
         if weights_of_spade and not weights_of_oasis:
             raise OptionsError(
                 f"{file} has the options of OASIS (channels_G), but beside it are"
@@ -82,7 +76,7 @@ def kind_of_model(of: Architecture) -> Kind:
     """Whose official code has such a network, if any has."""
     if of.generator.name == "oasis":
         return "oasis"
-    return "clade" if is_clade(of) else "nvlabs"
+    return "clade" if nvlabs_options.is_clade(of) else "nvlabs"
 
 
 def read_recipe(
@@ -97,8 +91,10 @@ def read_recipe(
     Raises:
       OptionsError: the options are missing, incomplete, or not supported.
     """
-    reader = oasis if kind_of(directory) == "oasis" else nvlabs
-    return reader.read_recipe(directory, defaults=defaults)
+    reader = oasis_options if kind_of(directory) == "oasis" else nvlabs_options
+    file = pathlib.Path(directory) / OPTIONS_FILE
+    options = parse_options(file)
+    return reader.recipe_from_options(options, name=str(file), defaults=defaults)
 
 
 def read_checkpoint(

@@ -8,8 +8,8 @@ import pytest
 from spade_jax import assemble, convert
 from spade_jax.commands import convert_checkpoint
 from spade_jax.convert import __main__ as main
-from spade_jax.convert import nvlabs, oasis, oasis_options, official, torch_file
-from spade_jax.convert.nvlabs_options import OptionsError
+from spade_jax.convert import oasis, oasis_options, official, torch_file
+from spade_jax.convert.official_files import OptionsError
 from spade_jax.layout import Layout
 from spade_jax.recipe import with_fields
 
@@ -94,7 +94,7 @@ def original(tmp_path_factory):
     directory = tmp_path_factory.mktemp("oasis")
     (directory / "models").mkdir()
     write_options(directory, OASIS)
-    recipe = oasis.read_recipe(directory)
+    recipe = official.read_recipe(directory)
     networks = assemble.networks(recipe.architecture, recipe.compute)
     modules = {
         "G": networks.generator,
@@ -158,7 +158,7 @@ def test_oasis_there_and_back(of_oasis, tmp_path):
     workdir, back = tmp_path / "workdir", tmp_path / "back"
     main.main(["oasis", str(directory), f"--out={workdir}"])
     main.main(["oasis", str(workdir), f"--out={back}", "--to=oasis"])
-    assert oasis.read_recipe(back) == oasis.read_recipe(directory)
+    assert official.read_recipe(back) == official.read_recipe(directory)
     for letter, source in (("EMA", "EMA"), ("G", "EMA"), ("D", "D")):
         state_dict = torch_file.read(directory / f"models/latest_{source}.pth")
         found = torch_file.read(back / f"models/best_{letter}.pth")
@@ -220,7 +220,7 @@ def test_what_is_not_there_of_oasis(of_oasis):
 
 
 def test_fields_of_oasis(of_oasis):
-    recipe = oasis.read_recipe(of_oasis())
+    recipe = official.read_recipe(of_oasis())
     assert recipe.optimizer.learning_rate == pytest.approx(2e-4)
     assert recipe.optimizer.ttur
     assert recipe.schedule.ema_decay == 0.999
@@ -229,7 +229,7 @@ def test_fields_of_oasis(of_oasis):
     assert recipe.loss.balance_classes
     assert (recipe.loss.perceptual, recipe.loss.feature_matching) == (0.0, 0.0)
     changes = {"no_labelmix": True, "add_vgg_loss": True, "no_EMA": True, "lr_g": 4e-4}
-    recipe = oasis.read_recipe(of_oasis("other", **changes, no_3dnoise=True))
+    recipe = official.read_recipe(of_oasis("other", **changes, no_3dnoise=True))
     assert (recipe.loss.labelmix, recipe.loss.perceptual) == (0.0, 10.0)
     assert recipe.schedule.ema_decay == 0.0
     assert recipe.optimizer.learning_rate == pytest.approx(4e-4)
@@ -291,7 +291,7 @@ def of_clade(tmp_path):
         directory = tmp_path / "clade"
         directory.mkdir()
         write_options(directory, CLADE | changes)
-        recipe = nvlabs.read_recipe(directory)
+        recipe = official.read_recipe(directory)
         module = assemble.networks(recipe.architecture, recipe.compute).generator
         edges = recipe.architecture.edges
         state_dict = random_state_dict(module, seed=0, edges=edges)

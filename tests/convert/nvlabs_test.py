@@ -13,6 +13,8 @@ import pytest
 
 from spade_jax import assemble, convert
 from spade_jax.convert import nvlabs, nvlabs_options, torch_file
+from spade_jax.convert.official import read_recipe
+from spade_jax.convert.official_files import OptionsError, parse_options
 from spade_jax.models import opening
 from spade_jax.recipe import describe, to_json, with_fields
 
@@ -81,8 +83,8 @@ def original(tmp_path_factory):
     """An official checkpoint of a small VAE model: its directory and state dicts."""
     directory = tmp_path_factory.mktemp("original")
     (directory / "opt.txt").write_text(OPTIONS)
-    architecture = nvlabs.read_recipe(directory).architecture
-    networks = assemble.networks(architecture, nvlabs.read_recipe(directory).compute)
+    architecture = read_recipe(directory).architecture
+    networks = assemble.networks(architecture, read_recipe(directory).compute)
     state_dicts = {}
     for letter, name in LETTERS.items():
         module = getattr(networks, name)
@@ -116,7 +118,7 @@ def change_weights(directory, letter, change):
 
 
 def test_options_file(official):
-    options = nvlabs_options.parse_options(official[0] / "opt.txt")
+    options = parse_options(official[0] / "opt.txt")
     assert options["label_nc"] == 5
     assert options["lr"] == 1e-4
     assert options["use_vae"] is True
@@ -126,7 +128,7 @@ def test_options_file(official):
 
 
 def test_options_file_of_the_end_to_end_case(goldens):
-    options = nvlabs_options.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
+    options = parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
     recipe = nvlabs_options.recipe_from_options(options, name="opt.txt")
     assert recipe.data.num_ids == recipe.architecture.num_ids == 183
     assert recipe.data.instances
@@ -185,7 +187,7 @@ def test_recipe(official, default_config):
     ],
 )
 def test_class_ids(mode, dont_care, num_classes, unknown, official):
-    options = nvlabs_options.parse_options(official[0] / "opt.txt") | {
+    options = parse_options(official[0] / "opt.txt") | {
         "dataset_mode": mode,
         "contain_dontcare_label": dont_care,
         "label_nc": 150,
@@ -221,8 +223,8 @@ def test_written_options(official, tmp_path):
     recipe = with_fields(recipe, discriminator__norm="spectralsyncbatch")
     variables = variables | {"discriminator": None}
     nvlabs.write_checkpoint(tmp_path / "out", recipe=recipe, variables=variables)
-    theirs = nvlabs_options.parse_options(official[0] / "opt.txt")
-    ours = nvlabs_options.parse_options(tmp_path / "out" / "opt.txt")
+    theirs = parse_options(official[0] / "opt.txt")
+    ours = parse_options(tmp_path / "out" / "opt.txt")
     changed = {name for name, value in theirs.items() if ours[name] != value}
     assert changed == {"name", "dataset_mode", "gpu_ids", "lambda_kld", "norm_D"}
     assert ours["norm_D"] == "spectralsync_batch"
@@ -240,8 +242,8 @@ def test_written_options_have_all_that_the_official_program_has(
 ):
     recipe, variables = nvlabs.read_checkpoint(official[0])
     nvlabs.write_checkpoint(tmp_path / "out", recipe=recipe, variables=variables)
-    ours = nvlabs_options.parse_options(tmp_path / "out" / "opt.txt")
-    theirs = nvlabs_options.parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
+    ours = parse_options(tmp_path / "out" / "opt.txt")
+    theirs = parse_options(goldens / "e2e" / "coco_tiny_opt.txt")
     assert theirs.keys() - ours.keys() == {
         "coco_no_portraits",  # of its COCO data only
         "which_epoch",  # of the program's call
@@ -273,7 +275,7 @@ def test_not_official(changes, message, official, tmp_path):
         recipe, **{path.replace(".", "__"): value for path, value in changes.items()}
     )
     out = tmp_path / "out"
-    with pytest.raises(nvlabs_options.OptionsError, match=message):
+    with pytest.raises(OptionsError, match=message):
         nvlabs.write_checkpoint(out, recipe=recipe, variables=variables)
     assert not out.exists()
 
@@ -302,24 +304,24 @@ def test_another_epoch(official):
 
 def test_missing_options_file(official):
     (official[0] / "opt.txt").unlink()
-    with pytest.raises(nvlabs_options.OptionsError, match=r"opt\.txt does not exist"):
+    with pytest.raises(OptionsError, match=r"opt\.txt does not exist"):
         nvlabs.read_checkpoint(official[0])
 
 
 def test_options_file_of_something_else(official):
     (official[0] / "opt.txt").write_text("hello\n")
-    with pytest.raises(nvlabs_options.OptionsError, match="line 1: 'hello' is not"):
+    with pytest.raises(OptionsError, match="line 1: 'hello' is not"):
         nvlabs.read_checkpoint(official[0])
     (official[0] / "opt.txt").write_bytes(b"\x80\x04\xff")
-    with pytest.raises(nvlabs_options.OptionsError, match="not a text file"):
+    with pytest.raises(OptionsError, match="not a text file"):
         nvlabs.read_checkpoint(official[0])
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_only_regular_files_are_opened(tmp_path, make):
     make(tmp_path / "opt.txt")
-    with pytest.raises(nvlabs_options.OptionsError, match="or is not a file"):
-        nvlabs_options.parse_options(tmp_path / "opt.txt")
+    with pytest.raises(OptionsError, match="or is not a file"):
+        parse_options(tmp_path / "opt.txt")
 
 
 @hypothesis.settings(max_examples=80, derandomize=True, database=None, deadline=None)
@@ -327,8 +329,8 @@ def test_only_regular_files_are_opened(tmp_path, make):
 def test_damage_of_the_options_is_no_other_error(tmp_path_factory, mutated, data):
     directory = tmp_path_factory.getbasetemp()
     (directory / "opt.txt").write_bytes(mutated(data, OPTIONS.encode()))
-    with contextlib.suppress(nvlabs_options.OptionsError):
-        nvlabs.read_recipe(directory)
+    with contextlib.suppress(OptionsError):
+        read_recipe(directory)
 
 
 def test_options_that_are_not_there(official):
@@ -337,7 +339,7 @@ def test_options_that_are_not_there(official):
     gone = ("ngf:", "z_dim:")
     kept = [line for line in lines if not line.strip().startswith(gone)]
     file.write_text("\n".join(kept))
-    with pytest.raises(nvlabs_options.OptionsError, match="does not say ngf, z_dim"):
+    with pytest.raises(OptionsError, match="does not say ngf, z_dim"):
         nvlabs.read_checkpoint(official[0])
 
 
@@ -370,7 +372,7 @@ def test_options_that_are_not_there(official):
 )
 def test_options_that_are_not_supported(option, value, message, official):
     set_option(official[0], option, value)
-    with pytest.raises(nvlabs_options.OptionsError, match=message):
+    with pytest.raises(OptionsError, match=message):
         nvlabs.read_checkpoint(official[0])
 
 
@@ -437,7 +439,7 @@ def test_options_that_are_not_supported(option, value, message, official):
 )
 def test_options_contradict_the_weights(option, value, message, official):
     set_option(official[0], option, value)
-    with pytest.raises(nvlabs_options.OptionsError, match=message) as raised:
+    with pytest.raises(OptionsError, match=message) as raised:
         nvlabs.read_checkpoint(official[0])
     assert str(official[0] / "opt.txt") in str(raised.value)
 
@@ -453,7 +455,7 @@ def test_use_vae_of_weights_without(official):
     message = (
         r"use_vae=True: fc.weight should be \(512, 256\), the file has \(32, 7, 3, 3\)"
     )
-    with pytest.raises(nvlabs_options.OptionsError, match=message):
+    with pytest.raises(OptionsError, match=message):
         nvlabs.read_checkpoint(directory)
 
 
@@ -465,7 +467,7 @@ def test_use_vae_and_the_encoder_s_file(use_vae, official):
     message = f"use_vae={use_vae}, but .*latest_net_E.pth " + (
         "does not exist" if use_vae else "exists"
     )
-    with pytest.raises(nvlabs_options.OptionsError, match=message):
+    with pytest.raises(OptionsError, match=message):
         nvlabs.read_checkpoint(official[0])
 
 
@@ -493,7 +495,7 @@ def test_another_network_s_file(official):
     directory, _ = official
     (directory / "latest_net_E.pth").replace(directory / "latest_net_D.pth")
     set_option(directory, "use_vae", "False")
-    with pytest.raises(nvlabs_options.OptionsError, match="contradicts"):
+    with pytest.raises(OptionsError, match="contradicts"):
         nvlabs.read_checkpoint(directory)
 
 
@@ -517,7 +519,7 @@ def test_official_weights_without_their_options_are_known(official):
     """Whoever forgot opt.txt has nothing to train, and no work dir to look for."""
     (official[0] / "opt.txt").rename(official[0] / "OPT.TXT")
     with pytest.raises(
-        nvlabs_options.OptionsError, match=r"opt\.txt does not exist, or is not a file"
+        OptionsError, match=r"opt\.txt does not exist, or is not a file"
     ):
         opening.open_model(official[0])
 
@@ -526,6 +528,6 @@ def test_a_file_that_is_too_large_for_options_is_not_read(official):
     with (official[0] / "opt.txt").open("ab") as file:
         file.truncate(2**21)
     with pytest.raises(
-        nvlabs_options.OptionsError, match=r"opt\.txt has 2097152 bytes: it is no file"
+        OptionsError, match=r"opt\.txt has 2097152 bytes: it is no file"
     ):
-        nvlabs.read_recipe(official[0])
+        read_recipe(official[0])

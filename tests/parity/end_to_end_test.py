@@ -12,7 +12,7 @@ from PIL import Image
 
 from spade_jax import assemble
 from spade_jax.commands.convert_checkpoint import from_official
-from spade_jax.convert import nvlabs
+from spade_jax.convert.official import read_recipe
 from spade_jax.data import DataError, to_float
 from spade_jax.devices import mesh
 from spade_jax.evaluation.evaluate import Measure, evaluate
@@ -98,7 +98,7 @@ def test_evaluation_of_the_official_directory(
     assert {"fd_own", "mean_iou", "accuracy"} < set(found["scores"])
     assert all(np.isfinite(score) for score in found["scores"].values())
 
-    recipe = with_fields(nvlabs.read_recipe(official), data__root=str(tmp_path))
+    recipe = with_fields(read_recipe(official), data__root=str(tmp_path))
     transform = assemble.preprocess(recipe.data, training=False)
     distances = []
     for example in assemble.source(recipe.data, "val"):
