@@ -85,8 +85,8 @@ def of_predictor(path: str, given: Inputs) -> Callable[[], np.ndarray]:
     layout = layouts.Layout(given["label"], given.get("edge"))
 
     def run():
-        tabulated = model.with_tables(layout, size=layout.size, tight=False)
-        return np.asarray(model.generate(tabulated, None, given.get("z")))
+        tabulated = model.synthesis.with_tables(layout, size=layout.size, tight=False)
+        return np.asarray(model.synthesis.generate(tabulated, None, given.get("z")))
 
     return run
 

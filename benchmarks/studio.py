@@ -81,7 +81,7 @@ class Anew(Engine):
         layout = self._layout(ids, regions)
         values = None
         if self._predictor.has_modulations:
-            values = self._predictor.modulate(layout)
+            values = self._predictor.synthesis.modulate(layout)
             layout = layout._replace(tables=None)
         return layout, values
 

@@ -2,6 +2,8 @@
 
     opening.py      from a path to networks and variables
     predictor.py    the function, `spade_jax.load`
+    synthesis.py    what it compiles: the generator, and the encoder of photographs
+    forks.py        processes in which JAX would hang
     inputs.py       what callers give it: paths, pictures, arrays, or lists of them
     maps.py         label maps: read, and prepared for a generator
     sizes.py        what becomes of their size

@@ -17,15 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import FlaxError
 
-from spade_jax import assemble, data
+from spade_jax import data
 from spade_jax.devices.programs import keep_programs
 from spade_jax.files import pictures
-from spade_jax.files.arrays import in_one_line
-from spade_jax.kernels import choose
-from spade_jax.layout import Array, Layout, positions, tabulate
-from spade_jax.models import finite, inputs, maps, regions
+from spade_jax.layout import Array, Layout
+from spade_jax.models import finite, forks, inputs, maps, regions
 from spade_jax.models.aggregate import chosen
 from spade_jax.models.inputs import Picture
 from spade_jax.models.maps import (
@@ -38,7 +35,7 @@ from spade_jax.models.opening import Model, open_model
 from spade_jax.models.regions import Regions
 from spade_jax.models.sizes import size_rule
 from spade_jax.models.styles import Posterior, Styles, drawn, whole
-from spade_jax.workdir.checkpoint import CheckpointError
+from spade_jax.models.synthesis import Synthesis, photo_encoder
 
 _log = logging.getLogger(__name__)
 
@@ -62,13 +59,13 @@ def load(path: str | os.PathLike[str], *, dtype: str | None = None) -> "Predicto
         dtype.
       RuntimeError: this is a fork of a process that has loaded one.
     """
-    _refuse_forks(_processes())
+    forks.refuse_to_read()
     keep_programs()
     opened = open_model(path)
     if dtype is not None:
         opened = opened.computed_in(dtype)
     # Where there is none to read, nothing has begun that a fork would not bear.
-    _processes().add(os.getpid())
+    forks.note_reading()
     return Predictor(opened.read())
 
 
@@ -77,7 +74,7 @@ class Predictor:
 
     A call computes pictures one at a time, so that one program serves every call with
     label maps of a size, and a picture does not depend on those beside it. Several in
-    one program are for `with_tables` and `synthesise`, of which a call is made.
+    one program are for `synthesis`.
 
     It can be pickled, for processes that are spawned; in a forked one JAX would hang,
     and a call is refused.
@@ -91,49 +88,17 @@ class Predictor:
 
     def __init__(self, model: Model):
         finite.check_weights({"generator": model.generator, "encoder": model.encoder})
-        recipe, generator = model.recipe, model.networks.generator
         self._trained = model
-        is_modulated = assemble.is_modulated(recipe.architecture)
-        self._has_modulations = is_modulated and not generator.modulates_by_latent
-        starts_from_layout = not (is_modulated and generator.starts_from_latent)
-        if is_modulated and starts_from_layout:
-            # The layout may be of whatever size it is.
-            generator = generator.clone(grid=None)
-        self._generator = generator
-        self._is_factored = assemble.factored(
-            recipe.architecture, recipe.compute, platform=jax.default_backend()
-        ).is_so
-        self._label_format = LabelFormat(recipe.data)
+        self._synthesis = Synthesis(model)
+        self._styles = Styles(
+            latent_size=self.latent_size,
+            encoder=photo_encoder(model),
+            aggregate=model.aggregate,
+        )
+        self._label_format = LabelFormat(model.recipe.data)
         # What was said of sizes.
         self._told: set[str] = set()
         self._process = os.getpid()
-
-        def apply(variables, *inputs, **options):
-            try:
-                return generator.apply(variables, *inputs, **options)
-            except FlaxError as error:
-                raise CheckpointError(
-                    "The weights are not those of the network that their config"
-                    f" describes ({in_one_line(error)}): the checkpoint was made by"
-                    " another version of spade_jax, or changed."
-                ) from error
-
-        @jax.jit
-        def modulate(variables, layout):
-            return apply(variables, layout, method="modulations")
-
-        @jax.jit
-        def generate(variables, layout, modulations, z):
-            latent = () if z is None else (z,)
-            known = {} if modulations is None else {"modulations": modulations}
-            return apply(variables, layout, *latent, **known, train=False)
-
-        self._modulate, self._generate = modulate, generate
-        self._styles = Styles(
-            latent_size=self.latent_size,
-            encoder=_posterior(model, before=self._check_process),
-            aggregate=model.aggregate,
-        )
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -179,17 +144,22 @@ class Predictor:
     def has_region_styles(self) -> bool:
         """Whether a style may be given by class and by pixel; see `__call__`."""
         is_styled = self.latent_size is not None
-        return is_styled and not self._generator.starts_from_latent
+        return is_styled and not self._synthesis.starts_from_latent
 
     @property
     def has_modulations(self) -> bool:
         """Whether a part of the work depends on label maps alone; see `modulations`."""
-        return self._has_modulations
+        return self._synthesis.has_modulations
 
     @property
     def trained(self) -> Model:
         """Networks and variables."""
         return self._trained
+
+    @property
+    def synthesis(self) -> Synthesis:
+        """What a call is made of, for several pictures in one program."""
+        return self._synthesis
 
     def __call__(
         self,
@@ -238,7 +208,7 @@ class Predictor:
             is not finite.
           RuntimeError: this is a fork of the process that the model was loaded in.
         """
-        self._check_process()
+        forks.refuse_out_of(self._process)
         if not isinstance(label_map, Modulations):
             prepared, fits = self._prepared(label_map, instances, size)
             values = None
@@ -266,9 +236,9 @@ class Predictor:
                 )
         if values is None:
             prepared = self._tabulated(prepared)
-            if num_maps < count and self._has_modulations:
+            if num_maps < count and self.has_modulations:
                 prepared, values = self._modulated(prepared)
-        return self.synthesise(prepared, latents, values=values)
+        return self._synthesis.synthesise(prepared, latents, values=values)
 
     def modulations(
         self,
@@ -286,8 +256,8 @@ class Predictor:
           Exception: see `__call__`.
           ValueError: the model has no SPADE, or one that sees the style, too.
         """
-        self._check_process()
-        if not self._has_modulations:
+        forks.refuse_out_of(self._process)
+        if not self.has_modulations:
             name = self._trained.recipe.architecture.generator.name
             raise ValueError(
                 f"A generator {name!r} has no modulations that serve several styles;"
@@ -311,7 +281,7 @@ class Predictor:
           DataError: one cannot be read.
           ValueError: the model has no encoder.
         """
-        self._check_process()
+        forks.refuse_out_of(self._process)
         return self._styles.encode(photo)
 
     def interpolate(self, a: Any, b: Any, n: int) -> np.ndarray:
@@ -328,7 +298,7 @@ class Predictor:
         Raises:
           Exception: see `__call__`.
         """
-        self._check_process()
+        forks.refuse_out_of(self._process)
         return self._styles.between(a, b, n)
 
     def posterior(self, photo: Picture) -> Posterior:
@@ -354,7 +324,7 @@ class Predictor:
           ValueError: the model has no styles, or `prior` is not known; or see
             `styles.whole`.
         """
-        self._check_process()
+        forks.refuse_out_of(self._process)
         seed = whole(seed)
         example = whole(example, name="example")
         sample = whole(sample, name="sample")
@@ -368,92 +338,6 @@ class Predictor:
             aggregate=chosen(self._trained.aggregate, prior),
         )
         return jnp.asarray(found)
-
-    def generate(self, layout: Layout, modulations: Any, z: Array | None) -> jax.Array:
-        """Synthesises a batch of layouts of a size that the networks can make.
-
-        Args:
-          layout: of B pictures.
-          modulations: of it, or None.
-          z: `[B, N]`, or None for a model without a latent.
-
-        Returns:
-          float32 `[B, H, W, 3]` in [-1, 1], on the device.
-
-        Raises:
-          RuntimeError: see `__call__`.
-        """
-        self._check_process()
-        return self._generate(self._trained.generator, layout, modulations, z)
-
-    def modulate(self, layout: Layout) -> Any:
-        """The modulations of a batch of layouts, for `generate`."""
-        self._check_process()
-        return self._modulate(self._trained.generator, layout)
-
-    def with_tables(
-        self, layout: Layout, *, size: tuple[int, int], tight: bool
-    ) -> Layout:
-        """A layout with what is told of it on the host.
-
-        That is positions, where the model takes them, and tables of its neighbourhoods,
-        where these make it quicker.
-
-        Args:
-          layout: of B pictures, of a size that the networks can make.
-          size: (height, width) at whose scales to make tables; they serve layouts of
-            this size.
-          tight: see `spade_jax.layout.tabulate`.
-        """
-        if assemble.reads_positions(self._trained.recipe.architecture):
-            layout = layout._replace(positions=positions(np.asarray(layout.label)))
-        num_regions = 0 if layout.regions is None else np.max(layout.regions) + 1
-        if not self._is_factored or not choose.tables_pay(num_regions):
-            return layout
-        return tabulate(
-            layout,
-            self._generator.scales(*size),
-            kernel_size=self._generator.kernel_size,
-            apart=self._generator.modulates_by_latent,
-            tight=tight,
-        )
-
-    def synthesise(
-        self,
-        prepared: PreparedMaps,
-        latents: Sequence[Array | None],
-        *,
-        values: Sequence[Any] | None = None,
-    ) -> np.ndarray:
-        """Synthesises the pictures of maps.
-
-        Args:
-          prepared: their layouts, each of which is computed at once.
-          latents: `[B, N]`, `[R, N]` where it has regions, or None of each layout, or
-            one for all of them; for a single layout as many as there are to be pictures
-            of it.
-          values: what `modulate` gives of each layout, if that is known.
-
-        Returns:
-          uint8 `[sum of B, H, W, 3]`.
-
-        Raises:
-          ValueError: a picture is not finite.
-        """
-        layouts = prepared.layouts
-        values = [None] * len(layouts) if values is None else values
-        made = [
-            self.generate(
-                layouts[i % len(layouts)],
-                values[i % len(layouts)],
-                latents[i % len(latents)],
-            )
-            for i in range(max(len(layouts), len(latents)))
-        ]
-        height, width = prepared.size
-        images = np.concatenate(jax.device_get(made))[:, :height, :width]
-        finite.check_pictures(images)
-        return pictures.to_uint8(images)
 
     def _by_region(
         self,
@@ -473,7 +357,7 @@ class Predictor:
         """
         regions.check_follows(
             latent_size=self.latent_size,
-            starts_from_latent=self._generator.starts_from_latent,
+            starts_from_latent=self._synthesis.starts_from_latent,
         )
         if isinstance(style, Mapping):
             found = regions.of_classes(
@@ -500,13 +384,13 @@ class Predictor:
 
     def _tabulated(self, prepared: PreparedMaps) -> PreparedMaps:
         layouts = [
-            self.with_tables(layout, size=layout.size, tight=False)
+            self._synthesis.with_tables(layout, size=layout.size, tight=False)
             for layout in prepared.layouts
         ]
         return prepared._replace(layouts=layouts)
 
     def _modulated(self, prepared: PreparedMaps) -> Modulations:
-        values = [self.modulate(layout) for layout in prepared.layouts]
+        values = [self._synthesis.modulate(layout) for layout in prepared.layouts]
         layouts = [layout._replace(tables=None) for layout in prepared.layouts]
         return Modulations(prepared._replace(layouts=layouts), values)
 
@@ -539,58 +423,3 @@ class Predictor:
             layouts.append(Layout(example.label[None], edge))
         fits = [functools.partial(regions.fitted, size=x, fit=rule) for x in sizes]
         return PreparedMaps(layouts, rule.fit(sizes[0]).picture), fits
-
-    def _check_process(self) -> None:
-        _refuse_forks({self._process})
-
-
-@functools.cache
-def _processes() -> set[int]:
-    """Those in which a model was read; their forks remember it, too."""
-    return set()
-
-
-def _refuse_forks(processes: set[int]) -> None:
-    """Refuses to go on in another process than one in which a model was read.
-
-    JAX would hang there, and what reads checkpoints ends the process, for which a pool
-    starts another, for ever.
-
-    Args:
-      processes: in which one was read, by now.
-
-    Raises:
-      RuntimeError: this is another.
-    """
-    if others := processes - {os.getpid()}:
-        raise RuntimeError(
-            f"A model was loaded in process {min(others)}, and process {os.getpid()}"
-            " is a fork of it, in which JAX hangs. Start processes with"
-            ' multiprocessing.get_context("spawn"), which get a model as an argument,'
-            " or load it in each."
-        )
-
-
-def _posterior(
-    model: Model, *, before: Callable[[], None]
-) -> Callable[[Picture], Posterior] | None:
-    """From a photograph to the distribution of its style; None without an encoder.
-
-    Args:
-      model: of the encoder.
-      before: called before it is.
-    """
-    encoder = model.networks.encoder
-    if encoder is None:
-        return None
-
-    @jax.jit
-    def encode(variables, photo):
-        return encoder.apply(variables, photo, train=False)
-
-    def posterior(photo):
-        before()
-        transform = assemble.resize(model.recipe.data.size)
-        return encode(model.encoder, inputs.read_photo(photo, transform))
-
-    return posterior

@@ -154,7 +154,7 @@ class Engine:
         latent = style[None] if self.style_size else None
         if regions is not None:
             latent = regions.styles
-        (picture,) = self._predictor.synthesise(
+        (picture,) = self._predictor.synthesis.synthesise(
             PreparedMaps([layout], self._fitted.picture),
             [latent],
             values=None if values is None else [values],
@@ -275,7 +275,7 @@ class Engine:
             if layout.tables is not None:
                 values = self._rows.modulations(layout)
             else:
-                values = self._predictor.modulate(layout)
+                values = self._predictor.synthesis.modulate(layout)
             layout = layout._replace(tables=None)
         self._last = key, layout, values
         return layout, values
@@ -287,7 +287,9 @@ class Engine:
         layout = Layout(label[None], edge)
         if regions is not None:
             layout = layout._replace(regions=self._padded(regions.numbers)[None])
-        return self._predictor.with_tables(layout, size=layout.size, tight=False)
+        return self._predictor.synthesis.with_tables(
+            layout, size=layout.size, tight=False
+        )
 
     def _padded(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers of pixels at the size that the networks take, int32."""

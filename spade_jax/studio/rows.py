@@ -41,7 +41,7 @@ class KeptRows:
         self._tables: Any = None
 
     def modulations(self, layout: Layout) -> dict[str, dict[str, Modulation]]:
-        """What `Predictor.modulate` gives of a layout.
+        """What `Synthesis.modulate` gives of a layout.
 
         Args:
           layout: of one picture, always of the same size, with tables. What is given
@@ -52,7 +52,7 @@ class KeptRows:
             name: self._look(name, scale, layout)
             for name, scale in layout.tables.items()
         }
-        new = self._predictor.modulate(
+        new = self._predictor.synthesis.modulate(
             layout._replace(tables={name: one[0] for name, one in found.items()})
         )
         stages = {

@@ -171,7 +171,7 @@ def check(model, sizes):
         layout = Layout(
             given["label"], given.get("edge"), positions=given.get("positions")
         )
-        wanted = np.asarray(predictor.generate(layout, None, given.get("z")))
+        wanted = np.asarray(predictor.synthesis.generate(layout, None, given.get("z")))
         assert np.ptp(wanted) > 0.1
         assert np.abs(wanted[0] - wanted[1]).max() > 0.1
         for precision, most in MOST.items():
@@ -220,7 +220,7 @@ def test_styles_are_those_of_the_encoder(norm, make_small):
 def test_ids_that_are_no_class_are_as_in_the_networks(norm, make_small):
     model = make_small(**{"generator.norm": norm})
     label = np.array([[-1, 0, 1], [4, 99, 3]], np.int32).repeat(2, 0).repeat(2, 1)
-    wanted = Predictor(model).generate(Layout(label[None]), None, None)
+    wanted = Predictor(model).synthesis.generate(Layout(label[None]), None, None)
     (made,) = sessions(model)["generator"].run(None, {"label": label[None]})
     np.testing.assert_allclose(made, wanted, atol=1e-4, rtol=0)
 

@@ -77,7 +77,7 @@ def dense(oasis, label, noises):
         label[None].astype(np.int32),
         regions=np.arange(height * width, dtype=np.int32).reshape(1, height, width),
     )
-    found = oasis.generate(layout, None, noises.reshape(-1, size))
+    found = oasis.synthesis.generate(layout, None, noises.reshape(-1, size))
     return np.asarray(found)
 
 
@@ -112,14 +112,16 @@ def test_regions_go_through_the_tables(oasis, label):
     layout = Layout(
         label[None].astype(np.int32), regions=numbers[None].astype(np.int32)
     )
-    tabulated = oasis.with_tables(layout, size=layout.size, tight=False)
+    tabulated = oasis.synthesis.with_tables(layout, size=layout.size, tight=False)
     assert tabulated.tables is not None
     z = np.stack([a, b])
-    found = oasis.generate(tabulated, None, z)
-    np.testing.assert_allclose(found, oasis.generate(layout, None, z), atol=1e-5)
+    found = oasis.synthesis.generate(tabulated, None, z)
+    np.testing.assert_allclose(
+        found, oasis.synthesis.generate(layout, None, z), atol=1e-5
+    )
     np.testing.assert_allclose(found, dense(oasis, label, z[numbers]), atol=1e-5)
     many = layout._replace(regions=np.arange(label.size).reshape(1, *label.shape))
-    assert oasis.with_tables(many, size=many.size, tight=False).tables is None
+    assert oasis.synthesis.with_tables(many, size=many.size, tight=False).tables is None
 
 
 def test_styles_of_pixels_go_with_their_label_maps(oasis, label):
@@ -198,11 +200,13 @@ def test_what_depends_on_the_noise_serves_no_other(oasis, label):
 def test_factored_or_not_is_the_same(oasis, label):
     """The noise goes through tables that tell pictures apart."""
     layout = Layout(np.stack([label, label]).astype(np.int32))
-    tabulated = oasis.with_tables(layout, size=layout.size, tight=False)
+    tabulated = oasis.synthesis.with_tables(layout, size=layout.size, tight=False)
     assert tabulated.tables is not None
     z = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
-    pictures = np.asarray(oasis.generate(tabulated, None, z))
-    np.testing.assert_allclose(pictures, oasis.generate(layout, None, z), atol=1e-5)
+    pictures = np.asarray(oasis.synthesis.generate(tabulated, None, z))
+    np.testing.assert_allclose(
+        pictures, oasis.synthesis.generate(layout, None, z), atol=1e-5
+    )
     assert np.abs(pictures[0] - pictures[1]).max() > 0.01
 
 
@@ -210,7 +214,7 @@ def test_positions_are_made_of_the_label_map(clade, label):
     label = label[:32, :32]
     picture = clade(label)
     layout = Layout(label[None].astype(np.int32))
-    known = clade.with_tables(layout, size=layout.size, tight=False)
+    known = clade.synthesis.with_tables(layout, size=layout.size, tight=False)
     np.testing.assert_array_equal(known.positions, positions(label[None]))
     assert known.tables is None, "there is nothing that they would be of use for"
     np.testing.assert_array_equal(picture, clade(clade.modulations(label)))

@@ -1,7 +1,6 @@
 """A model as a function: what it takes, what it gives, what it refuses."""
 
 import copy
-import functools
 import os
 import pickle
 import re
@@ -159,7 +158,7 @@ def test_a_size_is_compiled_once(workdirs, labels):
     model = spade_jax.load(workdirs / "plain")
     model(labels)
     model(labels[0] * 0)
-    assert model._generate._cache_size() == 1
+    assert model.synthesis._generate._cache_size() == 1
 
 
 def test_other_sizes_are_padded_and_cut_to_be_kept(plain, labels, caplog):
@@ -385,8 +384,7 @@ def test_a_fork_of_a_process_with_a_model_loads_none(monkeypatch):
 
 
 def test_a_fork_of_a_process_that_found_no_model_loads_one(tmp_path, monkeypatch):
-    name = "spade_jax.models.predictor._processes"
-    monkeypatch.setattr(name, functools.cache(set))
+    monkeypatch.setattr("spade_jax.models.forks._READ_IN", set())
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         spade_jax.load(tmp_path)
     monkeypatch.setattr(os, "getpid", lambda: -1)

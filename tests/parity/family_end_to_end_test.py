@@ -48,7 +48,7 @@ def test_pictures_and_the_way_back(
     for path in (directory, workdir):
         model = spade_jax.load(path)
         assert model.size == scene.size
-        image = np.moveaxis(np.asarray(model.generate(scene, None, z)), -1, 1)
+        image = np.moveaxis(np.asarray(model.synthesis.generate(scene, None, z)), -1, 1)
         compare("output", file.name, path.name, image, arrays["out_eval"])
 
     to_official(workdir, back, kind=kind, which="best")

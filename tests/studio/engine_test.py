@@ -130,9 +130,11 @@ def test_kept_modulations_are_fresh_ones(plain, random):
         if i % 10 == 9:
             # As many neighbourhoods as there are pixels.
             ids = random.integers(0, 3, (32, 32), dtype=np.int32)
-        layout = plain.with_tables(Layout(ids[None]), size=(32, 32), tight=False)
+        layout = plain.synthesis.with_tables(
+            Layout(ids[None]), size=(32, 32), tight=False
+        )
         found = kept.modulations(layout)
-        for stage, norms in plain.modulate(layout).items():
+        for stage, norms in plain.synthesis.modulate(layout).items():
             for name, modulation in norms.items():
                 for ours, fresh in zip(
                     found[stage][name].at_pixels(), modulation.at_pixels(), strict=True
@@ -151,12 +153,14 @@ def test_a_stroke_computes_little(plain, random):
     for x in range(3):
         ids[3, x] = 2
         layout = Layout(ids[None].astype(np.int32))
-        kept.modulations(plain.with_tables(layout, size=(32, 32), tight=False))
+        kept.modulations(
+            plain.synthesis.with_tables(layout, size=(32, 32), tight=False)
+        )
         counts.append(kept.counts["32x32"])
     # A pixel is seen from 25.
     assert counts[0] > 60
     assert max(np.diff(counts)) <= 25
-    kept.modulations(plain.with_tables(layout, size=(32, 32), tight=False))
+    kept.modulations(plain.synthesis.with_tables(layout, size=(32, 32), tight=False))
     assert kept.counts["32x32"] == counts[-1]
 
 

@@ -121,11 +121,11 @@ def synthesised(
             prepared = PreparedMaps([layout], fitted.picture)
             # With several samples what depends on the layout alone is computed once.
             again = num_samples > 1 and predictor.has_modulations
-            values = [predictor.modulate(layout)] if again else None
+            values = [predictor.synthesis.modulate(layout)] if again else None
             # The last batch is filled up with the first examples.
             of_batch = [numbers[(first + i) % len(numbers)] for i in range(count)]
             samples = [
-                predictor.synthesise(
+                predictor.synthesis.synthesise(
                     prepared, [latents(of_batch, sample)], values=values
                 )
                 for sample in range(num_samples)
@@ -154,5 +154,5 @@ class _Some:
 def _with_layout(predictor: Predictor, batch: dict[str, Any]) -> dict[str, Any]:
     """Adds the batch's `layout`, in the threads that read."""
     layout = Layout(batch["label"], batch.get("edge"))
-    layout = predictor.with_tables(layout, size=layout.size, tight=True)
+    layout = predictor.synthesis.with_tables(layout, size=layout.size, tight=True)
     return {**batch, "layout": layout}
