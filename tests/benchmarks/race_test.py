@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import race, race_figures
+from benchmarks import race, race_figures, race_speed
 
 
 def test_pictures_are_thinned_evenly(tmp_path):
@@ -77,3 +77,12 @@ def test_a_table_tells_mean_and_range():
         "| CLADE | 0.750 | 50.0 |  |  |",
         "| real training pictures | 0.100 | 61.0 (60.0 to 62.0) |  |  |",
     ]
+
+
+@pytest.mark.parametrize("name", race.RACES)
+def test_speed_is_that_of_the_recipes(name):
+    recipes = {who: race_speed.recipe_of(name, who) for who in race.ENTRANTS}
+    assert {recipe.schedule.batch_size for recipe in recipes.values()} == {4}
+    assert recipes["SPADE"].architecture.discriminator.name == "multiscale"
+    norms = [recipe.architecture.generator.norm for recipe in recipes.values()]
+    assert ["clade" in norm for norm in norms] == [False, True, False, True]
