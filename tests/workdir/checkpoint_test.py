@@ -612,6 +612,25 @@ def _save_again(checkpoints, config):
     checkpoints.save(make_state(4), recipe=describe(config))
 
 
+def test_what_fails_before_the_first_save_is_told(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    close = checkpoints._checkpointer.close
+
+    def closed_onto_nothing():
+        close()
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(checkpoints._checkpointer, "close", closed_onto_nothing)
+    with (
+        pytest.raises(
+            CheckpointError,
+            match=r"Checkpoints could not be saved in .*: OSError: the disk is gone\n",
+        ),
+        checkpoints,
+    ):
+        pass
+
+
 def _check_until_it_fails(checkpoints, _):
     while True:
         checkpoints.check({})
