@@ -86,8 +86,7 @@ def decode_image(file: PictureFile, *, where: str) -> np.ndarray:
             kind="unreadable",
         )
     image = np.array(picture.convert("RGB"))
-    brightest = (image if deep is None else deep).max()
-    if ";16" in opened.stored and brightest and image.max() <= _TOP_OF_12_BITS:
+    if ";16" in opened.stored and _is_dark(image, deep):
         raise DataError(
             f"{where}: 16-bit pixels of which none is brighter than a sixteenth of "
             "white: values of 12 bits or fewer, it seems, with which the picture would "
@@ -96,6 +95,17 @@ def decode_image(file: PictureFile, *, where: str) -> np.ndarray:
             kind="dark",
         )
     return image
+
+
+def _is_dark(image: np.ndarray, deep: np.ndarray | None) -> bool:
+    """Whether of 16 bits no more than 12 seem to be used, though not none.
+
+    Args:
+      image: of the high bytes.
+      deep: all bits, where they are at hand.
+    """
+    is_black = not (image if deep is None else deep).any()
+    return bool(image.max() <= _TOP_OF_12_BITS) and not is_black
 
 
 def decode_map(
@@ -276,7 +286,7 @@ def _numbers(opened: Opened, *, where: str) -> np.ndarray:
         return np.rint(numbers * (opened.top / scaled_to)).astype(np.int32)
     if match := _GREY.fullmatch(opened.stored):
         top = 2 ** int(match[2] or (1 if match[1] == "1" else 8)) - 1
-        if match[1] == "L":
+        if match[1] == "L" and top < 255:
             numbers = numbers * top // 255
         return top - numbers if match[3] else numbers
     return numbers
