@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import machine
 from benchmarks.race import ENTRANTS, RACES
-from benchmarks.train_step import Variant
+from benchmarks.timed_step import TimedStep
 from spade_jax.recipe import Recipe, describe, library, with_fields
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     load = [os.getloadavg()[0]]
-    variants = {name: Variant(recipe_of(arguments.race, name)) for name in ENTRANTS}
+    variants = {name: TimedStep(recipe_of(arguments.race, name)) for name in ENTRANTS}
     for number in range(arguments.rounds + 1):
         for variant in variants.values():
             variant.run(counted=number > 0)

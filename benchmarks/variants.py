@@ -195,6 +195,16 @@ class Problem:
         )
 
 
+_CLADE = {"norm": "spectralcladesyncbatch"}
+_OASIS = {"family": "oasis"}
+FAMILY: dict[str, dict[str, str]] = {
+    "SPADE": {},
+    "CLADE": _CLADE,
+    "OASIS": _OASIS,
+    "OASIS with CLADE": _OASIS | _CLADE,
+}
+"""What of a problem is theirs, as in the recipes of COCO-Stuff."""
+
 # Of OASIS.
 _NOISE = 64
 

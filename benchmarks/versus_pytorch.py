@@ -13,8 +13,8 @@ With `--dtype=bfloat16`, as by default on a GPU, this project computes in bfloat
 PyTorch, at its best, in mixed precision.
 
 Sections: `inference`, `training`, `processes` (memory and compilation, each variant in
-a process of its own), `growth`, and `family` (CLADE and OASIS beside SPADE). Add one to
-`SECTIONS` to have it in the report.
+a process of its own), `growth`, and `family` and `family_memory` (CLADE and OASIS
+beside SPADE). Add one to `SECTIONS` to have it in the report.
 """
 
 import argparse
@@ -34,8 +34,8 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import torch
 
-from benchmarks.variants import Problem
-from benchmarks.versus.family import family
+from benchmarks.variants import FAMILY, Problem
+from benchmarks.versus.family import family, family_memory
 from benchmarks.versus.growth import growth
 from benchmarks.versus.kinds import INFERENCE_KIND, TRAINING_KIND, typical
 from benchmarks.versus.memory import probe, processes
@@ -60,6 +60,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Table]]] = {
     "processes": processes,
     "growth": growth,
     "family": family,
+    "family_memory": family_memory,
 }
 
 
@@ -83,7 +84,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--width", type=int, default=64, help="of the networks; less to try the script")
     add("--out", help="JSON file to write everything to")
-    add("--probe", help="KIND/VARIANT: only print what it takes, for `processes`")
+    add("--probe", help="KIND/VARIANT: only print what it takes, for memory")
+    add("--network", choices=FAMILY, default="SPADE", help="that --probe is of")
     return parser.parse_args(arguments)
 
 
@@ -93,7 +95,9 @@ def main(options: argparse.Namespace) -> None:
     peak = 0.0 if options.probe else matmul_peak(options.dtype)
     bench = Bench(problem, options.root, options.repeats, options.layouts, peak)
     if options.probe:
-        print(json.dumps(probe(bench, *options.probe.split("/"))))
+        print(
+            json.dumps(probe(bench, *options.probe.split("/"), network=options.network))
+        )
         return
     report = {
         # Where the file was first is of one machine only.

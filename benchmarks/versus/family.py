@@ -1,26 +1,31 @@
-"""SPADE, CLADE and OASIS, each by itself: seconds of a picture and of an iteration."""
+"""SPADE, CLADE and OASIS, each by itself: a picture, an iteration, and memory."""
 
 import dataclasses
 import statistics
+import tempfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from benchmarks.variants import Problem, Variant, our_inference, our_training
-from benchmarks.versus.kinds import INFERENCE_KIND, typical
+from benchmarks.variants import (
+    FAMILY,
+    Problem,
+    Variant,
+    our_inference,
+    our_training,
+)
+from benchmarks.versus.kinds import (
+    DENSE,
+    DENSE_STEP,
+    FACTORED,
+    FACTORED_STEP,
+    INFERENCE_KIND,
+    typical,
+)
+from benchmarks.versus.memory import MEMORY, in_own_process
 from benchmarks.versus.report import Table
 from benchmarks.versus.timing import Bench, measure
 from spade_jax.convert import abstract_variables, num_parameters
-
-_CLADE = {"norm": "spectralcladesyncbatch"}
-_OASIS = {"family": "oasis"}
-FAMILY = {
-    "SPADE": {},
-    "CLADE": _CLADE,
-    "OASIS": _OASIS,
-    "OASIS with CLADE": _OASIS | _CLADE,
-}
-"""What of the problem is theirs, as in the recipes of COCO-Stuff."""
 
 _WAYS = (False, True)
 
@@ -90,6 +95,25 @@ def iterations(bench: Bench, names: Iterable[str] = tuple(FAMILY)) -> Table:
     rows = [_iteration(bench, name) for name in names]
     columns = {"network": "{}", "dense": "{:.2f}", "factored": "{:.2f}"}
     return Table("Seconds of a training iteration, one picture", columns, rows)
+
+
+def family_memory(bench: Bench) -> Iterator[Table]:
+    """Memory of a picture and of an iteration, each in a process of its own.
+
+    Of the quicker way to compute: CLADE's look-ups have no use for tables.
+    """
+    rows = []
+    for name, fields in FAMILY.items():
+        ways = (DENSE, DENSE_STEP) if "norm" in fields else (FACTORED, FACTORED_STEP)
+        row: dict[str, object] = {"network": name}
+        for kind, way in zip(("inference", "training"), ways, strict=True):
+            with tempfile.TemporaryDirectory() as cache:
+                found = in_own_process(bench, kind, way, cache, network=name)
+            row[f"{kind}, MiB"] = found["running_mib"]
+            row[f"{kind}, peak, MiB"] = found["peak_mib"]
+        rows.append(row)
+    columns = dict.fromkeys(rows[0], "{:.0f}") | {"network": "{}"}
+    yield Table("Memory", columns, rows, [MEMORY])
 
 
 def _iteration(bench: Bench, name: str) -> dict[str, object]:

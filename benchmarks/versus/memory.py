@@ -1,5 +1,6 @@
 """Peak memory and compilation, each variant in a process of its own."""
 
+import dataclasses
 import gc
 import json
 import os
@@ -13,9 +14,16 @@ from collections.abc import Iterator
 import jax
 import torch
 
+from benchmarks.variants import FAMILY
 from benchmarks.versus.kinds import KINDS, OFFICIAL, pytorch_best, typical
 from benchmarks.versus.report import Table
 from benchmarks.versus.timing import Bench
+
+MEMORY = (
+    "Memory is what the process takes beyond its imported libraries, weights included:"
+    " while it runs once more, and at most, compilation and loading included."
+)
+"""What the tables' figures are."""
 
 _COMMAND = pathlib.Path(__file__).parents[1] / "versus_pytorch.py"
 
@@ -27,9 +35,9 @@ def processes(bench: Bench) -> Iterator[Table]:
         best, _ = pytorch_best(bench, kind)
         for name in (OFFICIAL, best, *kind.alone):
             with tempfile.TemporaryDirectory() as cache:
-                cold = _in_own_process(bench, kind.name, name, cache)
+                cold = in_own_process(bench, kind.name, name, cache)
                 caches = "PyTorch" not in name or "compiled" in name
-                warm = _in_own_process(bench, kind.name, name, cache) if caches else {}
+                warm = in_own_process(bench, kind.name, name, cache) if caches else {}
             rows.append(
                 {
                     "variant": f"{kind.name}: {name}",
@@ -46,18 +54,27 @@ def processes(bench: Bench) -> Iterator[Table]:
         "with cache, s": "{:.1f}",
     }
     notes = [
-        "Memory is what the process takes beyond its imported libraries, weights"
-        " included: while it runs once more, and at most, compilation and loading"
-        " included. A start is what the first run takes longer than the second:"
-        " tracing and compiling, with an empty cache and with the one that this left."
+        MEMORY,
+        "A start is what the first run takes longer than the second: tracing and"
+        " compiling, with an empty cache and with the one that this left.",
     ]
     yield Table("Memory and compilation", columns, rows, notes)
 
 
-def _in_own_process(bench: Bench, kind: str, name: str, cache: str) -> dict[str, float]:
+def in_own_process(
+    bench: Bench, kind: str, name: str, cache: str, *, network: str = "SPADE"
+) -> dict[str, float]:
+    """What `probe` finds in a new process.
+
+    Args:
+      bench: of all sections.
+      kind, name: of the variant.
+      cache: directory of compiled programs.
+      network: of `FAMILY`.
+    """
     command = [sys.executable, _COMMAND, f"--probe={kind}/{name}"]
     command += [f"--width={bench.problem.width}", f"--layouts={bench.limit}"]
-    command.append(f"--dtype={bench.problem.dtype}")
+    command += [f"--dtype={bench.problem.dtype}", f"--network={network}"]
     if bench.root is not None:
         command.append(f"--root={bench.root}")
     environment = os.environ | {
@@ -73,12 +90,13 @@ def _in_own_process(bench: Bench, kind: str, name: str, cache: str) -> dict[str,
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def probe(bench: Bench, kind: str, name: str) -> dict[str, float]:
+def probe(bench: Bench, kind: str, name: str, *, network: str) -> dict[str, float]:
     """Runs a variant twice: how long its start takes, and its peak memory in MiB."""
+    problem = dataclasses.replace(bench.problem, **FAMILY[network])
     (layout,) = typical(bench, bench.problem).values()
     gc.collect()
     before = _memory_mib("VmRSS")
-    run = KINDS[kind].make(name, bench.problem).prepare(layout)
+    run = KINDS[kind].make(name, problem).prepare(layout)
     gc.collect()
     seconds = []
     for _ in range(2):

@@ -1,10 +1,11 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks import variants, versus_pytorch
-from benchmarks.versus import family, kinds
+from benchmarks.versus import family, kinds, memory
 from benchmarks.versus.report import markdown
 from benchmarks.versus.table import side_by_side
 from benchmarks.versus.timing import Bench
@@ -83,6 +84,16 @@ def test_the_family_is_timed():
     assert "restyling" not in by_name["OASIS"]
     parameters = {name: row["parameters, M"] for name, row in by_name.items()}
     assert parameters["OASIS with CLADE"] < parameters["OASIS"]
+
+
+@pytest.mark.long
+def test_memory_is_that_of_the_network_that_is_named():
+    problem = dataclasses.replace(TINY, size=64, width=1)
+    bench = dataclasses.replace(BENCH, problem=problem, limit=1)
+    for network in variants.FAMILY:
+        found = memory.probe(bench, "inference", kinds.DENSE, network=network)
+        assert found["peak_mib"] >= found["running_mib"]
+        assert np.isfinite(found["start_seconds"])
 
 
 def test_sections_are_chosen_on_the_command_line():
