@@ -53,27 +53,26 @@ def frozen(
     if not any(winograd_pays((_ENDLESS, 1, 1, k[2]), k) for k in kernels):
         # Tracing the network would take longer than anything else here.
         inputs = ()
-    for path, convolved in _convolved(module, collections, inputs).items():
+    for path, shape in _convolved_shapes(module, collections, inputs).items():
         name = (*path, "kernel")
-        if winograd_pays(convolved.shape, params[name].shape):
-            kernels = jax.jit(winograd.transform)(params.pop(name))
-            transformed[name] = kernels.astype(convolved.dtype)
+        if winograd_pays(shape, params[name].shape):
+            transformed[name] = jax.jit(winograd.transform)(params.pop(name))
     if transformed:
         collections["params"] = unflatten_dict(params)
         collections["winograd"] = unflatten_dict(transformed)
     return module, collections
 
 
-def _convolved(
+def _convolved_shapes(
     module: nn.Module, variables: dict[str, Any], inputs: Sequence[Any]
-) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
-    """What the `Conv`s that Winograd's could replace compute with, by their paths."""
-    found = {}
+) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shapes of inputs, by the paths of the `Conv`s that Winograd's could replace."""
+    shapes = {}
 
     def record(call, args, kwargs, context):
         conv = context.module
         if isinstance(conv, Conv) and conv.is_plain:
-            found[conv.path] = jax.ShapeDtypeStruct(args[0].shape, conv.dtype)
+            shapes[conv.path] = args[0].shape
         return call(*args, **kwargs)
 
     if inputs:
@@ -81,4 +80,4 @@ def _convolved(
             jax.eval_shape(
                 functools.partial(module.apply, train=False), variables, *inputs
             )
-    return found
+    return shapes

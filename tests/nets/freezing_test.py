@@ -58,9 +58,9 @@ def test_frozen_networks_compute_the_same_by_winograd(fill):
     plain, by_winograd = frozen(half, variables, inputs=(layout,), winograd_pays=pays)
     kernels = flatten_dict(by_winograd["winograd"])
     assert {path[0] for path in kernels} == chosen
-    assert all(kernel.dtype == jnp.bfloat16 for kernel in kernels.values())
+    assert all(kernel.dtype == jnp.float32 for kernel in kernels.values())
     found = apply(plain, by_winograd, layout).astype(np.float32)
     # Of pictures in [-1, 1]: as near as the ones without Winograd's filters.
     exact = apply(module, variables, layout)
     by_definition = apply(half, variables, layout).astype(np.float32)
-    assert np.abs(found - exact).mean() < 2 * np.abs(by_definition - exact).mean()
+    assert np.abs(found - exact).mean() < 1.1 * np.abs(by_definition - exact).mean()
