@@ -23,7 +23,7 @@ EPOCHS = {
     "ade20k_clade": (100, 100),
     "cityscapes_clade": (100, 100),
 }
-SIZES = {"cityscapes": (256, 512), "scenes": (64, 64), "scenes128": (128, 128)}
+SIZES = {"cityscapes": (256, 512), "scenes": (64, 64), "scenes256": (256, 256)}
 FAMILY = ("_oasis", "_clade")
 
 
@@ -54,7 +54,7 @@ NAMES = (
     "folder_small",
     "landscapes",
     "scenes",
-    "scenes128",
+    "scenes256",
     "scenes_clade",
     "scenes_oasis",
 )

@@ -20,7 +20,7 @@ def test_those_of_the_project_are_found_from_anywhere(
 ):
     monkeypatch.chdir(tmp_path)
     assert library.find("configs/scenes.py") == repository / "configs" / "scenes.py"
-    assert library.read("configs/scenes128.py").data.crop_size == 128
+    assert library.read("configs/scenes256.py").data.crop_size == 256
 
 
 def test_those_of_the_working_directory_come_first(tmp_path, monkeypatch):
