@@ -143,7 +143,7 @@ def sheet(paths: Sequence[str], *, styles: int) -> np.ndarray:
     for model in models:
         layouts = [draw(strokes, size=model.size) for strokes in LAYOUTS.values()]
         for seed in range(styles):
-            style = model.prior(1, seed)
+            style = model.prior(1, example=seed)
             made = [model(layout, style=style)[0] for layout in layouts]
             columns.append(np.stack([_enlarged(picture, largest) for picture in made]))
     return pictures.grid(columns)

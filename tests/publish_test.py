@@ -95,8 +95,12 @@ def test_random_styles_are_those_of_the_training_pictures(
     assert_same_tree(open_model(tmp_path / "again").read_aggregate(), found)
     published = spade_jax.load(tmp_path / "again")
     noise = styles.drawn([2], seed=5, sample=1, latent_size=size)
-    np.testing.assert_allclose(published.prior(5, 2, 1), found.placed(noise), rtol=1e-5)
-    for of_paper in (published.prior(5, 2, 1, prior="standard"), model.prior(5, 2, 1)):
+    which = {"seed": 5, "example": 2, "sample": 1}
+    np.testing.assert_allclose(published.prior(**which), found.placed(noise), rtol=1e-5)
+    for of_paper in (
+        published.prior(**which, prior="standard"),
+        model.prior(**which),
+    ):
         np.testing.assert_array_equal(of_paper, noise)
     # Without, where there are no pictures.
     assert not caplog.records

@@ -310,7 +310,7 @@ class Predictor:
         return self._styles.posterior(photo)
 
     def prior(
-        self, seed: int, example: int, sample: int = 0, *, prior: str = "data"
+        self, seed: int, *, example: int = 0, sample: int = 0, prior: str = "data"
     ) -> jax.Array:
         """A random style `[1, N]`, which depends on the arguments and nothing else.
 

@@ -129,7 +129,7 @@ class Engine:
         """The style of a seed, float32 `[N]`."""
         if not self.style_size:
             return np.zeros(0, np.float32)
-        return np.asarray(self._predictor.prior(seed, 0)[0], np.float32)
+        return np.asarray(self._predictor.prior(seed)[0], np.float32)
 
     def synthesise(
         self,

@@ -141,7 +141,7 @@ def test_what_is_scored_is_what_a_predictor_makes(
             {**batch, "number": np.array([0, 9], np.int32)},
         )
         for picture, label, number in zip(found, batch["label"], (0, 9), strict=True):
-            made = predictor(label, style=predictor.prior(3, number))
+            made = predictor(label, style=predictor.prior(3, example=number))
             difference = made.astype(int) - pictures.to_uint8(picture[None])
             assert abs(difference).max() <= 1
 

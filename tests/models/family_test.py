@@ -54,7 +54,7 @@ def test_a_noise_is_a_style(oasis, label):
     assert first.shape == (1, SIZE, SIZE, 3)
     assert (first != second).any()
     np.testing.assert_array_equal(first, oasis(label, seed=1))
-    noise = np.asarray(oasis.prior(1, 0))
+    noise = np.asarray(oasis.prior(1))
     np.testing.assert_array_equal(first, oasis(label, style=noise))
     # One label map in several styles.
     several = oasis(label, style=np.concatenate([noise, -noise]))
@@ -95,7 +95,7 @@ def test_styles_of_classes_are_exact(oasis, label):
     assert (found != oasis(label, style=a)).any()
     # All others have the style of the seed, and one style everywhere is that style.
     rest = oasis(label, style={"sky": a, "sea": b}, seed=4)
-    drawn = np.asarray(oasis.prior(4, 0))[0]
+    drawn = np.asarray(oasis.prior(4))[0]
     np.testing.assert_array_equal(
         rest, oasis(label, style={None: drawn, "sky": a, "sea": b})
     )

@@ -184,7 +184,7 @@ def test_styles_are_the_predictor_s(vae, random):
     engine = Engine(vae, name="it")
     photo = Image.fromarray(random.integers(0, 256, (20, 40, 3), np.uint8))
     np.testing.assert_array_equal(engine.encode(photo), vae.encode(photo))
-    np.testing.assert_array_equal(engine.draw_style(7), vae.prior(7, 0)[0])
+    np.testing.assert_array_equal(engine.draw_style(7), vae.prior(7)[0])
 
 
 @pytest.fixture
