@@ -26,7 +26,7 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -46,25 +46,25 @@ from spade_jax.metrics.own_segmenter import OwnSegmenter
 REAL = "real pictures"
 _FIRST = 2_000_000  # seeds from here on are in no split
 _Size = tuple[int, int]
-_Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
+_Pair = tuple[np.ndarray, np.ndarray]
 
 
-def real(seed: int, *, size: _Size) -> tuple[np.ndarray, np.ndarray]:
-    """Photograph, uint8 `[H, W, 3]`, and layout, uint8 `[H, W]`, of a scene."""
-    scene = scenes.draw(seed, height=size[0], width=size[1])
-    return scene.image, scene.label
+def real(seeds: range, *, size: _Size) -> list[_Pair]:
+    """Photographs, uint8 `[H, W, 3]`, and layouts, uint8 `[H, W]`, of scenes."""
+    height, width = size
+    drawn = (scenes.draw(seed, height=height, width=width) for seed in seeds)
+    return [(scene.image, scene.label) for scene in drawn]
 
 
 def observe(
-    segmenter: OwnSegmenter, draw: _Draw, seeds: range
+    segmenter: OwnSegmenter, pairs: Iterable[_Pair]
 ) -> tuple[segmentation.Confusion, Statistics]:
     """What a segmenter sees in pictures.
 
     Args:
       segmenter: of scenes.
-      draw: of a seed the picture, uint8 `[H, W, 3]`, and its layout, uint8 `[H, W]`, of
-        any size.
-      seeds: of the scenes, at least two.
+      pairs: pictures, uint8 `[H, W, 3]`, and their layouts, uint8 `[H, W]`, of any
+        size; at least two.
 
     Returns:
       Its classes beside the layouts', and the statistics of its features.
@@ -73,8 +73,7 @@ def observe(
     classes, features = jax.jit(segmenter.classes), jax.jit(segmenter.features)
     confusion = segmentation.Confusion.empty(segmenter.description.num_classes)
     moments = None
-    for seed in seeds:
-        picture, layout = draw(seed)
+    for picture, layout in pairs:
         seen = pictures.resized(picture, size, Image.Resampling.LANCZOS)[None]
         truth = pictures.resized(layout, size, Image.Resampling.NEAREST)[None]
         found = np.asarray(features(seen / np.float32(255)))
@@ -86,10 +85,10 @@ def observe(
 
 
 def scores(
-    segmenter: OwnSegmenter, draw: _Draw, seeds: range, reference: Statistics
+    segmenter: OwnSegmenter, pairs: Iterable[_Pair], reference: Statistics
 ) -> dict[str, float]:
     """mIoU and accuracy in percent, and the distance from the `reference`."""
-    confusion, statistics = observe(segmenter, draw, seeds)
+    confusion, statistics = observe(segmenter, pairs)
     return {
         "mean_iou": 100 * segmentation.mean_iou(confusion, rule="present"),
         "accuracy": 100 * segmentation.pixel_accuracy(confusion, rule="labelled"),
@@ -112,24 +111,17 @@ def compare(
     rows = {}
     for path in paths:
         model = spade_jax.load(path)
-
-        def photograph(seed, size=model.size):
-            return real(seed, size=size)
-
-        def synthesised(seed, model=model):
-            layout = real(seed, size=model.size)[1]
-            return model(layout, seed=seed)[0], layout
-
-        _, reference = observe(segmenter, photograph, seeds)
-        row = scores(segmenter, synthesised, seeds, reference)
-        rows[path] = {**row, "size": list(model.size)}
-
-    def at_size(seed):
-        return real(seed, size=segmenter.description.size)
-
-    _, reference = observe(segmenter, at_size, others)
-    row = scores(segmenter, at_size, seeds, reference)
-    return rows | {REAL: {**row, "size": list(segmenter.description.size)}}
+        pairs = real(seeds, size=model.size)
+        _, reference = observe(segmenter, pairs)
+        made = (
+            (model(layout, seed=seed)[0], layout)
+            for seed, (_, layout) in zip(seeds, pairs, strict=True)
+        )
+        rows[path] = scores(segmenter, made, reference) | {"size": list(model.size)}
+    size = segmenter.description.size
+    _, reference = observe(segmenter, real(others, size=size))
+    row = scores(segmenter, real(seeds, size=size), reference)
+    return rows | {REAL: row | {"size": list(size)}}
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:

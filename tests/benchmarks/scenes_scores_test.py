@@ -12,25 +12,19 @@ def segmenter():
     return own_segmenter.load(own_segmenter.find("scenes"))
 
 
-def of_size(*size):
-    return lambda seed: scenes_scores.real(seed, size=size)
-
-
 def test_pictures_of_any_size_are_scored_at_the_segmenters(segmenter):
     assert segmenter.description.size == (64, 64)
-    _, reference = scenes_scores.observe(segmenter, of_size(64, 64), SEEDS)
-
-    def score(draw):
-        return scenes_scores.scores(segmenter, draw, SEEDS, reference)
-
-    itself, finer = score(of_size(64, 64)), score(of_size(128, 128))
-    grey = score(
-        lambda seed: (np.full((128, 128, 3), 127, np.uint8), of_size(128, 128)(seed)[1])
+    small, large = (scenes_scores.real(SEEDS, size=(n, n)) for n in (64, 128))
+    grey = [(np.full_like(picture, 127), layout) for picture, layout in large]
+    _, reference = scenes_scores.observe(segmenter, small)
+    itself, finer, nothing = (
+        scenes_scores.scores(segmenter, pairs, reference)
+        for pairs in (small, large, grey)
     )
     assert itself["fd_own"] == pytest.approx(0, abs=1e-5)
-    assert 0 < finer["fd_own"] < 0.2 * grey["fd_own"]
-    assert finer["mean_iou"] > 2 * grey["mean_iou"]
-    assert itself["accuracy"] > finer["accuracy"] - 10 > grey["accuracy"]
+    assert 0 < finer["fd_own"] < 0.2 * nothing["fd_own"]
+    assert finer["mean_iou"] > 2 * nothing["mean_iou"]
+    assert itself["accuracy"] > finer["accuracy"] - 10 > nothing["accuracy"]
 
 
 @pytest.mark.long
