@@ -7,7 +7,6 @@ from typing import Any
 
 from spade_jax import nets
 from spade_jax.export.programs import Inputs, encoder_inputs, generator_inputs
-from spade_jax.models.aggregate import Aggregate
 from spade_jax.models.opening import Model
 from spade_jax.models.predictor import Predictor
 
@@ -22,6 +21,11 @@ _POSITION_RULE = (
     "down and to the right, a pixel's offset from the centroid of its object, divided"
     " by the largest such offset in the object plus 1e-5; an object is a region of one"
     " class, connected by sides or corners; 0 for class 0"
+)
+
+_RANDOM_STYLES = (
+    "z = mean + factor n, of n drawn from N(0, 1), are styles such as photographs have;"
+    " row i of factor has its first i numbers, the others are 0"
 )
 
 # What `spade_jax.models.sizes` does.
@@ -74,7 +78,10 @@ def describe(
         }
     random_styles = {}
     if model.aggregate is not None:
-        random_styles["random_styles"] = _random_styles(model.aggregate)
+        random_styles["random_styles"] = {
+            "means": _RANDOM_STYLES,
+            **model.aggregate.in_json(),
+        }
     return {
         **form,
         "programs": programs,
@@ -104,22 +111,6 @@ def _picture_size(model: Model) -> tuple[int, int]:
     if isinstance(generator, nets.SPADEGenerator):
         return generator.scales(*size)[-1]
     return size
-
-
-def _random_styles(aggregate: Aggregate) -> dict[str, Any]:
-    """What makes of draws from N(0, 1) styles such as the training pictures have."""
-
-    def short(numbers):
-        # With digits enough for every float32.
-        return [float(f"{number:.9g}") for number in numbers]
-
-    rows = enumerate(aggregate.factor, start=1)
-    return {
-        "means": "z = mean + factor n, of n drawn from N(0, 1), are styles such as"
-        " photographs have; row i of factor has its first i numbers, the others are 0",
-        "mean": short(aggregate.mean),
-        "factor": [short(row[:count]) for count, row in rows],
-    }
 
 
 def _described(

@@ -43,6 +43,19 @@ class Aggregate(NamedTuple):
         """Makes of draws from N(0, 1), `[..., N]`, draws from this."""
         return self.mean + noise @ self.factor.T
 
+    def in_json(self) -> dict[str, Any]:
+        """By name, as lists of numbers; row i of `factor` has its first i numbers."""
+
+        def short(numbers):
+            # With digits enough for every float32.
+            return [float(f"{number:.9g}") for number in numbers]
+
+        rows = enumerate(self.factor, start=1)
+        return {
+            "mean": short(self.mean),
+            "factor": [short(row[:count]) for count, row in rows],
+        }
+
 
 def check_prior(prior: str) -> None:
     """Refuses what is none of `PRIORS`.

@@ -94,6 +94,7 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What a page has to know of the model, as JSON has it."""
         height, width = self.size
+        aggregate = self._predictor.trained.aggregate
         return {
             "name": self._name,
             "digest": self._digest(),
@@ -103,6 +104,7 @@ class Engine:
             "height": height,
             "width": width,
             "style_size": self.style_size,
+            "random_styles": None if aggregate is None else aggregate.in_json(),
             "class_styles": self.has_class_styles,
             "encoder": self.has_encoder,
             "landscapes": self.has_landscapes,

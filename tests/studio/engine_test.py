@@ -170,6 +170,7 @@ def test_what_is_said_of_a_model(vae):
     assert told["classes"] == ["sky", "sea", "<sand>", "unknown"]
     assert (told["height"], told["width"], told["style_size"]) == (32, 32, 4)
     assert told["palette"] == [list(color) for color in PALETTE]
+    assert told["random_styles"] is None
     assert told["encoder"] is True
     assert told["landscapes"] is False
     assert told["digest"] == Engine(vae, name="other").describe()["digest"]

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from spade_jax.learning.latents import prior
+from spade_jax.models import aggregate, styles
 from spade_jax.models.styles import along_arc
 from spade_jax.studio import protocol
 from spade_jax.studio.protocol import Request
@@ -211,9 +212,20 @@ def test_undo_is_bounded_and_says_what_it_forgot(node):
 
 @pytest.mark.parametrize("seed", [0, 17, 2**32 - 1])
 def test_a_seed_is_the_same_style(node, seed):
-    found = node("return drawStyle(seed, 256)", seed=seed)
+    model = {"style_size": 256, "random_styles": None}
+    found = node("return drawStyle(seed, model)", seed=seed, model=model)
     expected = np.asarray(prior(seed, 0, latent_size=256))
     np.testing.assert_allclose(found, expected, atol=2e-6, rtol=2e-6)
+
+
+def test_a_seed_is_the_same_style_of_those_that_photographs_have(node):
+    random = np.random.default_rng(0)
+    means, logvars = random.standard_normal((2, 100, 8))
+    fitted = aggregate.fit(3 + means, logvars)
+    model = {"style_size": 8, "random_styles": fitted.in_json()}
+    found = node("return drawStyle(17, model)", model=model)
+    expected = styles.drawn([0], seed=17, sample=0, latent_size=8, aggregate=fitted)
+    np.testing.assert_allclose(found, expected[0], atol=1e-5)
 
 
 def test_between_two_styles_lies_the_arc(node):

@@ -1,6 +1,6 @@
-// Styles as numbers: drawn of a seed as `spade_jax.learning.latents.prior` draws them,
-// so that a seed is the same style with the server and without, and on the way between
-// two others as `spade_jax.models.styles.along_arc` goes.
+// Styles as numbers: drawn of a seed as the predictor's `prior` draws them, so that a seed
+// is the same style with the server, without it and in Python, and on the way between two
+// others as `spade_jax.models.styles.along_arc` goes.
 
 const ROTATIONS = [[13, 15, 26, 6], [17, 29, 16, 24]];
 
@@ -40,13 +40,17 @@ function uniform(word) { // in [-1, 1), of the upper 23 bits
   return Math.max(lowest, Math.fround((bits.getFloat32(0) - 1) * 2 + lowest));
 }
 
-// Of a whole number below 2 ** 32.
-export function drawStyle(seed, size) {
+// Of a whole number below 2 ** 32, and of what is told of the model.
+export function drawStyle(seed, { style_size: length, random_styles: placing }) {
   const key = threefry(threefry([0, seed >>> 0], [0, 0]), [0, 0]);
-  return Float32Array.from({ length: size }, (_, i) => {
+  const noise = Float32Array.from({ length }, (_, i) => {
     const [a, b] = threefry(key, [0, i]);
     return Math.SQRT2 * erfinv(uniform((a ^ b) >>> 0));
   });
+  if (!placing) return noise;
+  // Such as the training pictures have; a row of the factor ends on its diagonal.
+  const { mean, factor } = placing;
+  return noise.map((_, i) => factor[i].reduce((sum, x, k) => sum + x * noise[k], mean[i]));
 }
 
 // The style at a share of the way from a to b.

@@ -48,7 +48,7 @@ export class Styles {
   }
 
   takeSeed(seed) {
-    this.take(drawStyle(seed, this.#engine.model.style_size), `seed ${seed}`, seed);
+    this.take(drawStyle(seed, this.#engine.model), `seed ${seed}`, seed);
   }
 
   async addPhoto(file) {
@@ -76,9 +76,9 @@ export class Styles {
   }
 
   #deal(seeds) {
-    const size = this.#engine.model.style_size;
+    const model = this.#engine.model;
     const photos = this.#cards.filter((card) => card.photo);
-    const dealt = seeds.map((seed) => card(drawStyle(seed, size), String(seed), { seed }));
+    const dealt = seeds.map((seed) => card(drawStyle(seed, model), String(seed), { seed }));
     this.#cards = [...photos, ...dealt];
     this.#show();
   }
