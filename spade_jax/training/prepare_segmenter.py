@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -64,6 +63,9 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
     transform = assemble.preprocess(recipe.data, training=True)
     transform = data.one_size(source[0], transform)
     data.check(source, transform=transform)
+    as_scored = data.one_size(real[0], assemble.preprocess(recipe.data, training=False))
+    # Each of them: all are scored on the way, and what was learned is kept at the end.
+    data.check(real, count=len(real), transform=as_scored)
 
     def batches():
         return data.batches(
@@ -76,7 +78,7 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
         )
 
     # ---- Network, optimiser, step ---------------------------------------------------
-    description = _describe(recipe, size=_picture_size(recipe.data, real))
+    description = _describe(recipe, size=as_scored.size)
     module = description.module(axis_name=mesh.DATA_AXIS)
     module = module.clone(dtype=jnp.dtype(recipe.compute.dtype))
     optimizer = optax.adam(
@@ -154,12 +156,6 @@ def _check_share(batch_size: int, devices: Mesh) -> None:
             f"config.segmenter.batch_size={batch_size} cannot be shared by"
             f" {devices.size} devices: use a multiple of {devices.size}."
         )
-
-
-def _picture_size(of: Data, source: data.Source) -> tuple[int, int]:
-    transform = assemble.preprocess(of, training=False)
-    height, width = transform(source[0], np.random.default_rng(0)).label.shape
-    return height, width
 
 
 def _describe(recipe: Recipe, *, size: tuple[int, int]) -> own_segmenter.Description:

@@ -145,6 +145,22 @@ def test_what_cannot_be_trained_is_told_before(
     assert not (tmp_path / own_segmenter.FILE).exists()
 
 
+def test_every_picture_to_be_scored_is_looked_at_before(config, tmp_path, caplog):
+    caplog.set_level("INFO", logger="spade_jax")
+    make_pictures(tmp_path, "train", 8)
+    make_pictures(tmp_path, "val", 40)
+    config.data.root = str(tmp_path)
+    # A look at 32 of them would miss it.
+    assert 4 not in np.linspace(0, 39, 32, dtype=int)
+    Image.new("L", (SIZE, SIZE), 7).save(tmp_path / "val_label" / "12.png")
+    names = sorted(f"{i}.png" for i in range(40))
+    assert names[4] == "12.png"
+    with pytest.raises(DataError, match=r"val_label/12\.png.* 7"):
+        train_segmenter(describe(config), tmp_path / "out")
+    phases = [r.told["phase"] for r in caplog.records if is_beginning(r)]
+    assert phases == ["Opening the data"]
+
+
 def test_divergence_is_told():
     terms = [{"cross_entropy": np.float32(x), "accuracy": 0.5} for x in (1, np.nan)]
     with pytest.raises(
