@@ -13,7 +13,7 @@ and with a hundred of its training pictures, augmented:
 Every run is the command line's, with the recipe of its family; only what `RACES`,
 `ENTRANTS` and `--field` say is other: learning rates and losses are the family's own.
 What was trained before is not trained again: the command can be interrupted and given
-again. How long an iteration takes is for `benchmarks/train_step.py`.
+again. How long an iteration takes is for `benchmarks/race_speed.py`.
 
 Keys of the JSON file:
 

@@ -91,8 +91,9 @@ _MODES = {
     ),
     "label_photos": ("photos", "segmenter", "out", "weights_dir"),
 }
+_TRAIN = ("train", "train_segmenter")
 # Those that work by a recipe; the others by a model that is there.
-_BY_RECIPE = ("train", "check_data", "train_segmenter")
+_BY_RECIPE = (*_TRAIN, "check_data")
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "What to do.")
 _RETRY_STATUS = flags.DEFINE_integer(
     "retry_status",
@@ -229,7 +230,7 @@ def main(argv: Sequence[str]) -> None:
 def _set_up_devices(mode: str) -> None:
     """Says what has to be said before JAX looks for devices."""
     tpu_flags.configure()
-    if mode not in _BY_RECIPE:
+    if mode not in _TRAIN:
         gpu_memory.share()
 
 

@@ -29,6 +29,7 @@ from spade_jax.commands.command_line import (
 )
 from spade_jax.convert import official
 from spade_jax.convert.official_files import OptionsError
+from spade_jax.devices import gpu_memory
 from spade_jax.files import bucket
 from spade_jax.metrics import weights
 from spade_jax.progress import phase
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one conversion; errors of the user's making end in one clear message."""
     options = _parser().parse_args(arguments)
     log_what_matters(quiet=options.quiet, log_json=options.log_json)
+    gpu_memory.share()
     try:
         with (
             bucket.telling(),
