@@ -24,8 +24,7 @@ _POSITION_RULE = (
 )
 
 _RANDOM_STYLES = (
-    "z = mean + factor n, of n drawn from N(0, 1), are styles such as photographs have;"
-    " row i of factor has its first i numbers, the others are 0"
+    "z = mean + factor n, of n drawn from N(0, 1), are styles such as photographs have"
 )
 
 # What `spade_jax.models.sizes` does.

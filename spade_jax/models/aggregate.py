@@ -44,17 +44,12 @@ class Aggregate(NamedTuple):
         return self.mean + noise @ self.factor.T
 
     def in_json(self) -> dict[str, Any]:
-        """By name, as lists of numbers; row i of `factor` has its first i numbers."""
+        """By name, as lists of numbers, with digits enough for every float32."""
 
         def short(numbers):
-            # With digits enough for every float32.
             return [float(f"{number:.9g}") for number in numbers]
 
-        rows = enumerate(self.factor, start=1)
-        return {
-            "mean": short(self.mean),
-            "factor": [short(row[:count]) for count, row in rows],
-        }
+        return {"mean": short(self.mean), "factor": list(map(short, self.factor))}
 
 
 def check_prior(prior: str) -> None:

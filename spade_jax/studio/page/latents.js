@@ -48,7 +48,7 @@ export function drawStyle(seed, { style_size: length, random_styles: placing }) 
     return Math.SQRT2 * erfinv(uniform((a ^ b) >>> 0));
   });
   if (!placing) return noise;
-  // Such as the training pictures have; a row of the factor ends on its diagonal.
+  // Such as the training pictures have.
   const { mean, factor } = placing;
   return noise.map((_, i) => factor[i].reduce((sum, x, k) => sum + x * noise[k], mean[i]));
 }
