@@ -156,7 +156,8 @@ def find(recipe: Recipe, measure: Measure, *, workdir: str | os.PathLike[str]) -
         observers=observers,
         reference=given,
         source=source,
-        has_others=examples.has_training_pictures(of),
+        has_others=of.train_split != of.val_split
+        and examples.has_training_pictures(of),
         perceptual=perceptual,
         warnings=(*warnings, *about_sizes(of, observers), *about_middles(of)),
     )

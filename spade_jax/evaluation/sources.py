@@ -28,11 +28,12 @@ def with_data(
       data_root: where that is; empty: where its recipe says.
 
     Raises:
-      ValueError: the other data has layouts of other classes than the model's.
+      ValueError: the other data has layouts of other classes than the model's, or of
+        another size than the only one that it makes.
     """
     changes = {}
     if other is not None:
-        _check_classes(recipe.data, other.data)
+        _check_fits(recipe, other.data)
         changes = {f"data.{name}": value for name, value in other.field("data").items()}
     if data_root:
         changes["data.root"] = data_root
@@ -99,20 +100,25 @@ def dataset(of: Data) -> str:
     return of.source
 
 
-def _check_classes(saved: Data, given: Data) -> None:
+def _check_fits(model: Recipe, given: Data) -> None:
     """Refuses data of other layouts than a model's."""
+    saved, fields = model.data, []
 
     def layouts(of: Data):
         # The files of other data may hold another number for "unknown".
         return of.num_classes, of.unknown_label is None, of.instances
 
     if layouts(saved) != layouts(given):
-        differing = [
-            f"  config.data.{field}: {getattr(saved, field)!r} in the checkpoint,"
-            f" {getattr(given, field)!r} in --config"
-            for field in ("num_classes", "unknown_label", "instances")
-            if getattr(saved, field) != getattr(given, field)
-        ]
+        fields += ["num_classes", "unknown_label", "instances"]
+    if model.architecture.starts_from_latent and saved.size != given.size:
+        fields += ["crop_size", "aspect_ratio"]
+    differing = [
+        f"  config.data.{field}: {getattr(saved, field)!r} in the checkpoint,"
+        f" {getattr(given, field)!r} in --config"
+        for field in fields
+        if getattr(saved, field) != getattr(given, field)
+    ]
+    if differing:
         raise ValueError(
             "The data of --config is not of the layouts that the model is for:\n"
             + "\n".join(differing)

@@ -138,7 +138,7 @@ def size_rule(of: recipe.Recipe, size: str = "trained") -> SizeRule:
     if size not in SIZES:
         raise ValueError(f"size={size!r} is not one of {', '.join(SIZES)}.")
     generator = assemble.networks(of.architecture, of.compute).generator
-    one_size = of.architecture.latent_size is not None and generator.starts_from_latent
+    one_size = of.architecture.starts_from_latent
     if size == "map" and one_size:
         raise ValueError(
             "size='map': this model starts from a style, and makes pictures of"

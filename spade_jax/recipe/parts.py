@@ -122,6 +122,14 @@ class Architecture:
         g = self.generator
         return None if g.latent == "none" else g.latent_size
 
+    @property
+    def starts_from_latent(self) -> bool:
+        """Whether the generator's start grid is made of a style.
+
+        Then its weights are of pictures of one size.
+        """
+        return self.latent_size is not None and self.generator.name != "oasis"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compute:

@@ -296,3 +296,6 @@ def _architecture(recipe: Recipe) -> Iterator[tuple[str, Any]]:
             yield from ((f"{path}.{name}", v) for name, v in value.items())
         else:
             yield path, value
+    if recipe.architecture.starts_from_latent:
+        for path in ("data.crop_size", "data.aspect_ratio"):
+            yield path, recipe.field(path)

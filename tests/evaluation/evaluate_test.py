@@ -182,11 +182,12 @@ def test_batches_number_the_examples_and_translate_their_labels(
         np.testing.assert_array_equal(other["truth"], truth.repeat(2, 1).repeat(3, 2))
 
 
+@pytest.mark.parametrize("split", ["nowhere", "val"])
 def test_without_a_training_split_there_are_no_other_real_pictures(
-    run, made, recipe, one_device
+    split, run, made, recipe, one_device
 ):
     assert made.others is not None
-    without = with_fields(recipe, data__train_split="nowhere")
+    without = with_fields(recipe, data__train_split=split)
     alone = prepare_evaluator(without, Measure(), workdir=run, devices=one_device)
     assert alone.others is None
     assert set(made.ceiling) - set(alone.ceiling) == {"fd_own"}

@@ -756,6 +756,18 @@ def test_other_architecture_names_fields_and_values(default_config):
     ]
 
 
+def test_the_size_of_pictures_is_of_a_model_that_starts_from_a_style(default_config):
+    def at(size, latent):
+        changes = {"crop_size": size, "load_size": size}
+        fields = {f"data__{name}": value for name, value in changes.items()}
+        return with_fields(describe(default_config), generator__latent=latent, **fields)
+
+    checkpoint.check_architecture(at(256, "none"), at(128, "none"), workdir="runs/x")
+    message = r"config\.data\.crop_size: 256 in the checkpoint, 128 in this config"
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.check_architecture(at(256, "vae"), at(128, "vae"), workdir="runs/x")
+
+
 @pytest.mark.parametrize(("saved", "given"), [(0.0, 0.9), (0.9, 0.0)])
 def test_averaged_weights_are_there_or_not(default_config, saved, given):
     with_saved = with_fields(describe(default_config), ema_decay=saved)
