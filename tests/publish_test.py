@@ -122,6 +122,8 @@ def test_random_styles_are_those_of_the_training_pictures(
     assert not (tmp_path / "named").exists()
     with pytest.raises(ValueError, match=r"prior='paper' is not one of data, standard"):
         publish_model(run, tmp_path / "paper", prior="paper")
+    with pytest.raises(ValueError, match=r"dtype=.int8. is not one of float16, "):
+        publish_model(run, tmp_path / "int8", dtype="int8")
 
 
 def size(directory):
@@ -196,4 +198,6 @@ def test_what_cannot_be_done(tmp_path, run):
         )
     with pytest.raises(SystemExit, match=r"reaches 1e\+05, which float16 .*float32"):
         publish.main([str(tmp_path / "large"), f"--out={tmp_path / 'short'}"])
+    with pytest.raises(ValueError, match="float16 does not hold"):  # before it is asked
+        publish_model(tmp_path / "large", tmp_path / "short", fitted=None)
     assert not (tmp_path / "short").exists()

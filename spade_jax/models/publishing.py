@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,11 +76,13 @@ def publish(
         not be written to, and is as it was.
       DataError: the training data is missing, and averaged weights need it, or it was
         said where it is.
-      ValueError: a parameter is too large for `dtype`, `prior` is not known, `out` is
-        among the checkpoints or that of an official one, or nothing needs the training
-        data; or see `spade_jax.files.outputs.check_places`.
+      ValueError: a parameter is too large for `dtype`, `dtype` or `prior` is not known,
+        `out` is among the checkpoints or that of an official one, or nothing needs the
+        training data; or see `spade_jax.files.outputs.check_places`.
     """
     check_prior(prior)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}.")
     if paths.has_checkpoint(out):
         raise CheckpointError(
             f"{out} already holds a checkpoint. Give another directory to --out."
@@ -94,31 +97,35 @@ def publish(
         inputs={"WORKDIR": paths.checkpoints(opened.directory)},
     )
     recipe, state = opened.recipe, opened.read_state()
+    generator, encoder = state.generator_variables, state.encoder_variables
+    is_averaged = state.ema is not None
+    # Before pictures are looked at, which may take minutes.
+    state = _shortened(state, jnp.dtype(dtype))
     if data_root:
         recipe = recipes.with_fields(recipe, data__root=data_root)
-    has_styles = state.encoder is not None and prior == "data"
+    has_styles = encoder is not None and prior == "data"
     aggregate = opened.read_aggregate() if has_styles else None
-    if data_root and aggregate is not None and state.ema is None:
+    if data_root and aggregate is not None and not is_averaged:
         raise ValueError(
             f"--data_root={data_root}: this model keeps which styles its training"
             " pictures have. Leave it out, or publish the run that the model is of."
         )
-    if data_root and not has_styles and state.ema is None:
+    if data_root and not has_styles and not is_averaged:
         raise ValueError(
             f"--data_root={data_root}: nothing of this model is found out from"
             " pictures, as it has neither averaged weights nor styles to fit. Leave it"
             " out."
         )
-    if state.encoder is not None and has_styles and aggregate is None:
+    if encoder is not None and has_styles and aggregate is None:
         aggregate = _aggregate(
-            state.encoder.variables,
+            encoder,
             functools.partial(fitted, recipe),
             is_needed=bool(data_root),
         )
-    if state.ema is not None:
-        state = _averaged(state, functools.partial(renewed, recipe))
+    if is_averaged:
+        statistics = _statistics(lambda: renewed(recipe, generator, encoder))
+        state = state.replace(generator=state.generator.replace(stats=statistics))
         recipe = recipes.with_fields(recipe, ema_decay=0.0)
-    state = _shortened(state, jnp.dtype(dtype))
     if aggregate is not None:
         state = _with_aggregate(state, aggregate)
     # Where it was on the machine that trained is nobody else's business.
@@ -168,16 +175,14 @@ def _with_aggregate(state: TrainState, aggregate: Aggregate) -> TrainState:
     return _WithAggregate(**fields, aggregate=kept)
 
 
-def _averaged(
-    state: TrainState, renew: Callable[[Variables, Variables | None], Variables]
-) -> TrainState:
-    """The state with averaged weights, and their statistics, as the generator's.
+def _statistics(renew: Callable[[], Variables]) -> Variables:
+    """The batch statistics of averaged weights, by collection.
 
     Raises:
       DataError: the training data is missing.
     """
     try:
-        variables = renew(state.generator_variables, state.encoder_variables)
+        variables = renew()
     except DataError as error:
         raise DataError(
             f"{error}\nThe averaged weights of this model need its training data, from"
@@ -185,13 +190,11 @@ def _averaged(
             " where it is, in place of config.data.root.",
             kind=error.kind,
         ) from error
-    params = variables.pop("params")
-    generator = state.generator.replace(params=params, stats=variables)
-    return state.replace(generator=generator, ema=None)
+    return {name: values for name, values in variables.items() if name != "params"}
 
 
 def _shortened(state: TrainState, dtype: jnp.dtype) -> TrainState:
-    """The state with parameters of another length."""
+    """The state with parameters of another length, averaged ones where there are."""
 
     def shorten(path, x):
         short = x.astype(dtype)
@@ -203,11 +206,9 @@ def _shortened(state: TrainState, dtype: jnp.dtype) -> TrainState:
             )
         return short
 
-    def of_net(net: NetState | None) -> NetState | None:
-        if net is None:
-            return None
-        return net.replace(params=jax.tree.map_with_path(shorten, net.params))
+    def of_net(net: NetState, params: Any) -> NetState:
+        return net.replace(params=jax.tree.map_with_path(shorten, params))
 
-    return state.replace(
-        generator=of_net(state.generator), encoder=of_net(state.encoder)
-    )
+    encoder = state.encoder and of_net(state.encoder, state.encoder.params)
+    generator = of_net(state.generator, state.generator_variables["params"])
+    return state.replace(generator=generator, encoder=encoder, ema=None)
