@@ -17,6 +17,7 @@ from spade_jax.evaluation import in_training
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
 from spade_jax.files.places import AnyPath
+from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.learning.sample import synthesise
 from spade_jax.learning.schedule import LearningRate
 from spade_jax.learning.state import Networks, TrainState
@@ -81,7 +82,9 @@ def share(recipe: Recipe, devices: Devices | None = None) -> Mesh:
 
 
 def check(recipe: Recipe, workdir: AnyPath) -> None:
-    """Refuses what training would before its first step, for all but the data.
+    """Refuses what training would before its first step, of the recipe alone.
+
+    Not of the data, nor of what is in the work dir.
 
     Args:
       recipe: to be trained.
@@ -146,6 +149,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: AnyPath) -> Run:
     perceptual = distributed.together(
         functools.partial(assemble.perceptual, recipe.loss)
     )
+    _check_best_term(recipe.keeping.best, perceptual)
     variant = perceptual.variant if perceptual else "none"
     distributed.check_same("loss.perceptual_network", variant)
     replicated = mesh.replicated(devices)
@@ -211,6 +215,16 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: AnyPath) -> Run:
         ),
         evaluate=evaluate,
     )
+
+
+def _check_best_term(best: Best | None, perceptual: PerceptualNetwork | None) -> None:
+    """Refuses to choose by a term of the loss whose network is not at hand."""
+    if best and best.metric == "loss/perceptual" and perceptual is None:
+        raise ValueError(
+            f"config.keep_best={best.text!r} is not among the terms of this run: no"
+            " network for the perceptual loss is at hand. Give another term, or"
+            " config.loss.perceptual_network a network."
+        )
 
 
 def _check_best(best: Best | None, scores: Sequence[str]) -> None:

@@ -628,6 +628,16 @@ def test_the_checkpoint_of_the_best_score_is_kept(workdir, pictures, monkeypatch
         train(config, workdir)
 
 
+def test_the_best_is_not_chosen_by_a_loss_whose_network_is_not_there(workdir, pictures):
+    changes = {
+        "keep_best": "loss/perceptual",
+        "loss.perceptual": 1.0,
+        "loss.perceptual_network": "none",
+    }
+    with pytest.raises(ValueError, match=r"'loss/perceptual' .* no network .* hand"):
+        train(configure(SMALL | changes, pictures), workdir)
+
+
 def test_runs_save_before_they_evaluate_and_stop_without(
     workdir, pictures, monkeypatch
 ):
