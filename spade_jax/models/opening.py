@@ -4,19 +4,22 @@ Such a path is a work dir, one of its checkpoints (`WORKDIR/checkpoints/STEP`), 
 directory of an official checkpoint, or the name of a model that comes with the project.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.errors import FlaxError
 
 from spade_jax import assemble
 from spade_jax.convert import official
 from spade_jax.devices import mesh
+from spade_jax.files.arrays import in_one_line
 from spade_jax.files.places import AnyPath, given, place
 from spade_jax.files.staging import staged
 from spade_jax.kernels import choose
@@ -100,7 +103,10 @@ class Opened:
             this machine's.
 
         Raises:
-          CheckpointError: PyTorch, which reads official checkpoints, is not there.
+          CheckpointError: PyTorch, which reads official checkpoints, is not there, or
+            the weights are not of the network that the config describes; who neither
+            renews nor takes it portable may see that in the first picture only, for
+            which see `of_another_network`.
           ValueError: see `spade_jax.convert.official.read_checkpoint`.
         """
         if self.checkpoints is None:
@@ -109,7 +115,8 @@ class Opened:
                 dtype=self.recipe.compute.dtype,
                 portable=portable,
             )
-        state = self.read_state(check=False)
+        # The look takes a second, which a first picture does without.
+        state = self.read_state(check=portable or renew is not None)
         variables = state.generator_variables
         if renew is not None and state.ema is not None:
             variables = renew(variables, state.encoder_variables)
@@ -329,6 +336,23 @@ def untrained_model(recipe: Recipe) -> Model:
     )
 
 
+@contextlib.contextmanager
+def of_another_network() -> Iterator[None]:
+    """Tells what Flax says of weights whose shapes a network does not have.
+
+    Raises:
+      CheckpointError: in the place of Flax's error.
+    """
+    try:
+        yield
+    except FlaxError as error:
+        raise CheckpointError(
+            "The weights are not those of the network that their config describes"
+            f" ({in_one_line(error)}): the checkpoint was made by another version of"
+            " spade_jax, or changed."
+        ) from error
+
+
 def usable(
     recipe: Recipe,
     networks: Networks,
@@ -348,11 +372,11 @@ def usable(
       portable: see `Opened.read`.
     """
     transformed = not portable and choose.winograd_pays_on(jax.default_backend())
-    generator, generator_variables = frozen(
-        networks.generator,
-        generator_variables,
-        inputs=assemble.generator_inputs(recipe.architecture) if transformed else (),
-    )
+    inputs = assemble.generator_inputs(recipe.architecture) if transformed else ()
+    with of_another_network():
+        generator, generator_variables = frozen(
+            networks.generator, generator_variables, inputs=inputs
+        )
     encoder = None
     if networks.encoder is not None and encoder_variables is not None:
         encoder, encoder_variables = frozen(networks.encoder, encoder_variables)

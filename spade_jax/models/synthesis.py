@@ -9,19 +9,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.errors import FlaxError
 
 from spade_jax import assemble
 from spade_jax.files import pictures
-from spade_jax.files.arrays import in_one_line
 from spade_jax.kernels import choose
 from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.models import finite, forks, inputs
 from spade_jax.models.inputs import Picture
 from spade_jax.models.maps import PreparedMaps
-from spade_jax.models.opening import Model
+from spade_jax.models.opening import Model, of_another_network
 from spade_jax.models.styles import Posterior
-from spade_jax.workdir.checkpoint import CheckpointError
 
 
 class Synthesis:
@@ -48,14 +45,8 @@ class Synthesis:
         self._process = os.getpid()
 
         def apply(variables, *inputs, **options):
-            try:
+            with of_another_network():
                 return generator.apply(variables, *inputs, **options)
-            except FlaxError as error:
-                raise CheckpointError(
-                    "The weights are not those of the network that their config"
-                    f" describes ({in_one_line(error)}): the checkpoint was made by"
-                    " another version of spade_jax, or changed."
-                ) from error
 
         @jax.jit
         def modulate(variables, layout):

@@ -123,6 +123,21 @@ def test_other_networks_than_described_are_told(tmp_path, tiny_recipe):
     wrong = r"step 0: generator/\S+ is of shape .*describes of shape .*another"
     with pytest.raises(CheckpointError, match=wrong):
         opened.read_state()
+    for options in ({"portable": True}, {"renew": lambda *variables: None}):
+        with pytest.raises(CheckpointError, match=wrong):
+            opened.read(**options)
     model = Predictor(opened.read())
     with pytest.raises(CheckpointError, match=r"not those of the network .*another"):
         model(np.zeros((32, 32), np.uint8))
+
+
+def test_other_networks_are_told_where_kernels_are_transformed(tmp_path, tiny_recipe):
+    """Which looks at the network before the first picture does."""
+    recipe = tiny_recipe(**{"generator.width": 16})
+    wide = assemble.abstract_state(tiny_recipe(**{"generator.width": 32}))
+    variables = jax.tree.map(
+        lambda x: np.zeros(x.shape, x.dtype), wide.generator_variables
+    )
+    networks = assemble.networks(recipe.architecture, recipe.compute)
+    with pytest.raises(CheckpointError, match=r"not those of the network .*another"):
+        opening.usable(recipe, networks, variables, None, step=0)
