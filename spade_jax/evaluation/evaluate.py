@@ -8,8 +8,8 @@ import os
 import time
 from typing import Any
 
+from spade_jax.evaluation import diversity, result
 from spade_jax.evaluation import measure as measures
-from spade_jax.evaluation import result
 from spade_jax.evaluation.job import Job, prepare_job
 from spade_jax.evaluation.measure import Measure
 from spade_jax.evaluation.scoring import scores_of
@@ -91,7 +91,7 @@ def evaluate_opened(opened: Opened, job: Job) -> dict[str, Any]:
         step=opened.step,
         seconds=time.monotonic() - start,
         untrained=job.untrained,
-        num_samples=job.measure.num_samples,
+        diversity=diversity.description(model, num_samples=job.measure.num_samples),
     )
     protocol = job.evaluator.protocol.name
     result.write(result.path(opened.directory, protocol, opened.step), found)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spade_jax import files
-from spade_jax.evaluation import diversity, sources
+from spade_jax.evaluation import sources
 from spade_jax.evaluation.evaluator import Evaluator, Scores
 from spade_jax.files import provenance
 from spade_jax.files.finite import without_nan
@@ -68,7 +68,7 @@ def describe(
     step: int,
     seconds: float,
     untrained: Mapping[str, float] | None = None,
-    num_samples: int = 1,
+    diversity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the file of a result holds.
 
@@ -80,7 +80,7 @@ def describe(
       step: iterations that it was trained for.
       seconds: that it took.
       untrained: scores of the model before its first iteration, or None.
-      num_samples: see `Measure`.
+      diversity: how it was measured, or None where it was not.
     """
     protocol, of = evaluator.protocol, recipe.data
     is_own = protocol.segmenter.network == own_segmenter.NETWORK
@@ -100,7 +100,7 @@ def describe(
             "reference_pictures": evaluator.reference.statistics.count,
         },
         "protocol": protocol.description(),
-        "diversity": diversity.description(num_samples),
+        "diversity": diversity,
         "networks": evaluator.observers.description,
         "model": {
             "workdir": os.fspath(workdir),

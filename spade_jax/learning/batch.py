@@ -12,7 +12,8 @@ Batch = Mapping[str, Any]
 """Arrays by name: `image` float32 `[B, H, W, 3]` in [-1, 1], `label` int32 `[B, H, W]`
 and, for data with instances, `edge` bool `[B, H, W]`; `positions` float32
 `[B, H, W, 2]`, where networks ask (see `spade_jax.layout.positions`); `tables`, a tree
-of arrays, where neighbourhoods are tabulated (see `spade_jax.layout.tabulate_batch`).
+of arrays, where neighbourhoods are tabulated (see `spade_jax.layout.tabulate_batch`);
+`number` int32 `[B]`, an example's in its split, of which styles are drawn.
 An objective may add to it; every array begins with the picture, or with the part of the
 batch."""
 

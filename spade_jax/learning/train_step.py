@@ -65,7 +65,7 @@ def make_train_step(
       encoder: makes z from the real picture; None for none.
       objective: what the networks minimise; it holds the discriminator.
       optimizers: of all networks, and their learning rates.
-      noise: for a generator that starts from a latent; see `latents.example_noise`.
+      noise: for a generator with a latent; see `latents.example_noise`.
       reuse_fake: the discriminator learns from the fakes of (a) instead of new ones
         of the updated generator: one generator forward less. Not official.
       accumulate: parts of each device's share of the batch, which are computed one

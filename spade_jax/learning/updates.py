@@ -41,7 +41,7 @@ def synthesise(
       params: by network, of 'generator' and, with an encoder, 'encoder'.
       stats: by network; those of other networks pass through.
       batch: of which an encoder reads the real pictures.
-      z: standard normal `[B, N]`, or None for a generator that starts from the layout.
+      z: standard normal `[B, N]`, or None for a generator without a latent.
       generator: called with (layout[, z]).
       encoder: from pictures to mean and log-variance of z; or None.
 

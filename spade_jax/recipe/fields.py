@@ -156,7 +156,7 @@ FIELDS: Mapping[str, Kind] = {
     "eval.every": Whole(0, _ITERATIONS),
     "eval.protocol": OneOf(("", "paper", "oasis", "clade", "own")),
     "eval.weights_dir": _PLACE,
-    "eval.segmenter": Place("a path, the name of a published segmenter, or nothing"),
+    "eval.segmenter": _PLACE,
     "eval.reference": _PLACE,
 }
 """What each field takes."""

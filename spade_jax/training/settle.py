@@ -9,7 +9,6 @@ import json
 import logging
 
 from spade_jax import assemble
-from spade_jax.data import DataError
 from spade_jax.devices import distributed
 from spade_jax.devices.memory import memory
 from spade_jax.devices.mesh import DATA_AXIS, Devices, make_mesh
@@ -40,7 +39,9 @@ def settled(
         return recipe
     if saved is not None:
         as_saved = recorded(recipe, saved)
-        for line in distributed.together(functools.partial(changes, recipe, as_saved)):
+        for line in distributed.together(
+            functools.partial(changes, recipe, as_saved, devices=devices)
+        ):
             _log.warning("%s", line)
         return as_saved
     found = distributed.together(functools.partial(_found, recipe, devices))
@@ -76,16 +77,19 @@ def recorded(recipe: Recipe, saved: Recipe) -> Recipe:
     return with_values(recipe, {path: saved.field(path) for path in recipe.open})
 
 
-def changes(recipe: Recipe, as_saved: Recipe) -> list[str]:
+def changes(
+    recipe: Recipe, as_saved: Recipe, *, devices: Devices | None = None
+) -> list[str]:
     """What a look at the pictures would choose otherwise now than a run has.
 
     Args:
       recipe: with open fields.
       as_saved: the same with those of the run.
+      devices: that train it; by default all of all processes.
     """
     try:
-        now = find(recipe)
-    except DataError as error:
+        now = find(recipe, devices=devices)
+    except ValueError as error:
         return [f"{error} (The run goes on with what it has found at its beginning.)"]
     lines = [] if now.problem is None else [str(now.problem)]
     for path in recipe.open:

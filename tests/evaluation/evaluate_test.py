@@ -282,8 +282,10 @@ def test_diversity_is_lpips_between_samples(made, recipe, one_device, monkeypatc
     expected = np.mean([np.abs(style(i, 0) - style(i, 1)) for i in range(COUNT)])
     assert scores.values["diversity"] == pytest.approx(expected, rel=1e-4)
     assert asked == ["alex"]
+    how = diversity.description(model, num_samples=2)
+    assert (how["samples"], how["prior"]) == (2, "standard")
     told = result.describe(
-        made, scores, recipe=recipe, workdir="run", step=7, seconds=0.0, num_samples=2
+        made, scores, recipe=recipe, workdir="run", step=7, seconds=0.0, diversity=how
     )
-    assert told["diversity"]["samples"] == 2
+    assert told["diversity"] == how
     assert "diversity (LPIPS)" in result.table(told)

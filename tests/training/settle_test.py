@@ -2,6 +2,7 @@
 
 import logging
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,3 +86,13 @@ def test_a_run_goes_on_though_its_list_of_classes_is_wrong(recipe, folder, caplo
 
 def test_a_work_dir_without_a_checkpoint_has_no_recipe(tmp_path):
     assert settle.saved_recipe(tmp_path) is None
+
+
+def test_a_run_goes_on_though_a_look_would_refuse_other_fields(recipe, caplog):
+    saved = settle.settled(recipe, None)
+    three = with_fields(recipe, spatial=3)
+    # Of all eight devices they would not be a divisor.
+    assert settle.changes(three, saved, devices=jax.devices()[:3]) == []
+    (line,) = settle.changes(three, saved)
+    assert "config.spatial=3" in line
+    assert "goes on with what it has found" in line
