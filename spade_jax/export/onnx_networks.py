@@ -213,21 +213,20 @@ def _pix2pixhd_generator(
         return layers.conv_norm(graph, x, part / name, spec, **options)
 
     def padded(x, size):
-        return layers.reflect_pad(graph, x, size // 2)
+        return layers.reflect_pad(graph, x, size)
 
     x = layers.planes(graph, layout, module.num_classes)
-    x = layer("start", padded(x, module.start_kernel_size), padding=0)
+    x = layer("start", padded(x, 3), padding=0)
     x = graph.add("Relu", x)
     for i in range(module.downsamplings):
         x = graph.add("Relu", layer(f"down_{i}", x, strides=2, padding=1))
     for i in range(module.blocks):
-        y = layer(f"block_{i}_0", padded(x, module.kernel_size), padding=0)
-        y = padded(graph.add("Relu", y), module.kernel_size)
+        y = layer(f"block_{i}_0", padded(x, 1), padding=0)
+        y = padded(graph.add("Relu", y), 1)
         x = graph.add("Add", x, layer(f"block_{i}_1", y, padding=0))
     for i in range(module.downsamplings):
         x = graph.add("Relu", layer(f"up_{i}", x, upsample=2))
-    x = layers.reflect_pad(graph, x, 3)
-    return layers.to_picture(graph, x, part / "to_image", padding=0)
+    return layers.to_picture(graph, padded(x, 3), part / "to_image", padding=0)
 
 
 def _concat_generator(

@@ -29,8 +29,6 @@ class Pix2PixHDGenerator(nn.Module):
       norm: name of the normalisation; see `spade_jax.nets.norm.parse_norm`.
       downsamplings: halvings on the way in, and doublings on the way out.
       blocks: residual blocks at the smallest scale.
-      kernel_size: of the residual blocks.
-      start_kernel_size: of the first layer.
       axis_name: see `spade_jax.nets.norm.BatchNorm`.
       dtype: compute dtype; parameters, statistics and the result are float32.
     """
@@ -40,8 +38,6 @@ class Pix2PixHDGenerator(nn.Module):
     norm: str = "instance"
     downsamplings: int = 4
     blocks: int = 9
-    kernel_size: int = 3
-    start_kernel_size: int = 7
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -69,8 +65,8 @@ class Pix2PixHDGenerator(nn.Module):
             return lambda x: module(x, train=train)
 
         x = layout.planes(self.num_classes, self.dtype)
-        x = reflect_pad(x, self.start_kernel_size // 2)
-        x = layer("start", self.width, self.start_kernel_size, padding="VALID")(x)
+        x = reflect_pad(x, 3)
+        x = layer("start", self.width, 7, padding="VALID")(x)
         x = jax.nn.relu(x)
         for i in range(self.downsamplings):
             features = self.width * 2 ** (i + 1)
@@ -79,10 +75,8 @@ class Pix2PixHDGenerator(nn.Module):
             y = x
             for j in range(2):
                 y = jax.nn.relu(y) if j else y
-                y = reflect_pad(y, self.kernel_size // 2)
-                y = layer(
-                    f"block_{i}_{j}", x.shape[-1], self.kernel_size, padding="VALID"
-                )(y)
+                y = reflect_pad(y, 1)
+                y = layer(f"block_{i}_{j}", x.shape[-1], 3, padding="VALID")(y)
             x = x + y
         for i in range(self.downsamplings):
             features = x.shape[-1] // 2
