@@ -7,7 +7,6 @@ import re
 import time
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +22,7 @@ from spade_jax.learning.perceptual import PerceptualNetwork
 from spade_jax.nets.vgg import Variant
 from spade_jax.plan.chips import MEGACORE, Topology
 from spade_jax.progress import phase
-from spade_jax.recipe import Architecture, Loss, Recipe
+from spade_jax.recipe import Loss, Recipe
 
 # libtpu asks Google Cloud's metadata server what this machine is, complains if nothing
 # answers, and serves one process at a time, unless it is told.
@@ -153,7 +152,7 @@ def lower(recipe: Recipe, devices: Devices) -> jax.stages.Lowered:
     shared = mesh.make_mesh(devices, spatial=compute.spatial)
     mesh.check_batch(recipe.schedule.batch_size, shared, accumulate=compute.accumulate)
     networks = assemble.networks(recipe.architecture, compute, axis_name=mesh.DATA_AXIS)
-    check_size(recipe.architecture, networks.generator)
+    assemble.check_size(networks, recipe.architecture.size)
     optimizers = assemble.optimizers(
         recipe.optimizer, recipe.schedule, steps_per_epoch=1
     )
@@ -199,30 +198,6 @@ def abstract_batch(recipe: Recipe, devices: Mesh) -> dict:
         name: _placed(entry, batch_sharding(name, devices))
         for name, entry in batch.items()
     }
-
-
-def check_size(of: Architecture, generator: nn.Module) -> None:
-    """Refuses pictures of a size that the SPADE generator does not make.
-
-    Args:
-      of: whose pictures.
-      generator: of this architecture.
-
-    Raises:
-      ValueError: naming the fields.
-    """
-    if not assemble.is_modulated(of):
-        return
-    size, made = of.size, generator.scales(*of.size)[-1]
-    if made != size:
-        raise ValueError(
-            f"config.data.crop_size={of.crop_size} and"
-            f" config.data.aspect_ratio={of.aspect_ratio} make layouts"
-            f" {size[1]} wide and {size[0]} high, for which the generator makes"
-            f" pictures {made[1]} wide and {made[0]} high. Choose them so that both"
-            " sides are multiples of 32, or of 64 and 128 with"
-            " config.generator.upsampling 'more' and 'most'."
-        )
 
 
 def compile_step(lowered: jax.stages.Lowered) -> Compiled:

@@ -111,8 +111,8 @@ def test_a_batch_that_the_devices_cannot_share(tiny_config):
 def test_a_size_that_the_generator_does_not_make(tiny_config):
     tiny_config.data.crop_size = 40
     message = (
-        r"config\.data\.crop_size=40 and config\.data\.aspect_ratio=1\.0 make layouts"
-        r" 40 wide and 40 high, .* pictures 32 wide and 32 high\. .* multiples of 32"
+        r"pictures 40 wide and 40 high, .* makes them 32 wide and 32 high\. Choose"
+        r" config\.data\.crop_size .* multiples of 32"
     )
     with pytest.raises(ValueError, match=message):
         ahead.lower(describe(tiny_config), jax.devices())
