@@ -7,6 +7,7 @@ shardings and Orbax see through it.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import flax.linen as nn
@@ -127,6 +128,20 @@ def abstract_variables(
     )
 
 
+def create_net(
+    variables: Mapping[str, Any], optimizer: optax.GradientTransformation
+) -> NetState:
+    """The state from which the variables of one network learn; pure.
+
+    Args:
+      variables: `params`, and collections of statistics.
+      optimizer: whose state is kept.
+    """
+    stats = dict(variables)
+    params = stats.pop("params")
+    return NetState(params=params, stats=stats, opt_state=optimizer.init(params))
+
+
 def create_state(
     variables: ModelVariables, *, optimizers: Optimizers, ema: bool = False
 ) -> TrainState:
@@ -137,19 +152,13 @@ def create_state(
       optimizers: whose states are kept.
       ema: keep averaged generator parameters.
     """
-
-    def net(variables, optimizer) -> NetState:
-        stats = dict(variables)
-        params = stats.pop("params")
-        return NetState(params, stats, optimizer.init(params))
-
-    generator = net(variables["generator"], optimizers.generator)
+    generator = create_net(variables["generator"], optimizers.generator)
     encoder = variables["encoder"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         generator=generator,
-        discriminator=net(variables["discriminator"], optimizers.discriminator),
-        encoder=None if encoder is None else net(encoder, optimizers.generator),
+        discriminator=create_net(variables["discriminator"], optimizers.discriminator),
+        encoder=None if encoder is None else create_net(encoder, optimizers.generator),
         # A copy: a donated state must not hold one buffer twice.
         ema=jax.tree.map(jnp.copy, generator.params) if ema else None,
     )

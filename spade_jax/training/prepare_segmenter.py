@@ -1,6 +1,7 @@
 """Preparing a segmenter's training: all that its loop works with, made before it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from spade_jax import assemble, data
 from spade_jax.devices import mesh
 from spade_jax.devices.parallel import SHARED, WHOLE, parallel
 from spade_jax.learning.segmenter_step import IGNORED, make_segmenter_step
-from spade_jax.learning.state import NetState
+from spade_jax.learning.state import NetState, create_net
 from spade_jax.metrics import own_segmenter, protocols
 from spade_jax.nets.initial import first_values, he_normal
 from spade_jax.nets.shapes import variable_shapes
@@ -97,10 +98,7 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
         donate=(0,),
     )
 
-    def create(variables: dict[str, Any]) -> NetState:
-        stats = dict(variables)
-        params = stats.pop("params")
-        return NetState(params=params, stats=stats, opt_state=optimizer.init(params))
+    create = functools.partial(create_net, optimizer=optimizer)
 
     def init() -> NetState:
         image = jax.ShapeDtypeStruct((1, *description.size, 3), jnp.float32)
