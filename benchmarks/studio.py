@@ -4,7 +4,8 @@
     python benchmarks/studio.py --minutes=60 --out=hour.json
 
 A headless Chromium paints random strokes on the page, each when the picture of the one
-before is shown. Once with the neighbourhoods of earlier layouts kept, and once with
+before is shown. Once with what is kept of earlier layouts (of a SPADE with 64 hidden
+features or more, on a CPU, its neighbourhoods), and once with
 each layout computed anew. With `--minutes` it paints for so long, and notes the memory
 of the server on the way. Either ends with an error where the page logs one, or where
 the last picture is not that of the last layout.

@@ -101,6 +101,7 @@ class Engine:
             "step": self._predictor.trained.step,
             "classes": list(self._predictor.classes),
             "palette": self._predictor.palette.tolist(),
+            "unknown_label": self._data.unknown_label,
             "height": height,
             "width": width,
             "style_size": self.style_size,

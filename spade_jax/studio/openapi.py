@@ -121,11 +121,16 @@ _ERRORS = {
         },
     }
     for status, words in {
+        "400": "the request ended early",
         "401": "the token is missing",
         "403": "the request is another site's",
+        "404": "the model has no encoder",
+        "408": "the request took too long",
         "413": "the picture is too large",
         "415": "it is no picture",
+        "421": "the studio is called by another name",
         "422": "it, or a parameter, cannot be used",
+        "500": "the server failed; its log says how",
         "503": "too many requests wait already",
     }.items()
 }

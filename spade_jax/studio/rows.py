@@ -47,6 +47,15 @@ class KeptRows:
           layout: of one picture, always of the same size, with tables. What is given
             serves until the next call.
         """
+        try:
+            return self._modulations(layout)
+        except Exception:
+            # Rows that are noted may not be there, and the tables may be gone.
+            self._numbers.clear()
+            self._tables = None
+            raise
+
+    def _modulations(self, layout: Layout) -> dict[str, dict[str, Modulation]]:
         assert layout.tables is not None
         found = {
             name: self._look(name, scale, layout)

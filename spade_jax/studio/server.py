@@ -66,6 +66,7 @@ def application(
         exception_handlers={
             HTTPException: _http_error,
             UploadError: _upload_error,
+            Exception: _failure,
         },
     )
 
@@ -314,3 +315,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _upload_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, UploadError)
     return JSONResponse({"error": str(error)}, error.status)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    # Starlette raises it again, for the log.
+    return JSONResponse({"error": "The server failed; its log says how."}, 500)

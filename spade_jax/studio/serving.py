@@ -96,7 +96,8 @@ def gated(
         name; from elsewhere it may be called by any.
       token: that requests have to show; needed from elsewhere.
       framed: see `Gate`.
-      limits: other than usual.
+      limits: other than usual, of what the application takes; those of frames and
+        connections are the server's own.
 
     Raises:
       ValueError: the host is reached from elsewhere, and there is no token.

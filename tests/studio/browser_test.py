@@ -191,6 +191,8 @@ def pytest_generate_tests(metafunc):
 def opening(site, chromium):
     """`open(context=None, **options)`, whose pages are closed at the end.
 
+    `before` is a script that runs before the page's.
+
     Nothing may have been logged as an error then, nor asked of another host.
     """
     address, expected = site
@@ -204,7 +206,7 @@ def opening(site, chromium):
         if not request.url.startswith((address, "blob:", "data:")):
             wrong.append(f"asked {request.url}")
 
-    def open(context=None, **options):
+    def open(context=None, *, before="", **options):
         if context is None:
             context = chromium.new_context(
                 **{"viewport": {"width": 1440, "height": 900}} | options
@@ -215,6 +217,7 @@ def opening(site, chromium):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", logged)
         page.on("request", asked)
+        page.add_init_script(before)
         page.goto(address)
         page.wait_for_selector("body[data-ready=true]", state="attached")
         studio = Studio(page, expected)
@@ -463,31 +466,34 @@ def test_by_keyboard_alone(begun):
     begun.check_picture()
 
 
-def test_by_touch(open_page):
-    opened = open_page(
-        viewport={"width": 390, "height": 844},
-        has_touch=True,
-        is_mobile=True,
-        reduced_motion="reduce",
-    )
-    opened.page.locator("#open-classes").tap()
-    opened.page.locator("#class-list label", has_text="sun").tap()
-    sun = scenes.CLASSES.index("sun")
-    assert opened.page.locator("#open-classes").inner_text() == "sun"
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+    "reduced_motion": "reduce",
+}
+
+
+def touching(opened):
+    """`touch(kind, *points)`: all fingers that are on the layout then."""
     session = opened.page.context.new_cdp_session(opened.page)
 
     def touch(kind, *points):
         places = [opened.place(*point) for point in points]
-        session.send(
-            "Input.dispatchTouchEvent",
-            {
-                "type": kind,
-                "touchPoints": [
-                    {"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)
-                ],
-            },
-        )
+        touches = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+        given = {"type": kind, "touchPoints": touches}
+        session.send("Input.dispatchTouchEvent", given)
 
+    return touch
+
+
+def test_by_touch(open_page):
+    opened = open_page(**PHONE)
+    opened.page.locator("#open-classes").tap()
+    opened.page.locator("#class-list label", has_text="sun").tap()
+    sun = scenes.CLASSES.index("sun")
+    assert opened.page.locator("#open-classes").inner_text() == "sun"
+    touch = touching(opened)
     before = opened.ids
     touch("touchStart", (0.3, 0.5))
     touch("touchMove", (0.5, 0.5))
@@ -509,6 +515,38 @@ def test_by_touch(open_page):
     opened.page.locator("#switch label", has_text="Picture").tap()
     assert opened.page.locator("#picture").is_visible()
     opened.check_picture()
+
+
+def test_two_fingers_do_what_no_tool_does(open_page):
+    opened = open_page(**PHONE)
+    touch = touching(opened)
+
+    def pinch():
+        touch("touchStart", (0.4, 0.5))
+        touch("touchStart", (0.4, 0.5), (0.6, 0.5))
+        touch("touchMove", (0.38, 0.5), (0.62, 0.5))
+        touch("touchEnd")
+
+    opened.press("n", "3")
+    before, chosen = opened.ids, opened.state("classId")
+    for key, name in {"g": "fill", "x": "swap", "i": "pick"}.items():
+        opened.press(key)
+        pinch()
+        np.testing.assert_array_equal(opened.ids, before)
+        assert (opened.state("classId"), opened.state("tool")) == (chosen, name)
+    # Nor do they end what was begun.
+    opened.press("p", "0")
+    for place in ((0.1, 0.1), (0.9, 0.1)):
+        touch("touchStart", place)
+        touch("touchEnd")
+    pinch()
+    opened.page.locator("#zoom-fit").evaluate("(button) => button.click()")
+    touch("touchStart", (0.5, 0.9))
+    touch("touchEnd")
+    opened.press("Enter")
+    height, width = opened.size
+    inside = opened.ids[height // 4, width // 3 : 2 * width // 3]
+    assert (inside == chosen).all()
 
 
 # ---- Files ---------------------------------------------------------------------------
@@ -726,6 +764,43 @@ def test_the_work_survives_a_reload(open_page):
     opened.page.wait_for_selector("body[data-ready=true]", state="attached")
     opened.until("rested")
     np.testing.assert_array_equal(opened.ids, before)
+
+
+def test_where_nothing_is_kept_that_is_told(open_page):
+    for broken in (
+        "Object.defineProperty(navigator, 'locks', { value: undefined })",
+        "navigator.locks.request = async () => { throw new Error('blocked'); }",
+        "indexedDB.open = () => { throw new Error('blocked'); }",
+    ):
+        opened = open_page(before=broken)
+        status = opened.page.locator("#status").inner_text()
+        assert status.startswith("The browser keeps nothing for this page")
+        opened.check_picture()
+
+
+def test_what_is_not_finished_ends_with_its_layout(begun):
+    begun.press("u", "3")
+    begun.page.locator("#overlay").focus()
+    begun.press("Space", "Shift+ArrowRight")
+    given = begun.state("strokes")
+    begun.press("m")
+    begun.until("strokes", given)
+    landscape = begun.ids
+    begun.press("Escape")
+    np.testing.assert_array_equal(begun.ids, landscape)
+    begun.press("Control+z")
+    assert (begun.ids != landscape).any()
+    begun.check_picture()
+
+
+def test_a_picture_is_saved_when_it_is_that_of_the_layout(begun):
+    begun.choose("sun")
+    begun.drag((0.2, 0.2), (0.8, 0.8))
+    content, name = begun.save("picture")
+    assert name == "picture.png"
+    saved = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+    np.testing.assert_array_equal(saved, begun.pixels("picture"))
+    begun.check_picture()
 
 
 def test_picture_under_outlines(opened):

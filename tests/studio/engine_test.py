@@ -164,6 +164,30 @@ def test_a_stroke_computes_little(plain, random):
     assert kept.counts["32x32"] == counts[-1]
 
 
+def test_after_a_layout_that_failed_nothing_of_it_is_kept(plain, random, monkeypatch):
+    kept, rest = KeptRows(plain), random.integers(0, 3, (2, 32, 32), dtype=np.int32)
+    first, second = (
+        plain.synthesis.with_tables(Layout(ids[None]), size=(32, 32), tight=False)
+        for ids in rest
+    )
+    kept.modulations(first)
+
+    def failing(layout):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plain.synthesis, "modulate", failing)
+        with pytest.raises(MemoryError):
+            kept.modulations(second)
+    found = kept.modulations(second)
+    for stage, norms in plain.synthesis.modulate(second).items():
+        for name, modulation in norms.items():
+            for ours, fresh in zip(
+                found[stage][name].at_pixels(), modulation.at_pixels(), strict=True
+            ):
+                np.testing.assert_allclose(ours, fresh, atol=1e-5)
+
+
 def test_what_is_said_of_a_model(vae):
     engine = Engine(vae, name="mine")
     told = engine.describe()
@@ -171,6 +195,7 @@ def test_what_is_said_of_a_model(vae):
     assert (told["height"], told["width"], told["style_size"]) == (32, 32, 4)
     assert told["palette"] == [list(color) for color in PALETTE]
     assert told["random_styles"] is None
+    assert told["unknown_label"] == 255
     assert told["encoder"] is True
     assert told["landscapes"] is False
     assert told["digest"] == Engine(vae, name="other").describe()["digest"]

@@ -183,10 +183,15 @@ def test_undo_and_redo_come_back_bit_for_bit(node, blobs):
           history.redo(ids, size.width) && same(ids, s));
         const layouts = [...history.layouts(ids, size.width)];
         const film = layouts.map((s, i) => same(s, states[i]));
-        return { back, forth, end, film }""",
+        const some = [...history.layouts(ids, size.width, 5)];
+        const ends = same(some[0], states[0]) && same(some[4], states[30]);
+        const [few, whole] = [some.length, film.length];
+        return { back, forth, end, film, few, whole, ends }""",
         ids=blobs,
         size=size(),
     )
+    assert (found["few"], found["whole"]) == (5, 31)
+    assert found["ends"] is True
     assert found["back"] == [True] * 30
     assert found["forth"] == [True] * 30
     assert found["film"] == [True] * 31
@@ -318,6 +323,15 @@ def test_pictures_are_read_as_layouts(node, blobs):
     by_index, by_colour = read(turned)
     np.testing.assert_array_equal(by_index["ids"].reshape(SIZE), blobs)
     np.testing.assert_array_equal(by_colour["ids"].reshape(SIZE), 2 - blobs)
+    # "Unknown" is the last class here, and has its own number in files.
+    model["unknown_label"] = 255
+    stored = np.where(blobs == 2, 255, blobs).astype(np.uint8)
+    (found,) = read(Image.fromarray(stored))
+    np.testing.assert_array_equal(found["ids"].reshape(SIZE), blobs)
+    with pytest.raises(AssertionError, match="holds neither the ids"):
+        read(Image.fromarray(blobs.astype(np.uint8)))
+    found = node("return toStored(ids, model)", ids=found["ids"], model=model)
+    np.testing.assert_array_equal(found.reshape(SIZE), stored)
 
 
 def test_photographs_are_resized_as_pillow_does(node):
@@ -416,3 +430,50 @@ def test_what_can_wait_waits_for_a_rest(node):
         return told"""
     )
     assert told == ["picture 1", "picture 2", False, "thumbnail 2"]
+
+
+def test_one_at_a_time_computes_for_somebody_else(node):
+    """Two films would else take each other's pictures."""
+    told = node(
+        """const told = [];
+        let end;
+        const shown = { picture: (n) => told.push(n), stale() {}, failed() {} };
+        const engine = { synthesise: async (n) => `picture ${n}` };
+        const live = new Live(engine, () => ["of a stroke"], shown);
+        const film = (name, wait) => live.exclusively(async () => {
+          told.push(`${name} begins`);
+          await wait;
+          told.push(`${name} ends`);
+        });
+        const first = film("first", new Promise((done) => { end = done; }));
+        const second = film("second", null);
+        live.changed();
+        await new Promise((done) => setTimeout(done, 100));
+        told.push("still");
+        end();
+        await Promise.all([first, second]);
+        await live.settled();
+        return told"""
+    )
+    assert told == [
+        *("first begins", "still", "first ends", "second begins", "second ends"),
+        "picture of a stroke",
+    ]
+
+
+def test_thumbnails_that_are_interrupted_come_afterwards(node):
+    told = node(
+        """const told = [];
+        const shown = { picture() {}, stale() {}, failed() {} };
+        const live = new Live({}, () => [], shown);
+        const jobs = ["a", "b"].map((name) => async () => {
+          told.push(name);
+          await new Promise((done) => setTimeout(done, 40));
+        });
+        live.whenIdle(jobs);
+        await new Promise((done) => setTimeout(done, 520));
+        await live.exclusively(async () => told.push("a film"));
+        await new Promise((done) => setTimeout(done, 200));
+        return told"""
+    )
+    assert told == ["a", "a film", "a", "b"]

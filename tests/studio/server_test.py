@@ -11,6 +11,7 @@ import socket
 import struct
 import urllib.parse
 import zlib
+from unittest import mock
 
 import hypothesis.strategies as st
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 
 from spade_jax.data import scenes
 from spade_jax.studio import protocol
-from spade_jax.studio.files import PageFile
+from spade_jax.studio.files import PageFile, page_files
 from spade_jax.studio.limits import Limits
 from spade_jax.studio.protocol import Request
 from spade_jax.studio.worker import Worker
@@ -158,13 +159,39 @@ def test_scripts_encode_and_read(studio):
     assert reading["how"] == "ids"
 
 
-def test_openapi_describes_every_route(studio):
+def test_openapi_describes_every_route(studio, fake_engine):
+    server = pytest.importorskip("spade_jax.studio.server")
     document = json.loads(ask(studio, "/api/openapi.json")[2])
     assert document["openapi"] == "3.1.0"
     for path, methods in document["paths"].items():
         for method in methods:
             body = b"" if method == "post" else None
             assert ask(studio, path, body=body)[0] in (200, 415)
+    routes = server.application(
+        fake_engine(), mock.Mock(), limits=Limits(), files=page_files()
+    ).routes
+    served = {
+        (route.path, method.lower())
+        for route in routes
+        if route.path.startswith("/api/") and hasattr(route, "methods")
+        for method in route.methods - {"HEAD"}
+    }
+    told = {
+        (p, method) for p, methods in document["paths"].items() for method in methods
+    }
+    assert told == served - {("/api/openapi.json", "get")}
+
+
+def test_a_failure_is_told_as_other_errors_are(fake_engine, start):
+    class Failing(fake_engine):
+        def encode(self, photo):
+            raise RuntimeError("out of memory")
+
+    with start(Failing()) as (host, port):
+        red = png(np.full((5, 5, 3), (128, 0, 0), np.uint8))
+        address = f"http://{host}:{port}/"
+        status, _, content = ask(address, "/api/encode", body=red)
+    assert (status, "log" in json.loads(content)["error"]) == (500, True)
 
 
 # ---- Who may ask ---------------------------------------------------------------------

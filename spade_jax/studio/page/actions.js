@@ -3,6 +3,7 @@ import { colour } from "./classes.js";
 import { chooseReading, showFilm } from "./dialogs.js";
 import { horizon } from "./editor.js";
 import { download, made, opened, photograph } from "./files.js";
+import { MOST_FRAMES } from "./film.js";
 import { keySheet, keyTable, listenToKeys } from "./keys.js";
 import { keepChoice, listenToFiles, makeTheme, makeTitles, makeToolList, say } from "./shell.js";
 import { TOOLS } from "./tools.js";
@@ -32,10 +33,21 @@ export function bind({ state, model, engine, live, view, editor, tools, styles, 
     if (found.work) return takeWork(found.work);
     if (found.photo) return traced(found.photo, found.words);
     const reading = await chooseReading(found.readings, view.paintIds);
-    if (reading) editor.replace(reading.ids);
+    if (reading) replace(reading.ids);
   });
-  const save = (kind) => guarded(async () => download(...await made(kind, state, model)));
-  const film = () => guarded(() => live.exclusively(() => showFilm(editor.film(), {
+  // What is not finished was of another layout.
+  function replace(ids) {
+    tools.cancel();
+    editor.replace(ids);
+  }
+  const save = (kind) => guarded(async () => {
+    if (kind === "picture" && live.isBusy) {
+      say("It is saved when it is there.");
+      await live.settled();
+    }
+    download(...await made(kind, state, model));
+  });
+  const film = () => guarded(() => live.exclusively(() => showFilm(editor.film(MOST_FRAMES), {
     synthesise: async (ids) =>
       (await engine.synthesise(ids, state.get("style"), state.get("classStyles"))).bitmap,
     paintIds: view.paintIds,
@@ -64,8 +76,8 @@ export function bind({ state, model, engine, live, view, editor, tools, styles, 
     roll: () => styles.roll(),
     compare: () => state.set({ compare: !state.get("compare") }),
     places: () => document.body.classList.toggle("swapped"),
-    horizon: () => editor.replace(horizon(model)),
-    landscape: () => guarded(async () => editor.replace(await engine.landscape(random()))),
+    horizon: () => replace(horizon(model)),
+    landscape: () => guarded(async () => replace(await engine.landscape(random()))),
     savePicture: () => save("picture"),
     zoom: (factor) => view.zoomBy(factor),
     fit: () => view.fit(),

@@ -46,8 +46,8 @@ export class Editor {
 
   forget() { this.#history.clear(); }
 
-  // The layouts stroke by stroke.
-  film() { return this.#history.layouts(this.#state.get("ids"), this.#model.width); }
+  // The layouts stroke by stroke, `most` of them.
+  film(most) { return this.#history.layouts(this.#state.get("ids"), this.#model.width, most); }
 
   #rested() {
     this.#state.set({ strokes: this.#state.get("strokes") + 1 });

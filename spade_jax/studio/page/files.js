@@ -1,4 +1,5 @@
 // Files out and in: what is saved, and what a file that was opened or dropped may be.
+import { toStored } from "./ids.js";
 import { encodePng, isPng } from "./png.js";
 import { KEPT, packWork, unpackWork } from "./work.js";
 
@@ -13,18 +14,22 @@ export function download(blob, name) {
 // The file of each kind: [blob, name].
 export async function made(kind, state, model) {
   const { width, height, classes, palette } = model, ids = state.get("ids");
-  if (kind === "picture") return [state.get("png"), "picture.png"];
+  if (kind === "picture") {
+    if (!state.get("png")) throw new Error("There is no picture yet: wait for the first one.");
+    return [state.get("png"), "picture.png"];
+  }
   if (kind === "ids") {
-    const depth = classes.length > 256 ? 16 : 8;
-    const texts = { classes: classes.map((name, id) => `${id} ${name}`).join("\n") };
-    return [await encodePng({ width, height, values: ids, depth, texts }), "layout.png"];
+    const numbers = toStored(classes.keys(), model), values = toStored(ids, model);
+    const depth = Math.max(...numbers) > 255 ? 16 : 8;
+    const texts = { classes: classes.map((name, id) => `${numbers[id]} ${name}`).join("\n") };
+    return [await encodePng({ width, height, values, depth, texts }), "layout.png"];
   }
   if (kind === "colours") {
     const values = Array.from(ids).flatMap((id) => palette[id]);
     return [await encodePng({ width, height, values, channels: 3 }), "layout-colours.png"];
   }
-  const work = packWork(Object.fromEntries(KEPT.map((n) => [n, state.get(n)])), model);
-  return [new Blob([JSON.stringify(work)], { type: "application/json" }), "work.spade.json"];
+  const work = JSON.stringify(packWork(state.only(KEPT), model));
+  return [new Blob([work], { type: "application/json" }), "work.spade.json"];
 }
 
 // {work}, {readings} or {photo}: what a file is.

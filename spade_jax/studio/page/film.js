@@ -1,13 +1,14 @@
 // The film of the strokes: layout and picture side by side, one frame a change.
 import { encodeGif } from "./gif.js";
 
-const MOST_FRAMES = 150, SECOND = 12, LAST = 18; // frames; the last one stands longer
+export const MOST_FRAMES = 150;
+const SECOND = 12, LAST = 18; // frames; the last one stands longer
 const TYPES = ["video/mp4;codecs=avc1.42E01E", "video/webm;codecs=vp9", "video/webm;codecs=vp8"];
 
 // Frames as canvases. `layouts` are ids; `synthesise(ids)` gives a bitmap; `progress` is
 // told how many of how many are done, and says whether to go on.
 export async function frames(layouts, { synthesise, paintIds, model, progress }) {
-  const some = thinned([...layouts]), made = [];
+  const some = [...layouts], made = [];
   const scale = Math.max(1, Math.round(384 / model.width));
   const size = { width: 2 * model.width * scale, height: model.height * scale };
   for (const ids of some) {
@@ -48,10 +49,4 @@ export function gif(frames) {
   const pixels = frames.map((frame) => frame.getContext("2d").getImageData(0, 0, width, height).data);
   const delays = frames.map((_, i) => (i === frames.length - 1 ? 150 : Math.round(100 / SECOND)));
   return [new Blob([encodeGif(pixels, { width, height, delays })], { type: "image/gif" }), "film.gif"];
-}
-
-function thinned(layouts) {
-  if (layouts.length <= MOST_FRAMES) return layouts;
-  const step = (layouts.length - 1) / (MOST_FRAMES - 1);
-  return Array.from({ length: MOST_FRAMES }, (_, i) => layouts[Math.round(i * step)]);
 }

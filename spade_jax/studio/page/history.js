@@ -14,7 +14,6 @@ export class History {
 
   get canUndo() { return this.#done.length > 0; }
   get canRedo() { return this.#undone.length > 0; }
-  get length() { return this.#done.length; }
 
   // Notes what changed; returns whether anything did, and whether something old was
   // forgotten for it.
@@ -43,14 +42,19 @@ export class History {
     this.#bytes = 0;
   }
 
-  // The layouts from the oldest that is known to the present one.
-  *layouts(present, width) {
-    const ids = present.slice();
+  // The layouts from the oldest that is known to the present one; of more than `most`
+  // so many, evenly spaced, these two among them.
+  *layouts(present, width, most = Infinity) {
+    const ids = present.slice(), changes = this.#done.length;
+    const step = Math.max(1, changes / (most - 1));
     for (const entry of this.#done.toReversed()) put(ids, width, entry, entry.before);
     yield ids.slice();
-    for (const entry of this.#done) {
+    let shown = 1;
+    for (const [i, entry] of this.#done.entries()) {
       put(ids, width, entry, entry.after);
+      if (i + 1 < Math.round(shown * step)) continue;
       yield ids.slice();
+      shown++;
     }
   }
 }

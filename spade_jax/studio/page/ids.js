@@ -59,3 +59,15 @@ export function toBase64(bytes) {
 export function fromBase64(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 }
+
+// "Unknown", the last class where there is one, has a number of its own in files.
+export function toStored(ids, { classes, unknown_label: unknown = null }) {
+  return Uint16Array.from(ids, (id) => (unknown !== null && id === classes.length - 1 ? unknown : id));
+}
+
+// The other way; null where a number is of no class.
+export function fromStored(values, { classes, unknown_label: unknown = null }) {
+  const named = classes.length - (unknown === null ? 0 : 1);
+  const ids = Uint16Array.from(values, (value) => (value === unknown ? named : value));
+  return values.every((value) => value === unknown || value < named) ? ids : null;
+}

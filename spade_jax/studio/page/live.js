@@ -4,6 +4,8 @@
 const REST = 500; // milliseconds without a change
 const SOON = 300; // milliseconds after which a picture is late
 
+const soon = () => new Promise((done) => setTimeout(done, 20));
+
 export class Live {
   #engine;
   #request;
@@ -32,23 +34,30 @@ export class Live {
     this.#run();
   }
 
-  // What is computed while nothing else is: a generator of functions, each of which
-  // gives a promise. The next one of these, or a change, ends it.
+  // What is computed while nothing else is: functions, each of which gives a promise.
+  // Other jobs take their place, and what interrupts them makes them begin anew.
   whenIdle(jobs) {
     this.#later = jobs;
     this.#awaitRest();
   }
 
-  // Computes for somebody else, who wants it now and one after another.
+  // Computes for somebody else, who wants it now: one after another, and nothing beside.
   async exclusively(work) {
     this.#held++;
+    while (this.#busy) await soon();
+    this.#busy = true;
     try {
-      while (this.#busy) await new Promise((done) => setTimeout(done, 20));
       return await work();
     } finally {
+      this.#busy = false;
       this.#held--;
       this.#run();
     }
+  }
+
+  // Until the picture is that of the last change.
+  async settled() {
+    while (this.isBusy) await soon();
   }
 
   #awaitRest() {
@@ -88,7 +97,7 @@ export class Live {
         await job();
         if (this.#dirty || this.#held || jobs !== this.#later) break;
       }
-      if (jobs === this.#later && !this.#dirty) this.#later = null;
+      if (jobs === this.#later && !this.#dirty && !this.#held) this.#later = null;
     } catch (error) {
       this.#later = null;
       this.#shown.failed(error);

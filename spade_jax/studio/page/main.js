@@ -76,15 +76,16 @@ function showSteps() {
   get("redo").disabled = !editor.canRedo;
 }
 function keep() {
-  const work = packWork(Object.fromEntries(KEPT.map((name) => [name, state.get(name)])), model);
+  const work = packWork(state.only(KEPT), model);
   state.set({ unsaved: state.get("unsaved") + 1 });
   store.write(work)
     .catch((error) => say(error.message, true))
     .finally(() => state.set({ unsaved: state.get("unsaved") - 1 }));
 }
 function takeWork({ values: { ids, ...others }, words }) {
-  editor.replace(ids);
+  tools.cancel();
   state.set(others);
+  editor.replace(ids);
   if (words) say(words);
 }
 
@@ -117,21 +118,24 @@ listenToArrows(get("overlay"), tools, {
 });
 bind({ state, model, engine, live, view, editor, tools, styles, classes, takeWork });
 state.watch(["ids", "style", "classStyles"], () => live.changed());
-state.watch(["style", "classStyles"], () => state.get("shown") && keep());
+let isOpen = false; // what was there before is on the page
+state.watch(["style", "classStyles"], () => isOpen && keep());
 
 // Begin, with what was there before.
 styles.takeSeed(0);
 editor.changed();
-if (!(await store.open())) say("Another tab keeps this work: what is painted here is not kept.");
+const hindrance = await store.open();
+if (hindrance) say(hindrance);
 else {
-  const kept = await store.read();
   try {
+    const kept = await store.read();
     if (kept) takeWork(unpackWork(kept, model));
   } catch (error) {
     say(error.message, true);
   }
   editor.forget();
 }
+isOpen = true;
 showSteps();
 styles.refresh();
 document.body.dataset.ready = "true";

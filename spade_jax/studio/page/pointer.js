@@ -12,10 +12,17 @@ export function listen(canvas, view, tools, { onhover }) {
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, event);
-    if (event.pointerType === "pen") pen = event.pointerId;
+    if (event.pointerType === "pen") {
+      // A palm may have been there before it.
+      if (painting !== null) tools.retract();
+      painting = null;
+      rest();
+      fingers.set(event.pointerId, event);
+      pen = event.pointerId;
+    }
     if (fingers.size > 1 || event.button === 1 || event.altKey) {
       // What the first finger did until the second came was no stroke.
-      if (painting !== null) tools.cancel();
+      if (painting !== null) tools.retract();
       painting = null;
       panning = true;
       canvas.classList.add("panning");
@@ -53,18 +60,21 @@ export function listen(canvas, view, tools, { onhover }) {
     fingers.set(event.pointerId, event);
   }
 
+  function rest() {
+    fingers.clear();
+    panning = false;
+    canvas.classList.remove("panning");
+  }
+
   function end(event) {
     fingers.delete(event.pointerId);
     if (event.pointerId === pen) pen = null;
     if (event.pointerId === painting) {
-      if (event.type === "pointercancel") tools.cancel();
+      if (event.type === "pointercancel") tools.retract();
       else tools.up(view.place(event));
       painting = null;
     }
-    if (fingers.size === 0) {
-      panning = false;
-      canvas.classList.remove("panning");
-    }
+    if (fingers.size === 0) rest();
     if (event.pointerType === "touch") onhover(null);
   }
   canvas.addEventListener("pointerup", end);

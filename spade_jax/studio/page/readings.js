@@ -1,17 +1,17 @@
 // A PNG read as a layout: its numbers are ids, or its colours are the classes'.
-import { resize } from "./ids.js";
+import { fromStored, resize } from "./ids.js";
 
 // [{how, ids}] of the model's size; two where a palette allows both. Throws where there
 // is none.
 export function readings({ width, height, channels, depth, values, palette }, model) {
-  const found = [], classes = model.classes.length;
+  const found = [];
   const add = (how, ids) => found.push({ how, ids: resize(ids, { width, height }, model) });
-  const isIds = () => values.every((id) => id < classes);
+  const ids = channels === 1 || palette ? fromStored(values, model) : null;
   if (channels === 1 && !palette) {
-    if (isIds()) add("ids", values);
+    if (ids) add("ids", ids);
   } else if (palette) {
     const colours = byColour(values.length, (i, k) => palette[3 * values[i] + k], model);
-    if (isIds()) add("palette", values);
+    if (ids) add("palette", ids);
     if (colours) add("colours", colours);
     if (found.length === 2 && found[0].ids.every((id, i) => id === found[1].ids[i])) found.pop();
   } else if (channels >= 3 && depth === 8) {
@@ -19,7 +19,7 @@ export function readings({ width, height, channels, depth, values, palette }, mo
     if (colours) add("colours", colours);
   }
   if (!found.length)
-    throw new Error(`This picture is no layout of ${model.name}: it holds neither ids below ${classes} nor the classes' colours.`);
+    throw new Error(`This picture is no layout of ${model.name}: it holds neither the ids of its classes nor their colours.`);
   return found;
 }
 

@@ -24,9 +24,9 @@ class Server {
 
   async ask(path, file = null) {
     const answer = await fetch(this.address(path), file ? { method: "POST", body: file } : {});
-    const found = await answer.json();
-    if (!answer.ok) throw new Error(found.error);
-    return found;
+    if (answer.ok) return answer.json();
+    const { error } = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.` }));
+    throw new Error(error);
   }
 }
 

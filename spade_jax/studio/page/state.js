@@ -10,6 +10,8 @@ export class State {
 
   get(name) { return this.#values[name]; }
 
+  only(names) { return Object.fromEntries(names.map((name) => [name, this.#values[name]])); }
+
   set(changes) {
     const names = Object.keys(changes).filter((name) => changes[name] !== this.#values[name]);
     Object.assign(this.#values, changes);

@@ -2,6 +2,7 @@
 // first one keeps it.
 
 const NAME = "spade_jax studio", STORE = "works";
+const NO_STORAGE = "The browser keeps nothing for this page: save the work before you leave it.";
 
 export class Store {
   #key;
@@ -10,19 +11,29 @@ export class Store {
 
   constructor(key) { this.#key = key; }
 
-  // Whether this tab keeps the work; another one may have it.
+  // Why this tab does not keep the work; nothing where it does.
   async open() {
-    if (!navigator.locks || !globalThis.indexedDB) return false;
-    this.isOurs = await new Promise((resolve) => {
+    // Which a page of another machine has over https only.
+    if (!navigator.locks || !globalThis.indexedDB) return NO_STORAGE;
+    try {
+      const isOurs = await this.#taken();
+      const opening = indexedDB.open(NAME, 1);
+      opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
+      this.#database = await done(opening);
+      this.isOurs = isOurs;
+    } catch {
+      return NO_STORAGE;
+    }
+    return this.isOurs ? "" : "Another tab keeps this work: what is painted here is not kept.";
+  }
+
+  #taken() {
+    return new Promise((resolve, reject) => {
       navigator.locks.request(`${NAME} ${this.#key}`, { ifAvailable: true }, (lock) => {
         resolve(lock !== null);
         return lock && new Promise(() => {}); // for as long as the tab is open
-      });
+      }).catch(reject);
     });
-    const opening = indexedDB.open(NAME, 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
-    this.#database = await done(opening);
-    return this.isOurs;
   }
 
   read() { return this.#ask("readonly", (store) => store.get(this.#key)); }

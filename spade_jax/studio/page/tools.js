@@ -13,10 +13,12 @@ export const TOOLS = [
   { name: "swap", title: "Swap two classes", key: "X" },
 ];
 const SHAPES = { rect: rectangle, ellipse };
+const OF_ONE_PRESS = ["polygon", "fill", "pick", "swap"];
 
 export class Tools {
   #document;
   #start = null; // of the stroke, or the shape
+  #pressed = null; // where a tool of one press is to act, once it is over
   #last = null;
   #points = []; // of the polygon
   #before = null;
@@ -31,19 +33,10 @@ export class Tools {
 
   // `pressure` is that of a pen, 0 to 1, or null.
   down(place, pressure = null) {
-    const d = this.#document, { width, height } = d.size;
-    const x = Math.floor(place.x), y = Math.floor(place.y);
-    const isInside = x >= 0 && y >= 0 && x < width && y < height;
-    if (d.tool === "polygon") return this.#corner(place);
-    if (["fill", "pick", "swap"].includes(d.tool)) {
-      if (!isInside) return;
-      const id = d.ids[y * width + x];
-      if (d.tool === "pick") return d.picked(id);
-      const before = d.ids.slice();
-      if (d.tool === "fill") flood(d.ids, d.size, x, y, d.classId);
-      else swap(d.ids, id, d.classId);
-      d.changed();
-      return d.done(before);
+    const d = this.#document;
+    if (OF_ONE_PRESS.includes(d.tool)) {
+      this.#pressed = place;
+      return;
     }
     this.#before = d.ids.slice();
     this.#start = this.#last = place;
@@ -56,6 +49,7 @@ export class Tools {
   }
 
   up(place) {
+    if (this.#pressed) return this.#act();
     if (!this.#start) return;
     const d = this.#document, start = this.#start;
     if (d.tool === "line") this.#fill(capsule(snap(start, d.brush), snap(place, d.brush), d.brush));
@@ -65,13 +59,18 @@ export class Tools {
     d.done(this.#before);
   }
 
-  // Takes back what is not finished.
-  cancel() {
+  // Takes back the press that is not over.
+  retract() {
     if (this.#start) {
       this.#document.ids.set(this.#before);
       this.#document.changed();
     }
-    this.#start = this.#last = null;
+    this.#start = this.#last = this.#pressed = null;
+  }
+
+  // Takes back all that is not finished.
+  cancel() {
+    this.retract();
     this.#points = [];
   }
 
@@ -112,6 +111,22 @@ export class Tools {
       context.lineWidth = width * thin;
       context.stroke(path);
     }
+  }
+
+  // What was pressed is over.
+  #act() {
+    const d = this.#document, place = this.#pressed, { width, height } = d.size;
+    this.#pressed = null;
+    if (d.tool === "polygon") return this.#corner(place);
+    const x = Math.floor(place.x), y = Math.floor(place.y);
+    if (x < 0 || y < 0 || x >= width || y >= height) return;
+    const id = d.ids[y * width + x];
+    if (d.tool === "pick") return d.picked(id);
+    const before = d.ids.slice();
+    if (d.tool === "fill") flood(d.ids, d.size, x, y, d.classId);
+    else swap(d.ids, id, d.classId);
+    d.changed();
+    d.done(before);
   }
 
   #corner(place) {

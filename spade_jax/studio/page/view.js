@@ -30,7 +30,6 @@ export class View {
     this.#fit();
   }
 
-  get zoom() { return this.#zoom; }
 
   // Ids in their colours, as a canvas of the layout's own size.
   paintIds = (ids) => {
