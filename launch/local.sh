@@ -99,9 +99,9 @@ if [[ $dry_run ]]; then
     set_command "$i" "$@"
     printf '%q ' "${command[@]}"
     if ((i == 0)); then
-      echo "2>&1 | tee $directory/process_0.log &"
+      echo "2>&1 | tee -a $directory/process_0.log &"
     else
-      echo ">$directory/process_$i.log 2>&1 &"
+      echo ">>$directory/process_$i.log 2>&1 &"
     fi
   done
   exit
@@ -153,9 +153,6 @@ trap 'send KILL' EXIT
 shown=$logs/process_0.pipe
 rm -f "$shown"
 mkfifo "$shown" || exit
-for ((i = 0; i < processes; i++)); do
-  : >"$logs/process_$i.log"
-done
 
 start() {
   local i log

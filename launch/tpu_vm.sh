@@ -200,7 +200,7 @@ train() {
 rm -f train.pid train.status train.stop
 ( trap '' HUP
 venv/bin/python -m spade_jax.main ${arguments}--coordinator=auto \
---retry_status=$retry_status </dev/null >train.log 2>&1 & echo \$! >train.pid
+--retry_status=$retry_status </dev/null >>train.log 2>&1 & echo \$! >train.pid
 wait \$!
 echo \$? >train.status ) </dev/null >/dev/null 2>&1 &
 until [ -s train.pid ]; do sleep 0.1; done"
@@ -258,7 +258,6 @@ watch() {
     unseen=0
     echo "launch/tpu_vm.sh: starting again ($restarts of $max_restarts): ${state:-the slice is gone}${status:+, status $status}." >&2
     if [[ $state == ACTIVE ]]; then
-      on all "kill -KILL \$(cat spade/train.pid) 2>/dev/null" || true
       begin() { train "$@"; }
     else
       create
@@ -266,6 +265,10 @@ watch() {
     fi
     # A new slice may not take connections at once.
     for try in 1 2 3; do
+      # After a try that failed on one host the others train.
+      if [[ $state == ACTIVE ]] || ((try > 1)); then
+        on all "kill -KILL \$(cat spade/train.pid) 2>/dev/null" || true
+      fi
       if begin "$@"; then break; fi
       ((try < 3)) || exit 1
       sleep "$poll"

@@ -116,8 +116,8 @@ def test_dry_run_of_local(launch):
     lines = result.stdout.splitlines()
     assert len(lines) == 3
     (port,) = {re.search(r"--coordinator=localhost:(\d+) ", x).group(1) for x in lines}
-    ends = ["2>&1 | tee some\\ logs/process_0.log &"]
-    ends += [f">some\\ logs/process_{i}.log 2>&1 &" for i in (1, 2)]
+    ends = ["2>&1 | tee -a some\\ logs/process_0.log &"]
+    ends += [f">>some\\ logs/process_{i}.log 2>&1 &" for i in (1, 2)]
     for index, (line, end) in enumerate(zip(lines, ends, strict=True)):
         assert line.endswith(f" {end}")
         assert words(line.removesuffix(end)) == [
@@ -142,7 +142,7 @@ def test_local_starts_two_processes_on_the_devices_there_are(launch):
     assert len(lines) == 2
     for line in lines:
         assert line.startswith(f"{sys.executable} -m spade_jax.main --config=a.py ")
-    assert '>"$logs"/process_1.log' in lines[1]
+    assert '>>"$logs"/process_1.log' in lines[1]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,10 @@ def test_local_shows_process_0_and_keeps_all_logs(launch, stand_in, tmp_path):
         said = (logs / f"process_{index}.log").read_text()
         assert said == f"I am {index} -m spade_jax.main --a=b c\n"
     assert f"process 2 ended with status 7; see {logs}/process_2.log" in result.stderr
+    # Given again, it keeps what was said before.
+    launch("local.sh", "3", f"--logs={logs}", "--", "--again", PYTHON=python)
+    said = (logs / "process_1.log").read_text().splitlines()
+    assert said == [f"I am 1 -m spade_jax.main {a}" for a in ("--a=b c", "--again")]
     assert sorted(path.name for path in logs.iterdir()) == [
         f"process_{index}.log" for index in range(3)
     ]
@@ -710,7 +714,7 @@ def test_dry_run_of_every_step_on_tpu(launch):
         "rm -f train.pid train.status train.stop\n"
         "( trap '' HUP\n"
         "venv/bin/python -m spade_jax.main --config=configs/coco.py --workdir=a\\ b"
-        " --coordinator=auto --retry_status=75 </dev/null >train.log 2>&1 &"
+        " --coordinator=auto --retry_status=75 </dev/null >>train.log 2>&1 &"
         " echo $! >train.pid\n"
         "wait $!\n"
         "echo $? >train.status ) </dev/null >/dev/null 2>&1 &\n"
@@ -802,12 +806,14 @@ def cloud(tmp_path):
     """`cloud(states, statuses)`: a PATH with a gcloud that says so, one after another.
 
     `states` are those of the queued resource, `statuses` what process 0 left; the last
-    of each goes on. "" is an error. What else it is asked for is in `calls`.
+    of each goes on; `trains` are what `train` says. "" is an error. What else it is
+    asked for is in `calls`.
     """
 
-    def make(states, statuses):
+    def make(states, statuses, trains=("ok",)):
         (tmp_path / "describe").write_text("\n".join(states) + "\n")
         (tmp_path / "status").write_text("\n".join(statuses) + "\n")
+        (tmp_path / "train").write_text("\n".join(trains) + "\n")
         script = tmp_path / "gcloud"
         script.write_text(
             f"#!/bin/bash\ncd {shlex.quote(str(tmp_path))}\n"
@@ -821,7 +827,7 @@ def cloud(tmp_path):
                 case "$*" in
                   *" describe "*) next describe ;;
                   *"cat train.status"*) next status ;;
-                  *--retry_status*) echo train >>calls ;;
+                  *--retry_status*) echo train >>calls; next train ;;
                   *"kill -KILL"*) echo kill >>calls ;;
                   *" scp "*) echo install >>calls ;;
                   *queued-resources*) echo "$4" >>calls ;;
@@ -839,11 +845,11 @@ def cloud(tmp_path):
 def watched(launch, cloud, tmp_path):
     """`watched(states, statuses, *options)`: how `watch` ended, and what it did."""
 
-    def run(states, statuses, *options):
+    def run(states, statuses, *options, trains=("ok",)):
         result = launch(
             *("tpu_vm.sh", "watch", "--spot", "--poll=0", *SLICE, *options),
             *("--", "--workdir=gs://bucket/run"),
-            PATH=cloud(states, statuses),
+            PATH=cloud(states, statuses, trains),
         )
         calls = tmp_path / "calls"
         return result, calls.read_text().split() if calls.exists() else []
@@ -871,6 +877,16 @@ def test_a_process_that_was_killed_trains_again_on_the_same_slice(watched, statu
     result, calls = watched(["ACTIVE"], ["running", status, "", "0"])
     assert result.returncode == 0, result.stderr
     assert calls == ["kill", "train"]
+
+
+def test_where_some_hosts_began_they_are_ended_before_the_next_try(watched):
+    result, calls = watched(["ACTIVE"], ["137", "0"], trains=["", "ok"])
+    assert result.returncode == 0, result.stderr
+    assert calls == ["kill", "train"] * 2
+    result, calls = watched(["FAILED", "ACTIVE"], ["0"], trains=["", "ok"])
+    assert result.returncode == 0, result.stderr
+    ends = ["install", "train", "kill", "install", "train"]
+    assert calls[-5:] == ends
 
 
 def test_a_slice_that_is_gone_altogether_is_made_anew(watched):
