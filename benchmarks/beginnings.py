@@ -20,6 +20,7 @@ Keys of the JSON file:
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -192,6 +193,16 @@ def measure(
     return found | {"after": found["after"].replace(str(directory), "DIR")}
 
 
+def asked_for(all_cases: Mapping[str, Case], pattern: str) -> dict[str, Case]:
+    """The cases whose names match, and those that they go on with."""
+    wanted = {name for name in all_cases if re.search(pattern, name)}
+    pairs = list(itertools.pairwise(all_cases))
+    for before, name in reversed(pairs):
+        if name in wanted and all_cases[name].keeps:
+            wanted.add(before)
+    return {name: case for name, case in all_cases.items() if name in wanted}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -205,9 +216,8 @@ def main() -> None:
         chosen = cases(directory)
         rounds = ["cold", *(f"warm {i}" for i in range(arguments.rounds))]
         kept = directory / "kept"
-        for name, case in chosen.items():
-            if not re.search(arguments.only, name):
-                continue
+        wanted = asked_for(chosen, arguments.only)
+        for name, case in wanted.items():
             if not case.keeps:
                 cache = pathlib.Path(tempfile.mkdtemp(dir=directory))
                 kept = pathlib.Path(tempfile.mkdtemp(dir=directory))

@@ -258,6 +258,10 @@ def main() -> None:
         "--field", action="append", default=[], help="NAME=VALUE of every config"
     )
     arguments = parser.parse_args()
+    if arguments.race == "scenes" and arguments.pictures:
+        parser.error("--pictures is of camvid; scenes: --field=data.scenes.num_train=N")
+    if arguments.race != "scenes" and not arguments.manual_dir:
+        parser.error(f"{arguments.race} needs --manual_dir=DIR, of its pictures.")
     race, name = arguments.race, arguments.name or arguments.race
     workdir = arguments.workdir.resolve()
     directory = workdir / name

@@ -129,12 +129,11 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, help="JSON file for the table")
     options = parser.parse_args()
     opened = open_model(options.model)
-    fields = dict(field.split("=") for field in options.field)
-    recipe = recipes.with_fields(
-        opened.recipe,
-        data__root=options.data_root,
-        **{f"data__{name}": int(value) for name, value in fields.items()},
-    )
+    given = dict(field.split("=") for field in options.field)
+    fields: dict[str, Any] = {f"data__{n}": int(value) for n, value in given.items()}
+    if options.data_root:
+        fields["data__root"] = options.data_root
+    recipe = recipes.with_fields(opened.recipe, **fields)
     model, pictures = Predictor(opened.read()), None
     fitted = model.trained.aggregate
     if fitted is None:
