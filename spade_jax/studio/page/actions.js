@@ -5,11 +5,9 @@ import { horizon } from "./editor.js";
 import { download, made, opened, photograph } from "./files.js";
 import { MOST_FRAMES } from "./film.js";
 import { keySheet, keyTable, listenToKeys } from "./keys.js";
-import { keepChoice, listenToFiles, makeTheme, makeTitles, makeToolList, say } from "./shell.js";
+import { get, keepChoice, listenToFiles, makeTheme, makeTitles, makeToolList, say } from "./shell.js";
 import { TOOLS } from "./tools.js";
 import { outlines } from "./view.js";
-
-const get = (id) => document.getElementById(id);
 
 export function bind({ state, model, engine, live, view, editor, tools, styles, classes, takeWork }) {
   async function guarded(work) {

@@ -1,9 +1,8 @@
 // Sheets over the page: which reading of a picture is meant, and the film.
 import { frames, gif, record } from "./film.js";
 import { download } from "./files.js";
+import { get } from "./shell.js";
 import { draw } from "./styles.js";
-
-const get = (id) => document.getElementById(id);
 
 // The reading that a person chooses of several; null for none of them.
 export function chooseReading(readings, paintIds) {

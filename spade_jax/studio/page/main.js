@@ -6,15 +6,13 @@ import { Editor } from "./editor.js";
 import { openEngine } from "./engine.js";
 import { Live } from "./live.js";
 import { listen } from "./pointer.js";
-import { say } from "./shell.js";
+import { get, say } from "./shell.js";
 import { State } from "./state.js";
 import { Store } from "./store.js";
 import { draw, Styles } from "./styles.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
 import { KEPT, packWork, unpackWork } from "./work.js";
-
-const get = (id) => document.getElementById(id);
 
 const engine = await openEngine().catch((error) => {
   say(error.message, true);

@@ -1,6 +1,6 @@
 // What surrounds the work: the status line, themes, the list of tools, files dropped.
 
-const get = (id) => document.getElementById(id);
+export const get = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 
 export function say(words, isWrong = false) {
