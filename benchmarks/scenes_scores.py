@@ -6,11 +6,11 @@
     python benchmarks/scenes_scores.py scenes [PATH ...] --segmenter=DIR/segmenter.npz \
         --out=scenes_scores.json
 
-Each model makes one picture, in a random style, of each of `--scenes` scenes that are
-in no split, drawn at the model's own size. Pictures and real ones are brought to the
-segmenter's size, pictures by Pillow's Lanczos filter and layouts by nearest neighbour.
-The distance is from the real pictures of the same scenes, at the same size before; that
-of real pictures from as many others.
+Each model, which has an encoder, makes one picture of each of `--scenes` scenes that
+are in no split, drawn at the model's own size, in the style of the real one. Pictures
+and real ones are brought to the segmenter's size, pictures by Pillow's Lanczos filter
+and layouts by nearest neighbour. The distance is from the real pictures of the same
+scenes, at the same size before; that of real pictures from as many others.
 
 Keys of the JSON file:
 
@@ -102,7 +102,7 @@ def compare(
     """By model, and of real pictures, the scores.
 
     Args:
-      paths: see `spade_jax.load`.
+      paths: of models with an encoder; see `spade_jax.load`.
       segmenter: of scenes.
       count: of scenes, at least two.
     """
@@ -113,10 +113,7 @@ def compare(
         model = spade_jax.load(path)
         pairs = real(seeds, size=model.size)
         _, reference = observe(segmenter, pairs)
-        made = (
-            (model(layout, seed=seed)[0], layout)
-            for seed, (_, layout) in zip(seeds, pairs, strict=True)
-        )
+        made = ((model(layout, style=photo)[0], layout) for photo, layout in pairs)
         rows[path] = scores(segmenter, made, reference) | {"size": list(model.size)}
     size = segmenter.description.size
     _, reference = observe(segmenter, real(others, size=size))

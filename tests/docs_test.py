@@ -183,7 +183,7 @@ def test_python_compiles_and_imports_what_there_is(pages, repository):
     assert imported > 8
 
 
-def test_the_five_lines_of_readme_run(repository, tmp_path):
+def test_the_six_lines_of_readme_run(repository, tmp_path):
     (code,) = python_blocks((repository / "README.md").read_text(encoding="utf-8"))
     subprocess.run(
         [sys.executable, "-c", code],
@@ -193,7 +193,7 @@ def test_the_five_lines_of_readme_run(repository, tmp_path):
         timeout=300,
     )
     picture = Image.open(tmp_path / "scene.png")
-    assert picture.size == (128, 128)
+    assert picture.size == (256, 256)
     assert len(picture.getcolors(1 << 16)) > 1000
 
 

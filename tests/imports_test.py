@@ -325,7 +325,8 @@ LOAD = """
     import spade_jax
     from spade_jax.data import scenes
 
-    (picture,) = spade_jax.load("scenes")(scenes.draw(5013).label)
+    scene = scenes.draw(5013, height=256, width=256)
+    (picture,) = spade_jax.load("scenes")(scene.label)
     assert picture.dtype == "uint8" and picture.std() > 20, picture
     print(picture.shape)
 """
@@ -333,7 +334,7 @@ LOAD = """
 
 @pytest.mark.long
 def test_an_update_and_a_picture_under_another_python(other_python, repository):
-    """An update as above, and the five lines of the README."""
+    """An update as above, and the six lines of the README."""
     # Compilers differ in their flags.
     environment = os.environ | {
         "PYTHONPATH": "",
@@ -353,4 +354,4 @@ def test_an_update_and_a_picture_under_another_python(other_python, repository):
         assert result.returncode == 0, result.stderr
         last.append(result.stdout.splitlines()[-1])
     assert json.loads(last[0])["finite"]
-    assert last[1] == "(128, 128, 3)"
+    assert last[1] == "(256, 256, 3)"

@@ -82,7 +82,7 @@ def test_runs(notebook, repository, tmp_path, monkeypatch):
 
 def test_has_been_run(notebook, repository):
     name, path = notebook
-    assert path.stat().st_size < 400_000
+    assert path.stat().st_size < 1_000_000
     content = nbformat.read(path, as_version=4)
     shown = pictures(content)
     assert len(shown) == PICTURES[name]

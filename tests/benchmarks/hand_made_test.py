@@ -24,9 +24,9 @@ def test_a_sheet_has_a_row_a_layout_and_four_pictures_of_each_model():
     sheet = hand_made.sheet(["scenes", "scenes"], styles=4)
     height, width, _ = sheet.shape
     rows, columns = len(hand_made.LAYOUTS), 1 + 2 * 4
-    assert (rows, height // 128, width // 128) == (10, rows, columns)
+    assert (rows, height // 256, width // 256) == (10, rows, columns)
     between = width // columns
     # The second model is the first, and its styles differ.
-    first, second, again = (sheet[:, i * between :][:, :128] for i in (1, 2, 5))
+    first, second, again = (sheet[:, i * between :][:, :256] for i in (1, 2, 5))
     assert (first == again).all()
     assert (first != second).any()

@@ -65,7 +65,7 @@ def test_python(documented, site, generate, monkeypatch):
     found = {}
     exec(documented("python"), found)
     z = found["z"][0]
-    for name, shape in {"images": (3, 128, 128, 3), "mean": (3, 64)}.items():
+    for name, shape in {"images": (3, 256, 256, 3), "mean": (3, 64)}.items():
         assert found[name].shape == shape
     np.testing.assert_array_equal(
         np.rint(127.5 * (found["images"][0] + 1)), generate(found["label"][0], z)
@@ -74,7 +74,7 @@ def test_python(documented, site, generate, monkeypatch):
 
 @pytest.mark.long
 def test_the_shipped_model(generate):
-    label = scenes.draw(5013).label
+    label = scenes.draw(5013, height=256, width=256).label
     z = np.random.default_rng(0).standard_normal(64, np.float32)
     (wanted,) = spade_jax.load("scenes")(label, style=z)
     assert wanted.std() > 20
@@ -134,7 +134,7 @@ def label_and_picture(page, palette):
 def test_a_page(isolated, site, served_page, generate):
     card = json.loads((site / "scenes.json").read_text(encoding="utf-8"))
     (sky, grass, tree) = map(card["classes"].index, ("sky", "grass", "tree"))
-    style = np.zeros(card["latent_size"], np.float32)
+    style = np.array(card["random_styles"]["mean"], np.float32)
     with served_page(isolated=isolated) as page:
         assert page.evaluate("crossOriginIsolated") == isolated
         label, picture = label_and_picture(page, card["palette"])
@@ -149,7 +149,7 @@ def test_a_page(isolated, site, served_page, generate):
         page.mouse.move(box["x"] + 150, box["y"] + 200)
         page.mouse.up()
         label, painted = label_and_picture(page, card["palette"])
-        assert (label[66, [34, 49]] == tree).all()
+        assert (label[133, [67, 99]] == tree).all()
         assert set(np.unique(label)) == {sky, grass, tree}
         assert np.abs(painted - generate(label, style)).max() <= 1
 

@@ -434,9 +434,10 @@ def test_by_keyboard_alone(begun):
         begun.press("Tab")
     begun.press("u")
     height, width = begun.size
-    begun.press(*["Shift+ArrowDown"], "Space", "Shift+ArrowRight", "Shift+ArrowDown")
-    begun.press("Space")
-    y, x = height // 2 + 10, width // 2
+    tens = -((height // 2 - round(0.6 * height)) // 10)  # to where the ground is
+    begun.press(*["Shift+ArrowDown"] * tens, "Space")
+    begun.press("Shift+ArrowRight", "Shift+ArrowDown", "Space")
+    y, x = height // 2 + 10 * tens, width // 2
     expected = np.full((height, width), SKY)
     expected[round(0.6 * height) :] = GRASS
     expected[y : y + 11, x : x + 11] = SKY
