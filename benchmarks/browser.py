@@ -4,9 +4,9 @@ import contextlib
 import functools
 import http.server
 import itertools
-import os
 import pathlib
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -76,13 +76,20 @@ def fetched(kept: pathlib.Path, package: str, members: list[str]) -> pathlib.Pat
         npm = shutil.which("npm")
         if npm is None:
             raise MissingError("There is no npm here: apt-get install npm.")
-        unfinished = kept / f"{package}.{os.getpid()}"
-        unfinished.mkdir(parents=True)
-        try:
-            unpack(package, members, unfinished, npm=npm)
-        except RuntimeError as error:
-            raise MissingError(str(error)) from error
-        unfinished.rename(directory)
+        kept.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept) as temporary:
+            unfinished = pathlib.Path(temporary) / package
+            unfinished.mkdir()
+            try:
+                unpack(package, members, unfinished, npm=npm)
+            except RuntimeError as error:
+                raise MissingError(str(error)) from error
+            try:
+                unfinished.rename(directory)
+            except OSError:
+                # Another process, of tests that run at once, was quicker.
+                if not directory.is_dir():
+                    raise
     return directory
 
 
