@@ -121,8 +121,18 @@ def test_pictures_are_those_of_a_fresh_computation(make_predictor, kind, random)
             assert np.abs(expected - engine.synthesise(ids, style).astype(int)).max()
 
 
+def check_fresh(kept, fresh):
+    """Bit by bit near, at every pixel."""
+    for stage, norms in fresh.items():
+        for name, modulation in norms.items():
+            for ours, theirs in zip(
+                kept[stage][name].at_pixels(), modulation.at_pixels(), strict=True
+            ):
+                np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_kept_modulations_are_fresh_ones(plain, random):
-    """Bit by bit near, at every pixel, also after the tables began anew."""
+    """Also after the tables began anew."""
     kept, ids = KeptRows(plain), np.zeros((32, 32), np.int32)
     seen = set()
     for i in range(40):
@@ -133,13 +143,7 @@ def test_kept_modulations_are_fresh_ones(plain, random):
         layout = plain.synthesis.with_tables(
             Layout(ids[None]), size=(32, 32), tight=False
         )
-        found = kept.modulations(layout)
-        for stage, norms in plain.synthesis.modulate(layout).items():
-            for name, modulation in norms.items():
-                for ours, fresh in zip(
-                    found[stage][name].at_pixels(), modulation.at_pixels(), strict=True
-                ):
-                    np.testing.assert_allclose(ours, fresh, atol=1e-5)
+        check_fresh(kept.modulations(layout), plain.synthesis.modulate(layout))
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(ids + 1, 2), (5, 5))
         seen |= {window.tobytes() for window in windows.reshape(-1, 25)}
         assert kept.counts["32x32"] <= 32 * 32
@@ -179,13 +183,7 @@ def test_after_a_layout_that_failed_nothing_of_it_is_kept(plain, random, monkeyp
         patched.setattr(plain.synthesis, "modulate", failing)
         with pytest.raises(MemoryError):
             kept.modulations(second)
-    found = kept.modulations(second)
-    for stage, norms in plain.synthesis.modulate(second).items():
-        for name, modulation in norms.items():
-            for ours, fresh in zip(
-                found[stage][name].at_pixels(), modulation.at_pixels(), strict=True
-            ):
-                np.testing.assert_allclose(ours, fresh, atol=1e-5)
+    check_fresh(kept.modulations(second), plain.synthesis.modulate(second))
 
 
 def test_what_is_said_of_a_model(vae):

@@ -30,7 +30,6 @@ export class View {
     this.#fit();
   }
 
-
   // Ids in their colours, as a canvas of the layout's own size.
   paintIds = (ids) => {
     const canvas = new OffscreenCanvas(this.width, this.height);
