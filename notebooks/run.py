@@ -48,18 +48,19 @@ def main(paths: list[pathlib.Path]) -> None:
 
 
 def forget_machine(notebook: nbformat.NotebookNode) -> None:
-    """Takes this machine's versions and directories out of an executed notebook."""
+    """Takes versions, times and directories of this machine out of what was shown."""
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             if "text" in output:
-                output["text"] = _without_directories(output["text"])
+                output["text"] = _without_machine(output["text"])
             data = output.get("data", {})
             if "text/plain" in data:
-                data["text/plain"] = _without_directories(data["text/plain"])
+                data["text/plain"] = _without_machine(data["text/plain"])
 
 
-def _without_directories(text: str) -> str:
+def _without_machine(text: str) -> str:
+    text = re.sub(r"^\d\d:\d\d:\d\d ", "", text, flags=re.MULTILINE)
     # tempfile's names are tmp and eight characters.
     temporary = re.escape(tempfile.gettempdir())
     text = re.sub(rf"{temporary}/tmp\w{{8}}", "/tmp/notebook", text)

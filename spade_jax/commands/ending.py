@@ -152,8 +152,18 @@ def _is_closed(error: OSError, number: int) -> bool:
     return error.errno == errno.EPIPE
 
 
+def _writes_to(stream: TextIO, number: int) -> bool:
+    try:
+        return stream.fileno() == number
+    except OSError:  # It has none.
+        return False
+
+
 def _enduring(stream: TextIO | None, descriptor: _Enduring) -> TextIO:
     if stream is not None:
+        if not _writes_to(stream, descriptor.fileno()):
+            # A notebook's, where the command is run within: its cell shows it.
+            return stream
         stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(descriptor),

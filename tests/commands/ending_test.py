@@ -1,6 +1,7 @@
 """Programs end with their status and do not wait; nobody need read what they print."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import textwrap
 
 import pytest
+
+from spade_jax.commands import ending
 
 PROGRAM = """
     import concurrent.futures, logging, os, sys, threading
@@ -217,3 +220,11 @@ def test_a_log_that_a_library_began_is_not_kept_twice():
     with start("", program) as process:
         _, err = process.communicate(timeout=60)
     assert err.count(b"once") == 1
+
+
+def test_streams_of_a_notebook_stay_where_a_command_runs_within_it(monkeypatch):
+    streams = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    ending.endure_closed_streams()
+    assert (sys.stdout, sys.stderr) == streams
