@@ -112,6 +112,7 @@ def test_every_mode_that_needs_a_recipe_takes_that_of_the_run(mode, run, monkeyp
     seen = []
     monkeypatch.setattr(main, "_CONFIG", type("Flag", (), {"value": None}))
     monkeypatch.setattr(main, "_WORKDIR", type("Flag", (), {"value": str(workdir)}))
+    monkeypatch.setattr(main, "_WRITE_REPORT", type("Flag", (), {"value": None}))
     monkeypatch.setattr(main, "check", lambda *_: None)
     for name in main._BY_RECIPE:
         monkeypatch.setattr(
