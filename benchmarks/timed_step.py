@@ -45,6 +45,7 @@ class TimedStep:
                 recipe, networks, optimizers, features, axis_name=mesh.DATA_AXIS
             ),
             devices,
+            dtype=recipe.compute.dtype,
         )
         start = time.perf_counter()
         lowered = step.lower(self._state, self._batch, self._features)

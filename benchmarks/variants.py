@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from benchmarks import pytorch_spade
 from spade_jax import nets
 from spade_jax.convert import abstract_variables, to_official
-from spade_jax.kernels import choose
+from spade_jax.kernels import choose, onednn
 from spade_jax.layout import Layout, num_planes
 from spade_jax.layout.neighbourhoods import tabulate
 from spade_jax.learning.latents import example_noise
@@ -273,23 +273,22 @@ def our_inference(
         problem, frozen=frozen, platform=jax.default_backend()
     )
 
+    synthesise = synthesise_by(problem.dtype)
     latent = problem.latent()
 
     def prepare(layout: Layout) -> Run:
         if restyles:
-            known = modulations_by(
+            known = modulations_by(problem.dtype)(
                 module, variables, problem.tabulated(layout, tight=True)
             )
             jax.block_until_ready(known)
             return lambda: jax.block_until_ready(
-                synthesise_by(module, variables, problem.seen(layout), known, latent)
+                synthesise(module, variables, problem.seen(layout), known, latent)
             )
 
         def run():
             seen = problem.given(layout, factored=factored, tight=True)
-            return jax.block_until_ready(
-                synthesise_by(module, variables, seen, z=latent)
-            )
+            return jax.block_until_ready(synthesise(module, variables, seen, z=latent))
 
         return run
 
@@ -302,11 +301,12 @@ def our_generator(problem: Problem, *, frozen: bool, platform: str) -> tuple[Any
     variables = jax.device_put(problem.variables("generator"))
     if not frozen:
         return module, variables
-    transformed = choose.winograd_pays_on(platform)
+    transformed = choose.winograd_pays_on(platform, dtype=module.dtype)
     latent = problem.latent()
     taken = (problem.empty_layout(), *(() if latent is None else (latent,)))
     inputs = taken if transformed else ()
-    return nets.frozen(module, variables, inputs=inputs)
+    module, variables = nets.frozen(module, variables, inputs=inputs)
+    return module, jax.device_put(nets.cast_kernels(variables, module.dtype))
 
 
 INFERENCE: dict[str, Callable[[Problem, str], Variant]] = {
@@ -322,18 +322,32 @@ INFERENCE: dict[str, Callable[[Problem, str], Variant]] = {
 }
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def synthesise_by(module, variables, layout, modulations=None, z=None):
-    """A generator's pictures, `[B, H, W, 3]`."""
-    latent = () if z is None else (z,)
-    known = {} if modulations is None else {"modulations": modulations}
-    return module.apply(variables, layout, *latent, **known, train=False)
+@functools.cache
+def synthesise_by(dtype: Any) -> Any:
+    """A jitted function: pictures `[B, H, W, 3]` of a module of a dtype."""
+
+    def synthesise(module, variables, layout, modulations=None, z=None):
+        latent = () if z is None else (z,)
+        known = {} if modulations is None else {"modulations": modulations}
+        return module.apply(variables, layout, *latent, **known, train=False)
+
+    return _compiled(synthesise, dtype, static_argnums=0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def modulations_by(module, variables, layout):
-    """What a generator reads of a layout."""
-    return module.apply(variables, layout, method="modulations")
+@functools.cache
+def modulations_by(dtype: Any) -> Any:
+    """A jitted function: what a module of a dtype reads of a layout."""
+
+    def modulate(module, variables, layout):
+        return module.apply(variables, layout, method="modulations")
+
+    return _compiled(modulate, dtype, static_argnums=0)
+
+
+def _compiled(function, dtype, **options):
+    """Jitted as the project does it."""
+    found = onednn.compiler_options(jax.default_backend(), dtype)
+    return jax.jit(function, compiler_options=found, **options)
 
 
 # --- A train step -------------------------------------------------------------------
@@ -415,7 +429,7 @@ def our_trainer(problem: Problem) -> tuple[TrainState, Any, Any]:
     if (latent := problem.latent()) is not None:
         noise = example_noise(seed=0, latent_size=latent.shape[1])
     rate = pytorch_spade.LEARNING_RATE
-    train_step = jax.jit(
+    train_step = _compiled(
         make_train_step(
             generator=problem.networks["generator"],
             objective=problem.objective(),
@@ -427,6 +441,7 @@ def our_trainer(problem: Problem) -> tuple[TrainState, Any, Any]:
                 discriminator_learning_rate=lambda _: rate * 2,
             ),
         ),
+        problem.dtype,
         donate_argnums=0,
     )
     return state, train_step, features

@@ -51,11 +51,13 @@ def synthesis(
         return jax.device_put(seen)
 
     first = inputs()
-    known = variants.modulations_by(module, held, first) if restyles else None
+    known = (
+        variants.modulations_by(module.dtype)(module, held, first) if restyles else None
+    )
     if restyles:
         first = jax.device_put(layout)
     compiled, facts, text = _compiled(
-        variants.synthesise_by, module, held, first, known
+        variants.synthesise_by(module.dtype), module, held, first, known
     )
 
     def run(seen):

@@ -12,5 +12,5 @@
     present.py      which devices there are, in words
     tpu_flags.py    what TPU's compiler has to be told
 
-May import: jax, `files`.
+May import: jax, `files`, `kernels`.
 """

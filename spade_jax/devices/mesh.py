@@ -50,6 +50,11 @@ def make_mesh(devices: Devices | None = None, *, spatial: int = 1) -> Mesh:
     )
 
 
+def platform(mesh: Mesh) -> str:
+    """What the devices of a mesh are: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
 def check_batch(
     batch_size: int, mesh: Mesh, *, accumulate: int = 1, height: int | None = None
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from spade_jax.devices.mesh import DATA_AXIS, SPATIAL_AXIS
+from spade_jax.devices.mesh import DATA_AXIS, SPATIAL_AXIS, platform
+from spade_jax.kernels import onednn
 
 WHOLE = PartitionSpec()
 """The same on every device."""
@@ -21,6 +22,7 @@ def parallel(
     *,
     inputs: Sequence[PartitionSpec],
     output: PartitionSpec,
+    dtype: Any = "float32",
     donate: tuple[int, ...] = (),
     static: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
@@ -33,6 +35,7 @@ def parallel(
       inputs: `WHOLE` or `SHARED`, of each positional argument; of trees too. The last
         ones may be left out of a call.
       output: the same of the result.
+      dtype: that networks compute in.
       donate: numbers of arguments whose memory the result may take.
       static: names of keyword arguments that are compiled in.
 
@@ -49,6 +52,7 @@ def parallel(
         donate_argnums=donate,
         static_argnames=static,
         out_shardings=NamedSharding(mesh, output),
+        compiler_options=onednn.compiler_options(platform(mesh), dtype),
     )
     def of_all(*arguments, **options):
         return jax.shard_map(
@@ -64,8 +68,15 @@ def parallel(
     return of_all
 
 
-def parallel_train_step(train_step: Callable, devices: Mesh) -> Callable:
+def parallel_train_step(
+    train_step: Callable, devices: Mesh, *, dtype: Any = "float32"
+) -> Callable:
     """Compiles `spade_jax.learning`'s train step for a mesh; the state is donated.
+
+    Args:
+      train_step: see there.
+      devices: see `make_mesh`.
+      dtype: that networks compute in.
 
     The result is called the same way, with global arrays.
     """
@@ -74,6 +85,7 @@ def parallel_train_step(train_step: Callable, devices: Mesh) -> Callable:
         devices,
         inputs=(WHOLE, SHARED, WHOLE),
         output=WHOLE,
+        dtype=dtype,
         donate=(0,),
         static=("update_generator",),
     )

@@ -154,7 +154,13 @@ def make_diversity(
         samples = jax.lax.map(synthesise, jnp.arange(num_samples)).swapaxes(0, 1)
         return jax.lax.map(lambda pictures: distance(of_distance, pictures), samples)
 
-    measure = parallel(of_share, devices, inputs=(WHOLE, WHOLE, SHARED), output=SHARED)
+    measure = parallel(
+        of_share,
+        devices,
+        inputs=(WHOLE, WHOLE, SHARED),
+        output=SHARED,
+        dtype=generator.dtype,
+    )
 
     def diversity(variables, of_distance, batch):
         on_devices = shard_batch(batch, devices)

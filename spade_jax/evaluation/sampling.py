@@ -39,6 +39,7 @@ def make_sampler(networks: Networks, devices: Mesh, *, seed: int) -> Sampler:
         devices,
         inputs=(WHOLE, WHOLE, SHARED),
         output=SHARED,
+        dtype=networks.generator.dtype,
     )
 
     def sample(generator_variables, encoder_variables, batch):

@@ -7,8 +7,13 @@ up to rounding. Where a choice names no file, none of its measurement was kept.
 Letters: B batch, H height, W width, I input features, F output features, K kernel size.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from spade_jax.kernels import onednn
 
 _FACTORED_ON = ("cpu",)
 # Of the convolution whose results tables hold.
@@ -26,6 +31,16 @@ _WINOGRAD_PIXELS = 256
 # With no more pixels than these a convolution is bound by reading its kernel, which a
 # single matrix product does best.
 _FEW_PIXELS = 256
+
+# A kernel's gradient by rows of pixels: where features are fewer, copying pixels takes
+# longer than the products.
+_ROW_FEATURES = 64
+_MANY_PIXELS = 256**2
+# Of pictures and of judgements, for which XLA's is slower than anything else.
+_FEW_FEATURES = 4
+# Of one feature: 512 pixels in float32, 1024 in bfloat16. With fewer a product is too
+# small and sums are read too often; more do not stay in the cache.
+_GRADIENT_BYTES = 2048
 
 
 def factored_pays(platform: str, *, hidden: int) -> bool:
@@ -54,17 +69,18 @@ def tables_pay(num_noises: int) -> bool:
     return num_noises <= _MOST_TABULATED
 
 
-def winograd_pays_on(platform: str) -> bool:
+def winograd_pays_on(platform: str, *, dtype: jnp.dtype) -> bool:
     """Whether trained networks take kernels for `spade_jax.kernels.winograd`.
 
     On two CPU cores 2.27 s and not 2.41 s a dense synthesis, spectral norm's division
     included (benchmarks/results/inference_cpu2.json, "frozen"). Libraries for GPUs
-    choose such algorithms themselves.
+    choose such algorithms themselves, and oneDNN's bfloat16 is quicker.
 
     Args:
       platform: as in `factored_pays`.
+      dtype: that the networks compute in.
     """
-    return platform in _WINOGRAD_ON
+    return platform in _WINOGRAD_ON and not onednn.compiler_options(platform, dtype)
 
 
 def winograd_pays(shape: Sequence[int], kernel_shape: Sequence[int]) -> bool:
@@ -106,13 +122,41 @@ def patches_pay(
     return plain and (size == 1 or (few and size % 2 == 1))
 
 
-def pads_first(kernel_size: int, *, strides: int, padding: int) -> bool:
-    """Whether a convolution's input is padded by itself beforehand.
+def gradient_by_rows_pays(
+    shape: Sequence[int], kernel_shape: Sequence[int], out_shape: Sequence[int]
+) -> bool:
+    """Whether a CPU is quicker with a kernel's gradient by rows of pixels than XLA.
 
-    Where the output is larger than the input, XLA's CPU backend computes the kernel's
-    gradient 14 times slower unless the padding is explicit.
+    On two CPU cores with 64 features and more by 1.2 to 2 times, for the few of a
+    picture by 5, and where outputs are more than inputs by 50; with fewer features XLA
+    is, by 1.2 to 2 (benchmarks/results/convolutions_quick_cpu2.json).
+
+    Args:
+      shape: of the input, [B, H, W, I].
+      kernel_shape: [K, K, I, F].
+      out_shape: of the output, [B, h, w, F].
     """
-    return strides == 1 and 2 * padding >= kernel_size
+    fewest, most = sorted(kernel_shape[2:])
+    many = math.prod(shape[:3]) >= _MANY_PIXELS
+    return (
+        fewest <= _FEW_FEATURES
+        or (fewest >= _ROW_FEATURES and (many or most > _ROW_FEATURES))
+        or math.prod(out_shape[:3]) > math.prod(shape[:3])
+    )
+
+
+def gradient_rows(height: int, *, pixels: int, dtype: jnp.dtype) -> int:
+    """Rows of pixels that a convolution's gradient takes at a time, on a CPU.
+
+    Args:
+      height: number of rows.
+      pixels: of a row, over the whole batch.
+      dtype: of the pixels.
+    """
+    most = _GRADIENT_BYTES // jnp.dtype(dtype).itemsize
+    if height * pixels <= 2 * most:
+        return height
+    return max(1, most // pixels)
 
 
 class TableRows(NamedTuple):

@@ -127,7 +127,13 @@ def recomputed_statistics(
         )
         return jax.tree.map(lambda x: x / (1 - MOMENTUM), advanced["batch_stats"])
 
-    of_batch = parallel(of_share, devices, inputs=(WHOLE, WHOLE, SHARED), output=WHOLE)
+    of_batch = parallel(
+        of_share,
+        devices,
+        inputs=(WHOLE, WHOLE, SHARED),
+        output=WHOLE,
+        dtype=networks.generator.dtype,
+    )
     total, count = None, 0
     for batch in batches:
         found = of_batch(

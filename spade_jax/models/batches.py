@@ -73,7 +73,7 @@ def layout_tables(of: Architecture, compute: Compute, devices: Mesh) -> Finish |
         of,
         compute,
         shards=mesh.local_shares(devices),
-        platform=devices.devices.flat[0].platform,
+        platform=mesh.platform(devices),
         # Tight tables differ in shape from batch to batch, and so among processes.
         tight=jax.process_count() == 1,
     )

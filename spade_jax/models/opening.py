@@ -25,7 +25,7 @@ from spade_jax.files.staging import staged
 from spade_jax.kernels import choose
 from spade_jax.learning.state import NetState, Networks, TrainState
 from spade_jax.models.aggregate import Aggregate
-from spade_jax.nets import frozen
+from spade_jax.nets import cast_kernels, frozen
 from spade_jax.nets.shapes import first_difference
 from spade_jax.recipe import Recipe, with_fields
 from spade_jax.workdir import checkpoint, paths
@@ -371,7 +371,9 @@ def usable(
       step: iterations they were trained for.
       portable: see `Opened.read`.
     """
-    transformed = not portable and choose.winograd_pays_on(jax.default_backend())
+    transformed = not portable and choose.winograd_pays_on(
+        jax.default_backend(), dtype=networks.generator.dtype
+    )
     inputs = assemble.generator_inputs(recipe.architecture) if transformed else ()
     with of_another_network():
         generator, generator_variables = frozen(
@@ -380,6 +382,16 @@ def usable(
     encoder = None
     if networks.encoder is not None and encoder_variables is not None:
         encoder, encoder_variables = frozen(networks.encoder, encoder_variables)
+    if not portable:
+        # Else that would be done at every picture: frozen kernels are on the host.
+        everywhere = mesh.replicated(mesh.make_mesh())
+        generator_variables = jax.device_put(
+            cast_kernels(generator_variables, generator.dtype), everywhere
+        )
+        if encoder is not None and encoder_variables is not None:
+            encoder_variables = jax.device_put(
+                cast_kernels(encoder_variables, encoder.dtype), everywhere
+            )
     return Model(
         recipe=recipe,
         networks=dataclasses.replace(networks, generator=generator, encoder=encoder),

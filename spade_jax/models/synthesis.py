@@ -3,6 +3,7 @@
 Letters: B number of pictures, H height, W width, N latent size.
 """
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from spade_jax import assemble
 from spade_jax.files import pictures
-from spade_jax.kernels import choose
+from spade_jax.kernels import choose, onednn
 from spade_jax.layout import Array, Layout, positions, tabulate
 from spade_jax.models import finite, forks, inputs
 from spade_jax.models.inputs import Picture
@@ -35,7 +36,8 @@ class Synthesis:
         if is_modulated and starts_from_layout:
             # The layout may be of whatever size it is.
             generator = generator.clone(grid=None)
-        self._variables = model.generator
+        # A model that was pickled has its weights on the host.
+        self._variables = jax.device_put(model.generator)
         self._generator = generator
         self._has_modulations = is_modulated and not generator.modulates_by_latent
         self._reads_positions = assemble.reads_positions(recipe.architecture)
@@ -48,11 +50,18 @@ class Synthesis:
             with of_another_network():
                 return generator.apply(variables, *inputs, **options)
 
-        @jax.jit
+        compiled = functools.partial(
+            jax.jit,
+            compiler_options=onednn.compiler_options(
+                jax.default_backend(), generator.dtype
+            ),
+        )
+
+        @compiled
         def modulate(variables, layout):
             return apply(variables, layout, method="modulations")
 
-        @jax.jit
+        @compiled
         def generate(variables, layout, modulations, z):
             latent = () if z is None else (z,)
             known = {} if modulations is None else {"modulations": modulations}
@@ -176,7 +185,10 @@ def photo_encoder(model: Model) -> Callable[[Picture], Posterior] | None:
     if encoder is None:
         return None
 
-    @jax.jit
+    @functools.partial(
+        jax.jit,
+        compiler_options=onednn.compiler_options(jax.default_backend(), encoder.dtype),
+    )
     def encode(variables, photo):
         return encoder.apply(variables, photo, train=False)
 

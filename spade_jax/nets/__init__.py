@@ -15,7 +15,7 @@ May import: flax, jax, `kernels`, `layout`.
 from spade_jax.nets.baselines import ConcatGenerator, Pix2PixHDGenerator
 from spade_jax.nets.discriminator import MultiscaleDiscriminator
 from spade_jax.nets.encoder import ImageEncoder
-from spade_jax.nets.freezing import frozen
+from spade_jax.nets.freezing import cast_kernels, frozen
 from spade_jax.nets.generator import SPADEGenerator
 from spade_jax.nets.shapes import variable_shapes
 from spade_jax.nets.stages import start_grid
@@ -30,6 +30,7 @@ __all__ = [
     "Pix2PixHDGenerator",
     "SPADEGenerator",
     "UNetDiscriminator",
+    "cast_kernels",
     "frozen",
     "start_grid",
     "variable_shapes",

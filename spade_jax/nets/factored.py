@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.kernels.choose import TableRows
+from spade_jax.kernels.product import product, sum_dtype
 from spade_jax.layout import Array, Layout, Neighbourhoods
 
 
@@ -123,16 +124,16 @@ def _hidden_table(
     around = _planes_around(layout, shared.kernel, num_classes, rows.forward)
     kernel_rows = shared.kernel.reshape(-1, features)
     of_edge = shared.kernel[:, :, -1].reshape(-1, features)
-    dtype = _sum_dtype(kernel_rows)
+    dtype = sum_dtype(kernel_rows)
 
     def compute(start, _, table):
         row, is_class, is_edge, is_noise = around(start)
         shares = look_up(kernel_rows, row) * is_class[..., None]
         hidden = shares.sum(1, dtype=dtype) + shared.bias
         if is_edge is not None:
-            hidden += _product(is_edge, of_edge, (1, 0), dtype)
+            hidden += product(is_edge, of_edge, (1, 0))
         if is_noise is not None:
-            hidden += _product(is_noise, noise, (1, 0), dtype)
+            hidden += product(is_noise, noise, (1, 0))
         return _write(table, jax.nn.relu(hidden), start + 1)
 
     size = neighbourhoods.hidden_at.shape[1]
@@ -152,7 +153,7 @@ def _hidden_table_backward(num_classes, rows, residuals, gradient):
     neighbourhoods, features = _tabulated(layout), shared.bias.size
     around = _planes_around(layout, shared.kernel, num_classes, rows.backward)
     taps = shared.kernel.shape[0] ** 2
-    dtype = _sum_dtype(gradient)
+    dtype = sum_dtype(gradient)
 
     def compute(start, new, sums):
         of_rows, of_edge, of_noise, of_bias = sums
@@ -267,13 +268,12 @@ def _tables(
     """
     kernels = (gamma, beta)
     around = _hidden_around(neighbourhoods, gamma, rows.forward)
-    dtype = _sum_dtype(hidden)
 
     def compute(start, _, tables):
         inputs = look_up(hidden, around(start))
         inputs = inputs.reshape(len(inputs), -1)
         return tuple(
-            _write(table, _product(inputs, _matrix(k), (1, 0), dtype) + k.bias, start)
+            _write(table, product(inputs, _matrix(k), (1, 0)) + k.bias, start)
             for table, k in zip(tables, kernels, strict=True)
         )
 
@@ -292,7 +292,7 @@ def _tables_forward(hidden, gamma, beta, neighbourhoods, rows):
 def _tables_backward(rows, residuals, gradients):
     hidden, *kernels, neighbourhoods = residuals
     around = _hidden_around(neighbourhoods, kernels[0], rows.backward)
-    dtype = _sum_dtype(hidden)
+    dtype = sum_dtype(hidden)
 
     def compute(start, new, sums):
         of_hidden, *of_kernels = sums
@@ -303,8 +303,8 @@ def _tables_backward(rows, residuals, gradients):
             kernels, gradients, of_kernels, strict=True
         ):
             g = jnp.where(new[:, None], _read(gradient, start, len(new)), 0)
-            of_inputs += _product(g, _matrix(k), (1, 1), dtype)
-            matrix += _product(inputs, g, (0, 0), dtype)
+            of_inputs += product(g, _matrix(k), (1, 1))
+            matrix += product(inputs, g, (0, 0))
             found.append((matrix, bias + g.sum(0, dtype=dtype)))
         of_inputs = of_inputs.reshape(*row.shape, -1)
         of_hidden = of_hidden.at[row].add(of_inputs, mode="promise_in_bounds")
@@ -415,18 +415,6 @@ def _read(x: Array, start: jax.Array, rows: int) -> jax.Array:
 def _write(table: jax.Array, rows: jax.Array, start: jax.Array) -> jax.Array:
     rows = rows.astype(table.dtype)
     return jax.lax.dynamic_update_slice_in_dim(table, rows, start, axis=0)
-
-
-def _product(
-    x: jax.Array, y: jax.Array, axes: tuple[int, int], dtype: jnp.dtype
-) -> jax.Array:
-    """The product of two matrices over one axis of each, summed in `dtype`."""
-    dims = (((axes[0],), (axes[1],)), ((), ()))
-    return jax.lax.dot_general(x, y, dims, preferred_element_type=dtype)
-
-
-def _sum_dtype(x: jax.Array) -> jnp.dtype:
-    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _cast(gradient: Kernel, like: Kernel) -> Kernel:

@@ -1,6 +1,7 @@
-"""Networks for use only: spectral norms divided out, kernels transformed.
+"""Networks for use only: spectral norms divided out, kernels transformed and cast.
 
-What training needs and synthesis does not is computed here once, in advance.
+What training needs and synthesis does not is computed here once, in advance, and what
+synthesis would compute each time.
 """
 
 import functools
@@ -9,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spade_jax.kernels import choose, winograd
@@ -61,6 +63,22 @@ def frozen(
         collections["params"] = unflatten_dict(params)
         collections["winograd"] = unflatten_dict(transformed)
     return module, collections
+
+
+def cast_kernels(variables: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
+    """Casts the kernels of convolutions to the dtype that a network computes in.
+
+    The network does so itself in every call; its results are the same.
+
+    Args:
+      variables: of the network.
+      dtype: of its computations.
+    """
+
+    def cast(kernel):
+        return jnp.asarray(kernel, dtype) if kernel.ndim == 4 else kernel
+
+    return {**variables, "params": jax.tree.map(cast, variables["params"])}
 
 
 def _convolved_shapes(

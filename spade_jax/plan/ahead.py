@@ -163,6 +163,7 @@ def lower(recipe: Recipe, devices: Devices) -> jax.stages.Lowered:
             recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
         ),
         shared,
+        dtype=recipe.compute.dtype,
     )
     return step.lower(
         _placed(assemble.abstract_state(recipe), replicated),

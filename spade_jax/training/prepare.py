@@ -111,7 +111,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: AnyPath) -> Run:
     Raises:
       Exception: see `spade_jax.training.train.train`.
     """
-    platform = devices.devices.flat[0].platform
+    platform = mesh.platform(devices)
 
     # ---- Networks and data ----------------------------------------------------------
     networks = assemble.networks(
@@ -207,6 +207,7 @@ def prepare(recipe: Recipe, devices: Mesh, workdir: AnyPath) -> Run:
                 recipe, networks, optimizers, perceptual, axis_name=mesh.DATA_AXIS
             ),
             devices,
+            dtype=recipe.compute.dtype,
         ),
         constants=constants,
         sampler=sample,

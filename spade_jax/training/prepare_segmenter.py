@@ -95,6 +95,7 @@ def prepare_segmenter(recipe: Recipe, devices: Mesh) -> SegmenterRun:
         devices,
         inputs=(WHOLE, SHARED),
         output=WHOLE,
+        dtype=recipe.compute.dtype,
         donate=(0,),
     )
 

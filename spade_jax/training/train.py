@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from spade_jax import assemble
 from spade_jax.devices import batches as device_batches
-from spade_jax.devices import distributed, present
+from spade_jax.devices import distributed, mesh, present
 from spade_jax.devices.mesh import Devices
 from spade_jax.evaluation.in_training import TrainingEvaluation
 from spade_jax.files import pictures
@@ -270,13 +270,13 @@ def _settled(
 
 def _computed_so(recipe: Recipe, devices: Mesh) -> str:
     """On what, in which type and in which way a recipe is computed, and why."""
-    compute, platform = recipe.compute, devices.devices.flat[0].platform
+    compute, platform = recipe.compute, mesh.platform(devices)
     is_factored, why = assemble.factored(
         recipe.architecture, compute, platform=platform
     )
-    mesh = " x ".join(f"{name} {size}" for name, size in devices.shape.items())
+    sizes = " x ".join(f"{name} {size}" for name, size in devices.shape.items())
     return (
-        f"Training on {present.named(list(devices.devices.flat))}: mesh {mesh},"
+        f"Training on {present.named(list(devices.devices.flat))}: mesh {sizes},"
         f" {recipe.schedule.batch_size} pictures a step, {compute.dtype},"
         f" {'factored' if is_factored else 'dense'} ({why})."
     )
@@ -376,7 +376,7 @@ def _warned_of_days(training: Phase, recipe: Recipe, devices: Mesh) -> bool:
     """Says that training will take days, where it will, and whether it has."""
     told = too_long(
         training.seconds_left,
-        platform=devices.devices.flat[0].platform,
+        platform=mesh.platform(devices),
         source=recipe.data.source,
     )
     if told:

@@ -242,6 +242,7 @@ class Generator:
     """Its pictures are the style's one number everywhere."""
 
     modulates_by_latent = False
+    dtype = "float32"
 
     def apply(self, variables, layout, z=None, modulations=None, **options):
         shape = layout.label.shape

@@ -22,6 +22,7 @@ calls = []
 class Generator(nn.Module):
     axis_name: str | None = None
     modulates_by_latent = False
+    dtype = "float32"
 
     def setup(self):
         self.of_layout = nn.Dense(3)

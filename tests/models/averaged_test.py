@@ -20,6 +20,7 @@ class Generator(nn.Module):
     """A colour for each class, normalised over the batch."""
 
     axis_name: str | None = None
+    dtype = "float32"
 
     @nn.compact
     def __call__(self, layout, *, train):

@@ -438,11 +438,20 @@ def test_grey_photographs_are_pictures(vae, photos):
 
 def test_a_model_computes_in_another_dtype(workdirs, plain, labels):
     model = spade_jax.load(workdirs / "plain", dtype="bfloat16")
+    kernels = [x for x in jax.tree.leaves(model.trained.generator) if x.ndim == 4]
+    assert {kernel.dtype for kernel in kernels} == {jax.numpy.dtype("bfloat16")}
     difference = np.abs(model(labels).astype(int) - plain(labels))
     assert 0 < difference.mean() < 2
     assert spade_jax.load(workdirs / "plain").trained.recipe == plain.trained.recipe
     with pytest.raises(ValueError, match=r"config\.dtype='float16'"):
         spade_jax.load(workdirs / "plain", dtype="float16")
+
+
+def test_weights_are_on_the_device(workdirs):
+    """What is not would be brought there at every picture."""
+    trained = spade_jax.load(workdirs / "vae").trained
+    weights = jax.tree.leaves((trained.generator, trained.encoder))
+    assert all(isinstance(x, jax.Array) for x in weights)
 
 
 def test_where_models_are(workdirs, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from spade_jax.layout import Layout
-from spade_jax.nets import SPADEGenerator, frozen
+from spade_jax.nets import SPADEGenerator, cast_kernels, frozen
 
 
 def test_frozen_networks_compute_the_same_without_spectral_norm(fill):
@@ -26,6 +26,22 @@ def test_frozen_networks_compute_the_same_without_spectral_norm(fill):
     assert last is given
     assert frozen(plain, without)[1].keys() == without.keys()
     assert "spectral" in variables
+
+
+@pytest.mark.parametrize("norm", ["spadesyncbatch3x3", "cladesyncbatch"])
+def test_kernels_that_are_cast_compute_exactly_the_same(fill, norm):
+    layout = Layout(np.arange(32 * 32, dtype=np.int32).reshape(1, 32, 32) // 99 % 4)
+    module = SPADEGenerator(4, width=2, hidden=3, norm=norm, dtype=jnp.bfloat16)
+    init = functools.partial(module.init, train=False)
+    variables = fill(jax.eval_shape(init, jax.random.key(0), layout))
+    cast = cast_kernels(variables, module.dtype)
+    dtypes = {True: set(), False: set()}
+    for x in jax.tree.leaves(cast["params"]):
+        dtypes[x.ndim == 4].add(x.dtype)
+    half, single = (jnp.dtype(x) for x in ("bfloat16", "float32"))
+    assert dtypes == {True: {half}, False: {single}}
+    expected = apply(module, variables, layout)
+    np.testing.assert_array_equal(apply(module, cast, layout), expected)
 
 
 def apply(module, variables, layout):

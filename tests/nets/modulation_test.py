@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spade_jax.data import decode_map, edges
+from spade_jax.kernels import onednn
 from spade_jax.kernels.choose import TABLE_ROWS, TableRows
 from spade_jax.layout import Layout
 from spade_jax.layout.neighbourhoods import tabulate
@@ -205,8 +206,9 @@ def test_real_layouts(shared, relative_error):
         assert_each_near(of_factored, of_dense)
 
 
-def test_bfloat16_products_of_tables_are_summed_in_float32():
-    """As CPUs have instructions for; they are slow to give bfloat16 itself."""
+def test_bfloat16_products_of_tables_are_summed_in_float32(monkeypatch):
+    """As CPUs have instructions for; without oneDNN they are slow to give bfloat16."""
+    monkeypatch.setattr(onednn, "serves", lambda: False)
     weights = weights_of(3, edges=False)
     layout = tabulate(Layout(np.zeros((1, 5, 5), np.int32)), [(5, 5)], kernel_size=3)
     compute = functools.partial(

@@ -65,7 +65,8 @@ def test_a_step_for_eight_devices(baseline_config):
     assert found.bytes_accessed > found.memory.arguments
     # A CPU has no memory on the chip; the two counts agree but for their rules.
     assert 0.8 < traffic(program).bytes / found.bytes_accessed < 1.2
-    assert 2 * 2 * counted.count(recipe).train_step < found.flops
+    # Kernels' gradients are loops on CPUs, of which XLA counts one turn.
+    assert 0.9 * 2 * 2 * counted.count(recipe).train_step < found.flops
     assert found.seconds > 0
     assert batch["image"].shape == (16, 32, 32, 3)
 
