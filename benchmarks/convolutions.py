@@ -4,8 +4,8 @@
 
 Of convolutions of the networks of `configs/coco.py` with one picture of 256x256, in
 float32 and bfloat16, as `spade_jax.kernels` would compile them on this machine. The
-variants of a convolution take turns. What is chosen by these figures is in
-`spade_jax.kernels.choose`.
+variants of a convolution take turns, of two calls, the second of which is counted. What
+is chosen by these figures is in `spade_jax.kernels.choose`.
 
 Keys of the JSON file, besides those of `benchmarks.machine`:
 
@@ -136,19 +136,19 @@ def measure(of: Convolution, dtype: str, *, rounds: int) -> dict[str, Any]:
     Args:
       of: a convolution.
       dtype: "float32" or "bfloat16".
-      rounds: counted calls.
+      rounds: turns of each.
     """
     timed = list(programs(of, dtype))
     found: dict[tuple[str, str], list[float]] = {}
-    # The first call compiles, the second finds its memory.
-    for counted in [False] * 2 + [True] * rounds:
+    for _ in range(rounds):
         for kind, variant, program, given in timed:
-            start = time.perf_counter()
-            jax.block_until_ready(program(*given))
-            seconds = time.perf_counter() - start
-            if counted:
-                rates = found.setdefault((kind, variant), [])
-                rates.append(of.flops / seconds / 1e9)
+            # The first call of a turn finds its memory, and the very first compiles.
+            for _ in range(2):
+                start = time.perf_counter()
+                jax.block_until_ready(program(*given))
+                seconds = time.perf_counter() - start
+            rates = found.setdefault((kind, variant), [])
+            rates.append(of.flops / seconds / 1e9)
     by_kind: dict[str, Any] = {}
     for (kind, variant), rates in found.items():
         summary = {"median": statistics.median(rates), "rounds": rates}
@@ -182,6 +182,6 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dtypes", default="float32,bfloat16", help="to measure in")
-    parser.add_argument("--rounds", type=int, default=7, help="counted calls")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each")
     parser.add_argument("--out", help="JSON file to write everything to")
     main(parser.parse_args())

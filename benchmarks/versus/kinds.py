@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.variants import INFERENCE, TRAINING, Problem, Variant
 from benchmarks.versus.timing import Bench, measure
+from spade_jax.kernels import choose
 from spade_jax.layout import Layout
 from spade_jax.plan import work
 
@@ -102,7 +103,8 @@ def _generator_work(
         (problem.size, problem.size),
         edges=True,
         distinct=distinct(problem, layout) if factored else None,
-        for_cpu=frozen and jax.default_backend() == "cpu",
+        by_winograd=frozen
+        and choose.winograd_pays_on(jax.default_backend(), dtype=problem.dtype),
     )
 
 

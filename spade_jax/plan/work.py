@@ -84,7 +84,7 @@ def generator(
     *,
     edges: bool,
     distinct: Mapping[Size, tuple[int, int]] | None = None,
-    for_cpu: bool = False,
+    by_winograd: bool = False,
 ) -> Generator:
     """Counts a generator.
 
@@ -96,8 +96,8 @@ def generator(
         are distinct (see `spade_jax.layout.Neighbourhoods`), for the factored
         computation; None counts the dense one. A look-up is an addition, counted like
         a multiply-accumulate.
-      for_cpu: count as `spade_jax.nets.frozen` lets CPUs compute, where Winograd's
-        filters replace the largest convolutions.
+      by_winograd: count as `spade_jax.nets.frozen` makes it where Winograd's filters
+        replace the largest convolutions.
     """
     layout = _layout(size, edges)
     if getattr(module, "reads_positions", False):
@@ -110,7 +110,7 @@ def generator(
     noise_size = latent_size if getattr(module, "modulates_by_latent", False) else 0
     planes = num_planes(module.num_classes, edges=edges, noise_size=noise_size or 0)
     seen = set()
-    for product in _of_module(module, *inputs, for_cpu=for_cpu):
+    for product in _of_module(module, *inputs, by_winograd=by_winograd):
         count, names = product.count, product.scope
         if names[-1].endswith(".modulations"):
             # A block's first is over the planes, for all its SPADEs.
@@ -227,12 +227,12 @@ def train_step(
 
 @functools.cache
 def _of_module(
-    module: nn.Module, *inputs: Any, for_cpu: bool = False
+    module: nn.Module, *inputs: Any, by_winograd: bool = False
 ) -> tuple[Product, ...]:
     """The products of a forward in evaluation mode; the inputs are shapes."""
     train = {} if isinstance(module, nets.VGG) else {"train": False}
     variables = nets.variable_shapes(module, *inputs, **train)
-    if for_cpu:
+    if by_winograd:
         # Spectral norms are divided out in advance, which makes no products.
         variables = {k: v for k, v in variables.items() if k != "spectral"}
         frozen = functools.partial(nets.frozen, module, inputs=inputs)

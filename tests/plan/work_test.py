@@ -104,7 +104,7 @@ def test_distinct_neighbourhoods_take_their_share():
 
 def test_frozen_generator_takes_winograds_filters_for_its_largest_convolutions():
     given = work.generator(FULL_SIZE, (256, 256), edges=True)
-    frozen = work.generator(FULL_SIZE, (256, 256), edges=True, for_cpu=True)
+    frozen = work.generator(FULL_SIZE, (256, 256), edges=True, by_winograd=True)
     replaced = [(16, 1024, 1024)] * 4
     replaced += [(32, 1024, 512), (32, 512, 512), (64, 512, 256), (64, 256, 256)]
     spared = sum(
