@@ -71,4 +71,6 @@ def environment() -> dict[str, Any]:
         **machine(("numpy", "jax", "jaxlib", "flax", "torch")),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "load": os.getloadavg()[0],
+        # How memory comes to both frameworks, which takes a part of a train step.
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES"),
     }

@@ -46,8 +46,8 @@ _GRADIENT_BYTES = 2048
 def factored_pays(platform: str, *, hidden: int) -> bool:
     """Whether modulations are computed once a distinct neighbourhood of a layout.
 
-    On two CPU cores 0.79 s and not 2.27 s a synthesis, 8.5 s and not 21.0 s a training
-    iteration (benchmarks/results/inference_cpu2.json, training_cpu2.json). On TPUs
+    On two CPU cores 0.31 s and not 0.84 s a synthesis, 3.3 s and not 6.7 s a training
+    iteration (benchmarks/results/versus_pytorch_quick_cpu2.json and others). On TPUs
     nobody has timed it: by what is compiled for them it takes half the arithmetic and
     more traffic, and pays if a row is looked up in three cycles (docs/tpu.md, "Less
     arithmetic"). With the 32 hidden features of the models of `scenes` both take as
@@ -74,7 +74,8 @@ def winograd_pays_on(platform: str, *, dtype: jnp.dtype) -> bool:
 
     On two CPU cores 2.27 s and not 2.41 s a dense synthesis, spectral norm's division
     included (benchmarks/results/inference_cpu2.json, "frozen"). Libraries for GPUs
-    choose such algorithms themselves, and oneDNN's bfloat16 is quicker.
+    choose such algorithms themselves, and oneDNN's bfloat16 is as quick without kernels
+    of eight times the bytes (benchmarks/results/convolutions_cpu2.json).
 
     Args:
       platform: as in `factored_pays`.
@@ -127,9 +128,9 @@ def gradient_by_rows_pays(
 ) -> bool:
     """Whether a CPU is quicker with a kernel's gradient by rows of pixels than XLA.
 
-    On two CPU cores with 64 features and more by 1.2 to 2 times, for the few of a
-    picture by 5, and where outputs are more than inputs by 50; with fewer features XLA
-    is, by 1.2 to 2 (benchmarks/results/convolutions_quick_cpu2.json).
+    On two CPU cores with 64 features and more by up to 2.5 times, for the few of a
+    picture by 3 to 5, and where outputs are more than inputs by 150; with fewer
+    features XLA is, by 1.2 to 2 (benchmarks/results/convolutions_cpu2.json).
 
     Args:
       shape: of the input, [B, H, W, I].

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from spade_jax.convert import to_official
+from spade_jax.kernels import onednn
 from spade_jax.layout.neighbourhoods import tabulate
+from spade_jax.nets import cast_kernels
 
 SPADE = (
     "syncbatch_normal",
@@ -100,3 +102,23 @@ def test_generator(setting, factored, golden, model, variables, layout, compare)
         step = arrays["out_train"].shape[-1] // theirs.shape[-1]
         ours = nchw(train(after)[0])[..., ::step, ::step]
         compare("output", file.name, "second train", ours, theirs)
+
+
+@pytest.mark.parametrize("factored", [False, True])
+def test_bfloat16(factored, golden, model, variables, layout):
+    """As CPUs compute it, by oneDNN where that serves: within a level on average."""
+    file = golden("generator_syncbatch_normal")
+    recipe, networks = model(file, dtype="bfloat16")
+    module = networks.generator
+    params = variables(module, file.part("G"), edges=recipe.data.instances)
+    scene = layout(file.arrays["label"], file.arrays.get("instance"))
+    if factored:
+        sizes = module.scales(*scene.size)
+        scene = tabulate(scene, sizes, kernel_size=module.kernel_size)
+    synthesise = jax.jit(
+        lambda v: module.apply(v, scene, train=False),
+        compiler_options=onednn.compiler_options("cpu", module.dtype),
+    )
+    for given in (params, cast_kernels(params, module.dtype)):
+        ours = nchw(synthesise(given)).astype(np.float64)
+        assert 0 < np.abs(ours - file.arrays["out_eval"]).mean() < 2 / 255
