@@ -50,12 +50,7 @@ class Synthesis:
             with of_another_network():
                 return generator.apply(variables, *inputs, **options)
 
-        compiled = functools.partial(
-            jax.jit,
-            compiler_options=onednn.compiler_options(
-                jax.default_backend(), generator.dtype
-            ),
-        )
+        compiled = _compiled(generator.dtype)
 
         @compiled
         def modulate(variables, layout):
@@ -185,10 +180,7 @@ def photo_encoder(model: Model) -> Callable[[Picture], Posterior] | None:
     if encoder is None:
         return None
 
-    @functools.partial(
-        jax.jit,
-        compiler_options=onednn.compiler_options(jax.default_backend(), encoder.dtype),
-    )
+    @_compiled(encoder.dtype)
     def encode(variables, photo):
         return encoder.apply(variables, photo, train=False)
 
@@ -198,3 +190,9 @@ def photo_encoder(model: Model) -> Callable[[Picture], Posterior] | None:
         return encode(model.encoder, inputs.read_photo(photo, transform))
 
     return posterior
+
+
+def _compiled(dtype: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compiles functions of networks that compute in a dtype."""
+    options = onednn.compiler_options(jax.default_backend(), dtype)
+    return functools.partial(jax.jit, compiler_options=options)

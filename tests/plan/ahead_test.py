@@ -6,6 +6,7 @@ import pytest
 
 from spade_jax.devices import mesh
 from spade_jax.devices.batches import batch_sharding
+from spade_jax.kernels import choose
 from spade_jax.nets import VGG
 from spade_jax.plan import ahead, counted, hlo
 from spade_jax.plan.chips import parse_topology
@@ -40,7 +41,9 @@ def baseline_config(tiny_config):
     return tiny_config
 
 
-def test_a_step_for_eight_devices(baseline_config):
+def test_a_step_for_eight_devices(baseline_config, monkeypatch):
+    # Loops, of which XLA counts one turn; there are none on what plans are for.
+    monkeypatch.setattr(choose, "gradient_by_rows_pays", lambda *_: False)
     recipe = describe(baseline_config)
     lowered = ahead.lower(recipe, jax.devices())
     (state, batch, _), _ = lowered.args_info
@@ -65,8 +68,7 @@ def test_a_step_for_eight_devices(baseline_config):
     assert found.bytes_accessed > found.memory.arguments
     # A CPU has no memory on the chip; the two counts agree but for their rules.
     assert 0.8 < traffic(program).bytes / found.bytes_accessed < 1.2
-    # Kernels' gradients are loops on CPUs, of which XLA counts one turn.
-    assert 0.9 * 2 * 2 * counted.count(recipe).train_step < found.flops
+    assert 2 * 2 * counted.count(recipe).train_step < found.flops
     assert found.seconds > 0
     assert batch["image"].shape == (16, 32, 32, 3)
 
