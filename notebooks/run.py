@@ -6,6 +6,7 @@ Without names it is all of them. What would tell of this machine is left out: ve
 times, and the directories that it was done in.
 """
 
+import os
 import pathlib
 import re
 import sys
@@ -30,6 +31,8 @@ def main(paths: list[pathlib.Path]) -> None:
     """
     if missing := [str(path) for path in paths if not path.is_file()]:
         sys.exit(f"There is no notebook {', '.join(missing)}.")
+    # Where TPUs' library is installed it would say that there are none.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     for path in paths:
         print(path.name, flush=True)
         notebook = nbformat.read(path, as_version=4)
